@@ -1,0 +1,1 @@
+"""The veneer: the Genkit class. Imports the blocks and the core."""

@@ -1,0 +1,172 @@
+"""Defining actions: `define_*` for functions that exist, a decorator of the same kind for new ones."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar, overload
+
+from genkit_rag._blocks.embedding import Batching, EmbedderAction, EmbedderInfo, embedder_action
+from genkit_rag._blocks.model import ModelAction, ModelFn, ModelInfo, model_action
+from genkit_rag._blocks.options import IndexerOptions, RerankerOptions, RetrieverOptions
+from genkit_rag._blocks.reranking import RerankerAction, reranker_action
+from genkit_rag._blocks.retrieval import (
+    IndexerAction,
+    RetrieverAction,
+    indexer_action,
+    retriever_action,
+    simple_retriever_action,
+)
+from genkit_rag._blocks.tool import tool_action
+from genkit_rag._core.action import Action, ActionKind, adapt, input_type_of
+from genkit_rag._core.context import ActionContext
+from genkit_rag._core.registry import Registry
+from genkit_rag._core.schema import hints
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+Fn = Callable[..., Any]
+
+
+class Definitions:
+    """The half of `Genkit` that registers actions."""
+
+    registry: Registry
+
+    # -- flows and tools
+
+    def define_flow(
+        self, fn: Fn, *, name: str | None = None, description: str | None = None, input_type: Any = None
+    ) -> Action[Any, Any, Any]:
+        """Returns a flow: your function as a traced action, callable in process and over HTTP.
+
+        Args:
+            fn: `(input)`, `(input, ctx)` or `()`, sync or async; `ctx.send_chunk` streams.
+            name: The function's name by default.
+            description: The docstring's first line by default.
+            input_type: The annotation of the first parameter by default.
+        """
+        flow: Action[Any, Any, Any] = Action(
+            ActionKind.FLOW,
+            name or fn.__name__,
+            adapt(fn),
+            input_type=input_type or input_type_of(fn),
+            output_type=hints(fn).get("return"),
+            description=description or _first_line(fn),
+            telemetry=lambda _in, _out: {
+                "gen_ai.operation.name": "invoke_workflow", "gen_ai.workflow.name": name or fn.__name__,
+            },
+        )  # fmt: skip
+        return self.registry.register(flow)
+
+    @overload
+    def flow(self, fn: Callable[[In], Awaitable[Out]], /) -> Action[In, Out, Any]: ...
+    @overload
+    def flow(self, fn: Callable[[In, ActionContext], Awaitable[Out]], /) -> Action[In, Out, Any]: ...
+    @overload
+    def flow(self, fn: Callable[[], Awaitable[Out]], /) -> Action[None, Out, Any]: ...
+    @overload
+    def flow(self, fn: Fn, /) -> Action[Any, Any, Any]: ...
+    @overload
+    def flow(
+        self, *, name: str | None = None, description: str | None = None
+    ) -> Callable[[Fn], Action[Any, Any, Any]]: ...
+    def flow(self, fn: Fn | None = None, *, name: str | None = None, description: str | None = None) -> Any:
+        """Decorates a function to be a flow; with or without parentheses. See `define_flow`."""
+        return _decorate(fn, lambda made: self.define_flow(made, name=name, description=description))
+
+    def define_tool(self, fn: Fn, *, name: str | None = None, description: str | None = None) -> Action[Any, Any, Any]:
+        """Returns a tool that models may call: the parameters are its schema, the docstring says what it does."""
+        return self.registry.register(tool_action(fn, name=name, description=description))
+
+    def tool(self, fn: Any = None, /, *, name: str | None = None, description: str | None = None) -> Any:
+        """Decorates a function to be a tool; with or without parentheses. See `define_tool`."""
+        return _decorate(fn, lambda made: self.define_tool(made, name=name, description=description))
+
+    # -- models
+
+    def define_model(self, name: str, fn: ModelFn, *, info: ModelInfo | None = None) -> ModelAction:
+        """Returns a model: `async (request, ctx) -> ModelResponse`; `ctx.send_chunk` streams `ModelResponseChunk`s."""
+        return self.registry.register(model_action(name, fn, info=info))
+
+    def model_action(self, name: str, *, info: ModelInfo | None = None) -> Callable[[ModelFn], ModelAction]:
+        """Decorates a function to be a model. See `define_model`."""
+        return lambda fn: self.define_model(name, fn, info=info)
+
+    # -- retrieval
+
+    def define_embedder(
+        self, name: str, fn: Fn, *, info: EmbedderInfo | None = None, batching: Batching | None = None
+    ) -> EmbedderAction:
+        """Returns an embedder over `(documents)` or `(documents, options)` that gives one vector for each."""
+        return self.registry.register(embedder_action(name, fn, info=info, batching=batching))
+
+    def embedder(
+        self, name: str, *, info: EmbedderInfo | None = None, batching: Batching | None = None
+    ) -> Callable[[Fn], EmbedderAction]:
+        """Decorates a function to be an embedder. See `define_embedder`."""
+        return lambda fn: self.define_embedder(name, fn, info=info, batching=batching)
+
+    def define_indexer(self, name: str, fn: Fn, *, options_type: Any = IndexerOptions) -> IndexerAction:
+        """Returns an indexer over `(documents)` or `(documents, options)`."""
+        return self.registry.register(indexer_action(name, fn, options_type=options_type))
+
+    def indexer(self, name: str, *, options_type: Any = IndexerOptions) -> Callable[[Fn], IndexerAction]:
+        """Decorates a function to be an indexer. See `define_indexer`."""
+        return lambda fn: self.define_indexer(name, fn, options_type=options_type)
+
+    def define_retriever(self, name: str, fn: Fn, *, options_type: Any = RetrieverOptions) -> RetrieverAction:
+        """Returns a retriever over `(query)` or `(query, options)` that gives documents, best first."""
+        return self.registry.register(retriever_action(name, fn, options_type=options_type))
+
+    def retriever(self, name: str, *, options_type: Any = RetrieverOptions) -> Callable[[Fn], RetrieverAction]:
+        """Decorates a function to be a retriever. See `define_retriever`."""
+        return lambda fn: self.define_retriever(name, fn, options_type=options_type)
+
+    def define_simple_retriever(
+        self,
+        name: str,
+        fn: Fn,
+        *,
+        content: str | Callable[[Any], Any] | None = None,
+        metadata: Sequence[str] | Callable[[Any], Mapping[str, Any]] | None = None,
+    ) -> RetrieverAction:
+        """Returns a retriever over a function that gives strings, mappings or documents.
+
+        Args:
+            name: Its name.
+            fn: `(query)` or `(query, options)`.
+            content: The key of an item's text, or a function of the item.
+            metadata: The keys to keep, or a function of the item; all but the content's by default.
+        """
+        return self.registry.register(simple_retriever_action(name, fn, content=content, metadata=metadata))
+
+    def simple_retriever(
+        self,
+        name: str,
+        *,
+        content: str | Callable[[Any], Any] | None = None,
+        metadata: Sequence[str] | Callable[[Any], Mapping[str, Any]] | None = None,
+    ) -> Callable[[Fn], RetrieverAction]:
+        """Decorates a function to be a simple retriever. See `define_simple_retriever`."""
+        return lambda fn: self.define_simple_retriever(name, fn, content=content, metadata=metadata)
+
+    def define_reranker(self, name: str, fn: Fn, *, options_type: Any = RerankerOptions) -> RerankerAction:
+        """Returns a reranker over `(query, documents)` or `(query, documents, options)`.
+
+        The function gives one score for each document (higher is better), or the documents, scored, best first.
+        """
+        return self.registry.register(reranker_action(name, fn, options_type=options_type))
+
+    def reranker(self, name: str, *, options_type: Any = RerankerOptions) -> Callable[[Fn], RerankerAction]:
+        """Decorates a function to be a reranker. See `define_reranker`."""
+        return lambda fn: self.define_reranker(name, fn, options_type=options_type)
+
+
+def _decorate(fn: Any, define: Callable[[Fn], Any]) -> Any:
+    return define if fn is None else define(fn)
+
+
+def _first_line(fn: Fn) -> str | None:
+    doc = inspect.getdoc(fn)
+    return doc.strip().splitlines()[0] if doc and doc.strip() else None

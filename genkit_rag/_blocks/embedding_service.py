@@ -1,0 +1,177 @@
+"""Feeds embedders: documents in batches, concurrent queries joined into one call, and a bounded cache of queries."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+from genkit_rag._blocks.document import Document
+from genkit_rag._blocks.embedding import EmbedderAction, EmbedRequest, EmbedResponse
+from genkit_rag._blocks.options import EmbedderOptions
+from genkit_rag._blocks.vector_store import Vectors
+from genkit_rag._core.errors import GenkitError
+
+QUERY_CACHE = 2048
+"""Query vectors that are kept for an embedder (3 MB at 384 dimensions)."""
+
+_QUERY = EmbedderOptions(task="query")
+
+
+def service_of(embedder: EmbedderAction) -> EmbeddingService:
+    """Returns the one service of an embedder, so that all who embed with it share calls and cache."""
+    if embedder.service is None:
+        embedder.service = EmbeddingService(embedder)
+    service: EmbeddingService = embedder.service
+    return service
+
+
+class EmbeddingService:
+    """Embeds documents in batches and queries together.
+
+    Queries that arrive in the same turn of the event loop, or while the model is busy, share one call: a model
+    embeds 32 short texts for little more than one. A query that is alone waits for one turn of the loop only.
+    """
+
+    def __init__(self, embedder: EmbedderAction, *, query_cache: int = QUERY_CACHE) -> None:
+        self.embedder = embedder
+        self.query_cache = query_cache
+        self._cache: OrderedDict[str, Vectors] = OrderedDict()
+        self._waiting: dict[str, asyncio.Future[Vectors]] = {}
+        self._running = 0
+        self._draining = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def documents(self, documents: Sequence[Document]) -> EmbedResponse:
+        """Returns the vectors of documents, embedded in batches of the embedder's size; in order."""
+        batches = self._batches(documents)
+        if len(batches) == 1:
+            return await self.embedder(EmbedRequest(input=batches[0]))
+        gate = asyncio.Semaphore(self.embedder.batching.concurrency)
+
+        async def one(batch: list[Document]) -> EmbedResponse:
+            async with gate:
+                return await self.embedder(EmbedRequest(input=batch))
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(batch)) for batch in batches]
+        return _joined([task.result() for task in tasks], [len(batch) for batch in batches])
+
+    async def query(self, query: Document) -> Vectors:
+        """Returns the vector of a query, shape `(dimensions,)`; not to be written to."""
+        if not query.is_text:
+            return _single(self.embedder, await self.embedder(EmbedRequest(input=[query], options=_QUERY)))
+        text = query.text
+        cached = self._cache.get(text)
+        if cached is not None:
+            self._cache.move_to_end(text)
+            return cached
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._waiting, self._running, self._draining = loop, {}, 0, False
+        future = self._waiting.get(text)
+        if future is None:
+            future = self._waiting[text] = loop.create_future()
+            self._drain_soon(loop)
+        # Shielded: another caller with the same text may wait for the same future.
+        return await asyncio.shield(future)
+
+    def _drain_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._draining:
+            self._draining = True
+            loop.call_soon(self._drain)
+
+    def _drain(self) -> None:
+        """Sends what waits, if the embedder has room; otherwise the call that ends next does it."""
+        self._draining = False
+        limits = self.embedder.batching
+        while self._waiting and self._running < limits.concurrency:
+            texts = list(self._waiting)[: limits.max_texts]
+            futures = [self._waiting.pop(text) for text in texts]
+            self._running += 1
+            task = asyncio.ensure_future(self._run(texts, futures))
+            self._tasks.add(task)  # the loop itself holds tasks weakly
+            task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, texts: list[str], futures: list[asyncio.Future[Vectors]]) -> None:
+        try:
+            request = EmbedRequest(input=[Document(text) for text in texts], options=_QUERY)
+            response = await self.embedder(request)
+            if response.owners is not None:
+                raise _several(self.embedder)
+            response.vectors.setflags(write=False)
+            for text, future, vector in zip(texts, futures, response.vectors, strict=True):
+                self._remember(text, vector)
+                if not future.done():
+                    future.set_result(vector)
+        except BaseException as error:
+            self._fail(futures, error)
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self._running -= 1
+            if self._waiting and self._loop is not None:
+                self._drain_soon(self._loop)
+
+    def _fail(self, futures: list[asyncio.Future[Vectors]], error: BaseException) -> None:
+        for future in futures:
+            if future.done():
+                continue
+            if isinstance(error, Exception):
+                future.set_exception(error)
+                future.exception()  # its caller may be gone: no «never retrieved» warning then
+            else:
+                future.cancel()
+
+    def _remember(self, text: str, vector: Vectors) -> None:
+        if self.query_cache:
+            self._cache[text] = vector.copy()  # a row of the batch would keep the whole batch alive
+            if len(self._cache) > self.query_cache:
+                self._cache.popitem(last=False)
+
+    def _batches(self, documents: Sequence[Document]) -> list[list[Document]]:
+        limits = self.embedder.batching
+        batches: list[list[Document]] = [[]]
+        characters = 0
+        for document in documents:
+            size = len(document.data)
+            full = len(batches[-1]) >= limits.max_texts or characters + size > limits.max_characters
+            if batches[-1] and full:
+                batches.append([])
+                characters = 0
+            batches[-1].append(document)
+            characters += size
+        return batches
+
+
+def _joined(responses: list[EmbedResponse], counts: list[int]) -> EmbedResponse:
+    import numpy as np
+
+    vectors = np.concatenate([response.vectors for response in responses])
+    if all(response.owners is None for response in responses):
+        return EmbedResponse(vectors)
+    owners: list[int] = []
+    notes: list[Any] = []
+    offset = 0
+    for response, count in zip(responses, counts, strict=True):
+        owners += [offset + owner for owner in response.owners or range(count)]
+        notes += response.metadata or [None] * len(response)
+        offset += count
+    return EmbedResponse(vectors, owners, notes)
+
+
+def _single(embedder: EmbedderAction, response: EmbedResponse) -> Vectors:
+    if len(response) != 1:
+        raise _several(embedder)
+    vector: Vectors = response.vectors[0]
+    return vector
+
+
+def _several(embedder: EmbedderAction) -> GenkitError:
+    return GenkitError(
+        "INVALID_ARGUMENT",
+        f"The embedder `{embedder.name}` gives several vectors for this query.",
+        hint="Use a query with one part, or an embedder with one vector for each text.",
+    )

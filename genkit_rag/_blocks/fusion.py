@@ -1,0 +1,52 @@
+"""Joins rankings into one.
+
+Convex fusion of normalised scores is the default: it keeps what the scores say, where reciprocal ranks throw it away
+(Bruch, Gai and Ingber 2023, "An Analysis of Fusion Functions for Hybrid Retrieval").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+RRF_K = 60
+"""The constant of reciprocal rank fusion (Cormack, Clarke and Buettcher 2009)."""
+
+Ranking = Sequence[tuple[str, float]]
+"""`(id, score)`, best first."""
+
+
+def fuse(
+    rankings: Mapping[str, Ranking],
+    *,
+    method: Literal["convex", "rrf"] = "convex",
+    weights: Mapping[str, float] | None = None,
+) -> list[tuple[str, float]]:
+    """Returns `(id, fused score)`, best first; ties are broken by the first ranking's order.
+
+    `convex`: each ranking's scores are scaled to [0, 1] over its candidates, a document that a ranking does not
+    have counts 0 there, and the weighted sum is divided by the sum of the weights: the result is in [0, 1].
+    `rrf`: the weighted sum of `1 / (60 + rank)`, ranks from 1.
+    """
+    shares = {name: (weights or {}).get(name, 1.0) for name in rankings}
+    total = sum(shares.values()) or 1.0
+    fused: dict[str, float] = {}
+    for name, ranking in rankings.items():
+        if method == "rrf":
+            points = [1.0 / (RRF_K + rank) for rank in range(1, len(ranking) + 1)]
+        else:
+            points = normalised([score for _, score in ranking])
+        for (id_, _), point in zip(ranking, points, strict=True):
+            share = shares[name] if method == "rrf" else shares[name] / total
+            fused[id_] = fused.get(id_, 0.0) + share * point
+    return sorted(fused.items(), key=lambda item: -item[1])
+
+
+def normalised(scores: Sequence[float]) -> list[float]:
+    """Returns scores scaled to [0, 1] by their extremes; all 1 when they are equal."""
+    if not scores:
+        return []
+    low, high = min(scores), max(scores)
+    if high <= low:
+        return [1.0] * len(scores)
+    return [(score - low) / (high - low) for score in scores]

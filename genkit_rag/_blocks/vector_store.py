@@ -1,0 +1,232 @@
+"""The one seam for stores: a dozen data verbs. Everything else (actions, embedding, fusion) is derived from them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from genkit_rag._blocks.document import Document
+from genkit_rag._blocks.filters import Filter
+from genkit_rag._core.errors import GenkitError, invalid
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Vectors = NDArray[np.float32]
+else:
+    Vectors = Any
+
+SearchMode = Literal["vector", "text", "hybrid"]
+ScoreKind = Literal["cosine", "dot", "bm25", "fused", "rerank", "other"]
+
+DEFAULT_NAMESPACE = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What makes vectors comparable. Stored with an index; another one is refused before anything is written.
+
+    Attributes:
+        provider: The plugin that embeds.
+        model: The model's name.
+        dimensions: The length of a vector.
+        revision: The weights' revision or hash, where known.
+        normalized: Whether the vectors have length 1.
+        prefixes: What is put before queries and documents, for asymmetric models.
+    """
+
+    provider: str
+    model: str
+    dimensions: int
+    revision: str = ""
+    normalized: bool = True
+    prefixes: tuple[str, str] = ("", "")
+
+    def __str__(self) -> str:
+        revision = f"@{self.revision[:12]}" if self.revision else ""
+        prefixes = f", prefixes {self.prefixes}" if any(self.prefixes) else ""
+        normalized = "" if self.normalized else ", not normalized"
+        return f"{self.provider}/{self.model}{revision}, {self.dimensions} dimensions{normalized}{prefixes}"
+
+
+@dataclass(slots=True)
+class Hit:
+    """One result of a search.
+
+    Attributes:
+        id: The document's id.
+        score: Higher is better; what it means stands in `StoreInfo.scores`.
+        document: The document, or None when the search was asked for no payload. It belongs to the caller: a store
+            never hands out the same object twice.
+    """
+
+    id: str
+    score: float
+    document: Document | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreInfo:
+    """What a score is. Higher is always better."""
+
+    kind: ScoreKind
+    lowest: float = -math.inf
+    highest: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class StoreInfo:
+    """What a store says of itself.
+
+    Attributes:
+        name: Its name.
+        count: Number of live documents in all namespaces.
+        modes: The search modes that it can do.
+        scores: What the scores of each mode are.
+        fingerprint: The embedder that it is bound to; None while it is empty.
+        details: Further facts for people: sizes, index kind, paths.
+    """
+
+    name: str
+    count: int
+    modes: tuple[SearchMode, ...]
+    scores: dict[SearchMode, ScoreInfo]
+    fingerprint: Fingerprint | None = None
+    details: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+class VectorStore:
+    """Documents with vectors, by id within a namespace. Subclass it, then run `VectorStoreContract` over it.
+
+    The framework calls it with checked values: vectors are finite, C-contiguous float32 of shape `(n, dimensions)`, ids
+    are unique within a batch, `k >= 1`, filters are parsed. All methods may be called concurrently from one event
+    loop; none may block it for more than a few milliseconds.
+    """
+
+    name: str = ""
+    modes: tuple[SearchMode, ...] = ("vector",)
+
+    async def bind(self, fingerprint: Fingerprint) -> None:
+        """Ties the store to an embedder (kept with the data) or checks that it is tied to this one.
+
+        Raises FAILED_PRECONDITION (`fingerprint_mismatch`) for another; it changes nothing then.
+        """
+        raise NotImplementedError
+
+    async def upsert(
+        self, documents: Sequence[Document], vectors: Vectors, *, namespace: str = DEFAULT_NAMESPACE
+    ) -> None:
+        """Adds documents, replacing those whose ids are there; all or none. Returning means that it is durable."""
+        raise NotImplementedError
+
+    async def delete(
+        self,
+        *,
+        ids: Sequence[str] | None = None,
+        filter: Filter | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> int:
+        """Returns how many documents were there and are gone: those with the ids, or those that pass the filter."""
+        raise NotImplementedError
+
+    async def get(self, ids: Sequence[str], *, namespace: str = DEFAULT_NAMESPACE) -> list[Document | None]:
+        """Returns the documents in the order of the ids; None where there is none."""
+        raise NotImplementedError
+
+    async def vectors(self, ids: Sequence[str], *, namespace: str = DEFAULT_NAMESPACE) -> list[Vectors | None]:
+        """Returns the vectors in the order of the ids; None where there is none."""
+        raise NotImplementedError
+
+    async def search(
+        self,
+        vectors: Vectors,
+        k: int,
+        *,
+        filter: Filter | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
+        payload: bool = True,
+    ) -> list[list[Hit]]:
+        """Returns, for each query vector, the best `k` that pass the filter, best first; k of them when k exist.
+
+        With `payload=False` a store may leave `Hit.document` out; the framework then calls `get` for those it keeps.
+        """
+        raise NotImplementedError
+
+    async def search_text(
+        self,
+        query: str,
+        k: int,
+        *,
+        filter: Filter | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
+        payload: bool = True,
+    ) -> list[Hit]:
+        """Returns the best `k` by words (BM25). Any string is a query: there is no query syntax."""
+        raise GenkitError(
+            "UNIMPLEMENTED",
+            f"The store `{self.name}` cannot search by words.",
+            hint=f"Use mode={self.modes[0]!r}, or a store with a text index.",
+        )
+
+    async def count(self, *, filter: Filter | None = None, namespace: str | None = None) -> int:
+        """Returns the number of live documents that pass; `namespace=None` counts all namespaces."""
+        raise NotImplementedError
+
+    async def ids(self, *, filter: Filter | None = None, namespace: str = DEFAULT_NAMESPACE) -> list[str]:
+        """Returns the ids of the documents that pass."""
+        raise NotImplementedError
+
+    async def describe(self) -> StoreInfo:
+        """Returns what the store is and holds."""
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """Frees files and connections. Safe to call twice; every other call then raises FAILED_PRECONDITION."""
+
+
+def fingerprint_mismatch(store: str, stored: Fingerprint, given: Fingerprint) -> GenkitError:
+    """Returns the error for vectors of another embedder; names both and the two ways out."""
+    return GenkitError(
+        "FAILED_PRECONDITION",
+        f"The store `{store}` holds vectors of {stored}; this embedder is {given}.",
+        hint="Use the stored embedder, or index the documents again into a new store.",
+        details={"store": store, "stored": str(stored), "given": str(given)},
+    )
+
+
+def checked_vectors(raw: Any, dimensions: int | None, *, argument: str = "vectors") -> Vectors:
+    """Returns vectors as a contiguous float32 array `(n, d)`; raises INVALID_ARGUMENT that names row and problem.
+
+    Args:
+        raw: An array or nested lists; float64 and float16 are converted, everything else is refused.
+        dimensions: The length that each must have; None takes any.
+        argument: How the error calls it.
+    """
+    import numpy as np
+
+    try:
+        array = np.asarray(raw, dtype=None if isinstance(raw, np.ndarray) else np.float32)
+    except (ValueError, TypeError) as error:
+        raise invalid(argument, type(raw).__name__, "must be vectors of one length", hint=str(error)) from error
+    if array.ndim == 1:
+        array = array[None, :]
+    if array.ndim != 2 or array.dtype.kind not in "fiu":
+        raise invalid(argument, f"shape {array.shape}, dtype {array.dtype}", "must have the shape (n, dimensions)")
+    if dimensions is not None and array.shape[1] != dimensions:
+        raise invalid(
+            argument, array.shape[1], f"must have {dimensions} dimensions",
+            hint="Use the embedder that the store was filled with, or index again into a new store.",
+        )  # fmt: skip
+    result = cast(Vectors, np.ascontiguousarray(array, dtype=np.float32))
+    # One dot product per row finds NaN and Inf alike without a temporary of the same size.
+    norms = np.einsum("ij,ij->i", result, result)
+    if not np.isfinite(norms).all():
+        row = int(np.flatnonzero(~np.isfinite(norms))[0])
+        raise invalid(
+            argument, f"row {row}", "must be finite numbers",
+            hint="A NaN or infinity came out of the embedder: check that text.",
+        )  # fmt: skip
+    return result

@@ -1,0 +1,1 @@
+"""The core: actions, registry, plugins, errors, context, schemas and tracing. Imports nothing of ours."""

@@ -1,0 +1,161 @@
+"""The registry: names to actions, resolved through plugins when first asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import difflib
+import threading
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from genkit_rag._core.action import Action, ActionMetadata
+from genkit_rag._core.errors import GenkitError
+from genkit_rag._core.plugin import Plugin
+
+AnyAction = Action[Any, Any, Any]
+A = TypeVar("A", bound=AnyAction)
+
+
+class Registry:
+    """Maps (kind, name) to actions. A child sees its parent's actions and keeps its own to itself."""
+
+    def __init__(self, parent: Registry | None = None) -> None:
+        self.parent = parent
+        self._actions: dict[tuple[str, str], AnyAction] = {}
+        self._plugins: dict[str, Plugin] = {}
+        self._started: dict[str, concurrent.futures.Future[None]] = {}
+        self._lock = threading.Lock()
+        self.values: dict[str, Any] = {}
+
+    def child(self) -> Registry:
+        """Returns a registry for one call: what is registered in it ends with it."""
+        return Registry(self)
+
+    def register(self, action: A) -> A:
+        """Returns the action after adding it; raises ALREADY_EXISTS when its key is taken."""
+        key = (action.kind, action.name)
+        with self._lock:
+            if key in self._actions:
+                raise GenkitError(
+                    "ALREADY_EXISTS",
+                    f"`{action.key}` is registered already.",
+                    hint="Give one of the two another name.",
+                )
+            self._actions[key] = action
+        return action
+
+    def add_plugin(self, plugin: Plugin) -> None:
+        """Adds a plugin; nothing of it runs until one of its actions is asked for."""
+        if not plugin.name:
+            raise GenkitError("INVALID_ARGUMENT", f"The plugin {plugin!r} has no name.", hint="Set its `name`.")
+        with self._lock:
+            if plugin.name in self._plugins:
+                raise GenkitError(
+                    "ALREADY_EXISTS",
+                    f"Two plugins are named `{plugin.name}`.",
+                    hint="Give one of them another name: most plugins take `name=`.",
+                )
+            self._plugins[plugin.name] = plugin
+        plugin.registry = self
+
+    @property
+    def plugins(self) -> list[Plugin]:
+        """The plugins, in the order in which they were added."""
+        return list(self._plugins.values())
+
+    def lookup(self, kind: str, name: str) -> AnyAction | None:
+        """Returns the action if it is registered here or in a parent; asks no plugin."""
+        action = self._actions.get((kind, name))
+        if action is None and self.parent is not None:
+            return self.parent.lookup(kind, name)
+        return action
+
+    async def resolve(self, kind: str, name: str) -> AnyAction | None:
+        """Returns the action, asking the plugin of that name when it is not registered yet; None if there is none."""
+        action = self.lookup(kind, name)
+        if action is not None:
+            return action
+        if self.parent is not None:
+            return await self.parent.resolve(kind, name)
+        plugin = self._plugins.get(name.split("/", 1)[0])
+        if plugin is None:
+            return None
+        await self._start(plugin)
+        action = self._actions.get((kind, name))
+        if action is None:
+            found = await plugin.resolve(kind, name)
+            if found is not None:
+                with self._lock:  # a concurrent look-up may have been faster: the first one stays
+                    action = self._actions.setdefault((kind, name), found)
+        return action
+
+    async def get(self, kind: str, name: str) -> AnyAction:
+        """Returns the action; raises NOT_FOUND that says what there is."""
+        action = self.lookup(kind, name) or await self.resolve(kind, name)
+        if action is None:
+            raise await self._not_found(kind, name)
+        return action
+
+    async def list_actions(self) -> list[ActionMetadata]:
+        """Returns everything that is registered or that a plugin could resolve, sorted by key."""
+        found: dict[str, ActionMetadata] = {}
+        if self.parent is not None:
+            found = {item.key: item for item in await self.parent.list_actions()}
+        for plugin in self.plugins:
+            await self._start(plugin)
+            found |= {item.key: item for item in await plugin.list_actions()}
+        found |= {a.key: ActionMetadata(a.kind, a.name, a.description, a.metadata) for a in self._own()}
+        return [found[key] for key in sorted(found)]
+
+    async def close(self) -> None:
+        """Closes the plugins in reverse order; the first error is raised after all were closed."""
+        errors: list[BaseException] = []
+        for plugin in reversed(self.plugins):
+            try:
+                await plugin.close()
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+    def _own(self) -> Iterable[AnyAction]:
+        with self._lock:
+            return list(self._actions.values())
+
+    async def _start(self, plugin: Plugin) -> None:
+        """Initialises the plugin once, whichever task, thread or event loop asks first; a failure may be retried."""
+        with self._lock:
+            future = self._started.get(plugin.name)
+            first = future is None
+            if future is None:
+                future = self._started[plugin.name] = concurrent.futures.Future()
+        if not first:
+            if not future.done():
+                await asyncio.shield(asyncio.wrap_future(future))
+            return
+        try:
+            for action in await plugin.init():
+                self.register(action)
+        except BaseException as error:
+            with self._lock:
+                del self._started[plugin.name]
+            future.set_exception(error if isinstance(error, Exception) else GenkitError("CANCELLED", "Cancelled."))
+            raise
+        future.set_result(None)
+
+    async def _not_found(self, kind: str, name: str) -> GenkitError:
+        names = sorted(item.name for item in await self.list_actions() if item.kind == kind)
+        close = difflib.get_close_matches(name, names, n=1)
+        if close:
+            hint = f"Did you mean `{close[0]}`? Registered: {', '.join(names)}."
+        elif names:
+            hint = f"Registered: {', '.join(names)}."
+        else:
+            hint = f"No {kind} is registered: define one, or pass its plugin to Genkit(plugins=[...])."
+        return GenkitError(
+            "NOT_FOUND",
+            f"There is no {kind} `{name}`.",
+            hint=hint,
+            details={"kind": kind, "name": name, "names": names},
+        )

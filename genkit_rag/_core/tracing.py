@@ -1,0 +1,158 @@
+"""One span for each action, written in one place.
+
+Nothing here costs anything until an OpenTelemetry provider is installed: as long as nobody imported
+`opentelemetry.trace` no provider can exist, and with the API's proxy provider nothing records.
+Span failures never reach the caller.
+
+Attribute names: `genkit:*` are read by Genkit's tools; `gen_ai.*` are OpenTelemetry's GenAI conventions
+(semantic-conventions 1.41.1) and come from the action's own `telemetry` function.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from genkit_rag._core.schema import dump_json
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span, Tracer
+
+    from genkit_rag._core.action import Action
+
+logger = logging.getLogger("genkit_rag.tracing")
+
+MAX_CONTENT_CHARS = 100_000
+"""Inputs and outputs longer than this are cut in a span."""
+
+Attributes = Mapping[str, Any]
+Telemetry = Callable[[Any, Any], Attributes]
+"""`(input, output or None) -> gen_ai.* attributes`; called only when the span records."""
+
+_path: ContextVar[tuple[str, str]] = ContextVar("genkit_rag_trace_path", default=("", ""))
+
+
+def tracer() -> Tracer | None:
+    """Returns the tracer to write to, or None when nothing can record."""
+    api = sys.modules.get("opentelemetry.trace")
+    if api is None or isinstance(api.get_tracer_provider(), api.ProxyTracerProvider):
+        return None
+    found: Tracer = api.get_tracer("genkit-tracer", "v1")
+    return found
+
+
+def captures_content() -> bool:
+    """Returns whether spans may hold inputs and outputs: always in dev, elsewhere only when asked for.
+
+    Dev is `GENKIT_ENV=dev`; the switch elsewhere is OpenTelemetry's
+    `OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT` (`SPAN_ONLY`, `SPAN_AND_EVENT` or `true`).
+    """
+    if os.environ.get("GENKIT_ENV") == "dev":
+        return True
+    wanted = os.environ.get("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "")
+    return wanted.upper() in {"SPAN_ONLY", "SPAN_AND_EVENT", "TRUE"}
+
+
+class ActionSpan:
+    """The span of one run of one action; a context manager that records success, failure and content."""
+
+    __slots__ = ("_action", "_manager", "_path_token", "_span")
+
+    def __init__(self, found: Tracer, action: Action[Any, Any, Any], value: Any) -> None:
+        self._action = action
+        self._path_token: Any = None
+        self._manager = found.start_as_current_span(action.name, record_exception=False, set_status_on_exception=False)
+        self._span: Span | None = None
+        _guard(self._enter, value)
+
+    def _enter(self, value: Any) -> None:
+        action = self._action
+        parent, qualified_parent = _path.get()
+        type_ = "flow" if action.kind == "flow" else "action"
+        piece = f"{{{action.name},t:{type_}"
+        path, qualified = f"{parent}/{piece}}}", f"{qualified_parent}/{piece},s:{action.kind}}}"
+        self._path_token = _path.set((path, qualified))
+        span = self._span = self._manager.__enter__()
+        if not span.is_recording():
+            return
+        span.set_attributes(
+            {
+                "genkit:name": action.name,
+                "genkit:key": action.key,
+                "genkit:type": "action",
+                "genkit:path": path,
+                "genkit:qualifiedPath": qualified,
+                "genkit:metadata:subtype": action.kind,
+                "genkit:isRoot": not parent,
+            }
+        )
+        if captures_content():
+            span.set_attribute("genkit:input", _content(value))
+
+    @property
+    def trace_id(self) -> str | None:
+        """The trace id as 32 hex digits."""
+        return None if self._span is None else format(self._span.get_span_context().trace_id, "032x")
+
+    def succeed(self, value: Any, output: Any) -> None:
+        """Writes the outcome of a run that returned."""
+        _guard(self._succeed, value, output)
+
+    def _succeed(self, value: Any, output: Any) -> None:
+        span = self._span
+        if span is None or not span.is_recording():
+            return
+        span.set_attribute("genkit:state", "success")
+        if self._action.telemetry is not None:
+            span.set_attributes(self._action.telemetry(value, output))
+        if captures_content():
+            span.set_attribute("genkit:output", _content(output))
+
+    def fail(self, value: Any, error: BaseException) -> None:
+        """Writes the outcome of a run that raised."""
+        _guard(self._fail, value, error)
+
+    def _fail(self, value: Any, error: BaseException) -> None:
+        span = self._span
+        if span is None or not span.is_recording():
+            return
+        from opentelemetry.trace import StatusCode
+
+        status = getattr(error, "status", None) or type(error).__name__
+        # The text of an error may quote the input: it is content like any other.
+        message = str(error)[:1000] if captures_content() else type(error).__name__
+        source = not getattr(error, "_genkit_traced", False)
+        attributes: dict[str, Any] = {
+            "genkit:state": "error",
+            "genkit:error": message,
+            "genkit:isFailureSource": source,
+            "error.type": str(status),
+        }
+        if self._action.telemetry is not None:
+            attributes = {**self._action.telemetry(value, None), **attributes}
+        span.set_attributes(attributes)
+        span.set_status(StatusCode.ERROR, message)
+        error._genkit_traced = True  # type: ignore[attr-defined]
+
+    def end(self) -> None:
+        """Ends the span and restores the caller's."""
+        if self._path_token is not None:
+            _path.reset(self._path_token)
+        _guard(self._manager.__exit__, None, None, None)
+
+
+def _guard(step: Callable[..., Any], *args: Any) -> None:
+    """Runs one step of tracing; what it raises is logged, never passed on to the caller."""
+    try:
+        step(*args)
+    except Exception as error:
+        logger.debug("tracing failed: %r", error)
+
+
+def _content(value: Any) -> str:
+    text = dump_json(value)
+    return text if len(text) <= MAX_CONTENT_CHARS else text[:MAX_CONTENT_CHARS] + "…"

@@ -1,0 +1,155 @@
+"""What an ingestion tells while it runs, and at the end."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from genkit_rag._core.errors import GenkitError
+
+SourceStatus = Literal["added", "changed", "unchanged", "removed", "failed", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The totals, before anything is read; None where the sources are a stream of documents."""
+
+    files: int | None
+    bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceDone:
+    """A source is dealt with. `reason` says why it failed or was skipped."""
+
+    source: str
+    status: SourceStatus
+    chunks: int = 0
+    bytes: int = 0
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChunksDone:
+    """A batch is durable: so many chunks were embedded, so many were there already, so many went."""
+
+    embedded: int = 0
+    kept: int = 0
+    deleted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something about a source that was read: pages left out, an encoding guessed."""
+
+    source: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The end."""
+
+    report: IngestReport
+
+
+Event = Started | SourceDone | ChunksDone | Note | Finished
+Progress = Callable[[Event], None]
+"""Called on the event loop's thread; it should return at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A source and what is to be said about it."""
+
+    source: str
+    reason: str
+
+
+@dataclass(slots=True)
+class IngestReport:
+    """What an ingestion did; with `dry_run`, what it would have done.
+
+    Attributes:
+        added: Sources that were new.
+        changed: Sources whose chunks were replaced.
+        unchanged: Sources that were not looked into.
+        removed: Sources that are gone, and their chunks with them.
+        failed: Sources that could not be read; what was indexed of them before stays.
+        skipped: Files that nothing can load.
+        notes: What was left out of sources that could be read.
+        chunks_added: Chunks that were embedded.
+        chunks_kept: Chunks that were in the store already.
+        chunks_deleted: Chunks that are no longer in their source.
+        bytes: Size of the sources that were read.
+        seconds: How long it took.
+        dry_run: Whether nothing was changed.
+    """
+
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    failed: list[Problem] = field(default_factory=list[Problem])
+    skipped: list[Problem] = field(default_factory=list[Problem])
+    notes: list[Problem] = field(default_factory=list[Problem])
+    chunks_added: int = 0
+    chunks_kept: int = 0
+    chunks_deleted: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    dry_run: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether no source failed."""
+        return not self.failed
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the report as JSON-compatible data."""
+        return dataclasses.asdict(self)
+
+    def record(self, event: Event) -> None:
+        """Adds an event to the totals."""
+        match event:
+            case SourceDone(source, "failed", reason=reason):
+                self.failed.append(Problem(source, reason or ""))
+            case SourceDone(source, "skipped", reason=reason):
+                self.skipped.append(Problem(source, reason or ""))
+            case SourceDone(status=status):
+                setattr(self, status, getattr(self, status) + 1)
+                if status in ("added", "changed"):
+                    self.bytes += event.bytes
+                elif status == "unchanged":
+                    self.chunks_kept += event.chunks
+            case ChunksDone(embedded, kept, deleted):
+                self.chunks_added += embedded
+                self.chunks_kept += kept
+                self.chunks_deleted += deleted
+            case Note(source, text):
+                self.notes.append(Problem(source, text))
+            case _:
+                pass
+
+
+class IngestStopped(GenkitError):  # noqa: N818 - it names what happened
+    """Raised when the index itself fails (an embedder that is down, a full disk); run again to go on.
+
+    Attributes:
+        report: What was done until then; all of it is kept.
+    """
+
+    def __init__(self, cause: Exception, report: IngestReport) -> None:
+        known = cause if isinstance(cause, GenkitError) else None
+        done = report.added + report.changed
+        super().__init__(
+            known.status if known else "INTERNAL",
+            f"The ingestion stopped after {done} sources: {known.message if known else cause!r}",
+            hint=" ".join(filter(None, (known.hint if known else None, "What was done is kept: run it again to go on."))),
+            details=dict(known.details) if known else None,
+            cause=cause,
+            retry_after=known.retry_after if known else None,
+        )
+        self.report = report

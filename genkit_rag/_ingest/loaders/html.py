@@ -1,0 +1,187 @@
+"""HTML by selectolax: what a reader would see, as Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from genkit_rag._core.errors import MissingExtra
+from genkit_rag._ingest.section import LoadContext, Section
+
+_UNSEEN = frozenset(
+    "head script style noscript template nav svg math iframe object canvas audio video select button dialog".split()
+)
+_BLOCKS = frozenset(
+    "html body address article aside blockquote center dd details div dl dt fieldset figcaption figure footer form h1 h2"
+    " h3 h4 h5 h6 header hr li main ol p pre section summary table tbody tfoot thead tr ul".split()
+)
+_HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
+_HIDDEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+_SPACE = re.compile(r"\s+")
+_CHARSET = re.compile(rb"""<meta[^>]+charset=["']?([\w-]+)""", re.IGNORECASE)
+
+
+def load_html(path: Path, context: LoadContext) -> Iterator[Section]:
+    """Yields the visible text as Markdown: headings, lists, tables and code keep their structure."""
+    try:
+        from selectolax.lexbor import LexborHTMLParser
+    except ImportError as error:
+        raise MissingExtra("html", "selectolax") from error
+    tree = LexborHTMLParser(_decode(path, context))
+    title = tree.css_first("title")
+    heading = _SPACE.sub(" ", title.text()).strip() if title is not None else ""
+    body = tree.body
+    text = _Writer().write(body) if body is not None else ""
+    yield Section(text, {"title": heading} if heading else {}, markdown=True)
+
+
+def _decode(path: Path, context: LoadContext) -> str:
+    """Returns the page as text: by its own declaration, which browsers obey too, else like any text file."""
+    from genkit_rag._ingest.loaders.encoding import open_text
+
+    with path.open("rb") as file:
+        declared = _CHARSET.search(file.read(4096))
+    if declared and declared[1].lower() not in (b"utf-8", b"utf8"):
+        try:
+            return path.read_text(declared[1].decode("ascii"))
+        except (LookupError, UnicodeDecodeError):
+            context.note(f"not in the encoding that it declares ({declared[1].decode('ascii')})")
+    with open_text(path, context) as text:
+        return text.read()
+
+
+class _Writer:
+    """Walks a tree without recursion (depth is the page's choice) and writes Markdown."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.line: list[str] = []
+        self.prefix = ""
+        self.depth = 0  # of lists
+        self.preformatted = 0
+        self.cells: list[str] | None = None
+        self.header_due = False
+
+    def write(self, root: Any) -> str:
+        node = root
+        while node is not None:
+            descend = self.enter(node)
+            child = node.child if descend else None
+            if child is not None:
+                node = child
+                continue
+            while node is not None:
+                if descend:
+                    self.leave(node)
+                if node.mem_id == root.mem_id:
+                    node = None
+                elif node.next is not None:
+                    node = node.next
+                    break
+                else:
+                    node, descend = node.parent, True
+        self.flush()
+        return re.sub(r"\n{3,}", "\n\n", "\n".join(self.lines)).strip()
+
+    def enter(self, node: Any) -> bool:
+        """Writes what stands before a node's children; returns whether to look at them."""
+        tag = node.tag
+        if tag == "-text":
+            self.add(node.text_content or "")
+            return False
+        if not node.is_element_node or tag in _UNSEEN or _is_hidden(node):
+            return False
+        if tag == "br":
+            self.add("\n" if self.preformatted or self.cells is None else " ", raw=self.cells is None)
+        elif tag in ("td", "th"):
+            self.cell()
+        elif tag in _BLOCKS:
+            if self.cells is None:
+                self.open_block(tag)
+            else:
+                self.add(" ")
+        return True
+
+    def open_block(self, tag: str) -> None:
+        self.flush()
+        if tag in _HEADINGS:
+            self.lines.append("")
+            self.prefix = _HEADINGS[tag]
+        elif tag in ("ul", "ol"):
+            self.depth += 1
+        elif tag == "li":
+            self.prefix = "  " * max(self.depth - 1, 0) + "- "
+        elif tag == "pre":
+            self.lines += ["", "```"]
+            self.preformatted += 1
+        elif tag == "table":
+            self.lines.append("")
+            self.header_due = True
+        elif tag == "tr":
+            self.cells = []
+        elif tag != "summary":
+            self.lines.append("")
+
+    def leave(self, node: Any) -> None:
+        """Writes what stands behind a node's children."""
+        tag = node.tag
+        if tag == "tr" and self.cells is not None:
+            self.close_row()
+        elif tag not in _BLOCKS:
+            return
+        elif self.cells is not None:
+            self.add(" ")
+        elif tag == "pre":
+            self.flush()
+            self.preformatted -= 1
+            self.lines += ["```", ""]
+        else:
+            self.flush()
+            if tag in ("ul", "ol"):
+                self.depth -= 1
+            if tag not in ("li", "ul", "ol", "summary", "tr", "tbody", "thead", "tfoot") or not self.depth:
+                self.lines += [] if tag in ("li", "tr", "tbody", "thead", "tfoot") else [""]
+
+    def cell(self) -> None:
+        if self.cells is not None:
+            self.cells.append("".join(self.line))
+            self.line = []
+
+    def close_row(self) -> None:
+        assert self.cells is not None
+        self.cell()
+        cells = [_SPACE.sub(" ", cell).strip().replace("|", "\\|") for cell in self.cells[1:]]
+        self.cells = None
+        if any(cells):
+            self.lines.append(f"| {' | '.join(cells)} |")
+            if self.header_due:
+                self.lines.append("|" + " --- |" * len(cells))
+                self.header_due = False
+
+    def add(self, text: str, *, raw: bool = False) -> None:
+        self.line.append(text if raw or self.preformatted else _SPACE.sub(" ", text))
+
+    def flush(self) -> None:
+        text = "".join(self.line)
+        self.line = []
+        if self.preformatted:
+            self.lines += text.strip("\n").split("\n") if text.strip() else []
+            return
+        kept = [line.strip() for line in re.sub(r" {2,}", " ", text).split("\n")]
+        kept = [line for line in kept if line]
+        if kept:
+            self.lines.append(self.prefix + (" ".join(kept) if self.prefix else "\n".join(kept)))
+            self.prefix = ""
+
+
+def _is_hidden(node: Any) -> bool:
+    attributes = node.attributes
+    if not attributes:
+        return False
+    return (
+        "hidden" in attributes
+        or attributes.get("aria-hidden") == "true"
+        or bool(_HIDDEN_STYLE.search(attributes.get("style") or ""))
+    )

@@ -1,0 +1,29 @@
+"""Plain text and Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from genkit_rag._ingest.loaders.encoding import open_text
+from genkit_rag._ingest.outline import FRONT_MATTER
+from genkit_rag._ingest.section import LoadContext, Section
+
+_TITLE = re.compile(r"""^title:[ \t]*["']?(.+?)["']?[ \t\r]*$""", re.MULTILINE)
+_HEADING = re.compile(r"^#[ \t]+(.+?)[ \t#\r]*$", re.MULTILINE)
+
+
+def load_text(path: Path, context: LoadContext) -> Iterator[Section]:
+    """Yields the file as one section."""
+    with open_text(path, context) as file:
+        yield Section(file.read())
+
+
+def load_markdown(path: Path, context: LoadContext) -> Iterator[Section]:
+    """Yields the file as one section, with the title of its front matter or of its first heading."""
+    with open_text(path, context) as file:
+        text = file.read()
+    front = FRONT_MATTER.match(text)
+    found = (_TITLE.search(front[0]) if front else None) or _HEADING.search(text, 0, 10_000)
+    yield Section(text, {"title": found[1]} if found else {}, markdown=True)

@@ -1,0 +1,80 @@
+"""What loaders give: pieces of a source, one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from genkit_rag._blocks.wire import WireModel
+
+RESERVED = frozenset(
+    ("id", "score", "rank", "retriever", "scores", "source", "page", "start", "end", "chunk", "heading_path", "title")
+)
+"""Metadata names that have a meaning here or on the wire; a column of the same name gets an underscore behind it."""
+
+
+@dataclass(slots=True)
+class Section:
+    """A piece of a source: a whole file, a page, a row.
+
+    Attributes:
+        text: Its text; chunk offsets count from its beginning.
+        metadata: JSON-compatible facts that each of its chunks carries.
+        markdown: Whether the text has the structure of Markdown.
+        key: What identifies it within its source, for rows. Sections without one are told apart by their text.
+        row_id: The row's own id, where it has one; it becomes part of the chunk ids.
+    """
+
+    text: str
+    metadata: dict[str, Any] = field(default_factory=dict[str, Any])
+    markdown: bool = False
+    key: str = ""
+    row_id: str | None = None
+
+
+class LoadLimits(WireModel):
+    """Bounds against files that would exhaust the machine; a file beyond one is reported and left out."""
+
+    max_file_bytes: int = Field(default=512 * 1024 * 1024, ge=1)
+    max_pages: int = Field(default=20_000, ge=1)
+    max_text_characters: int = Field(default=512 * 1024 * 1024, ge=1)
+    """Text that one PDF may unfold into."""
+    max_row_characters: int = Field(default=16 * 1024 * 1024, ge=1)
+    """A line of JSON Lines, a field of CSV."""
+    max_json_depth: int = Field(default=64, ge=1)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadContext:
+    """What a loader is told, and where it reports what it left out of a file that it could read.
+
+    Attributes:
+        limits: The bounds to keep.
+        note: Takes a sentence for the report, such as "page 3 is damaged".
+        text_field: The field of JSON Lines rows with the text; None takes the first of `text`, `content`, `body`.
+    """
+
+    limits: LoadLimits = field(default_factory=LoadLimits)
+    note: Callable[[str], None] = lambda _: None
+    text_field: str | None = None
+
+
+Loader = Callable[[Path, LoadContext], Iterator[Section]]
+"""Yields the sections of a file; raises anything for a file that it cannot read."""
+
+
+class UnreadableFile(ValueError):  # noqa: N818 - it names the file's state; loaders of users may raise anything
+    """A file that a loader gives up on; the text says why and what helps."""
+
+
+def row_metadata(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the scalars of a row as metadata, with reserved names moved aside."""
+    metadata: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, str | int | float | bool) or value is None:
+            metadata[f"{name}_" if name in RESERVED else name] = value
+    return metadata

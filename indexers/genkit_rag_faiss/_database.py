@@ -1,0 +1,350 @@
+"""The truth: one SQLite file. Whatever it does not hold does not exist, and whatever else exists can be made from it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import sys
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+
+from genkit_rag.plugin_api import GenkitError, Vectors
+from genkit_rag_faiss._files import FORMAT, full, newer_format
+from genkit_rag_faiss._records import Row, check_row, damaged, key_crc, vector_crc
+
+PAGE_SIZE = 16384
+"""Ten vectors of 384 dimensions fit one page; with 4096 a quarter of every page is wasted."""
+CHECKPOINT_PAGES = (64 << 20) // PAGE_SIZE
+
+_SCHEMA = """
+CREATE TABLE doc (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, namespace TEXT NOT NULL, id TEXT NOT NULL, kind INTEGER NOT NULL,
+    content TEXT NOT NULL, metadata TEXT NOT NULL, crc INTEGER NOT NULL, UNIQUE (namespace, id));
+CREATE TABLE vec (seq INTEGER PRIMARY KEY, data BLOB NOT NULL, crc INTEGER NOT NULL);
+CREATE TABLE segment (name TEXT PRIMARY KEY, kind TEXT NOT NULL, digest TEXT NOT NULL, params TEXT NOT NULL);
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, crc INTEGER NOT NULL);
+"""
+_ROW = "d.seq, d.namespace, d.id, d.kind, d.content, d.metadata, d.crc"
+
+
+class State(NamedTuple):
+    """How many documents there are, and the sum of their key checksums: a view that has both has all of them."""
+
+    count: int
+    digest: int
+
+
+class Segment(NamedTuple):
+    """A derived file and what it must be."""
+
+    name: str
+    kind: str
+    digest: str
+    params: dict[str, Any]
+
+
+class Key(NamedTuple):
+    """What identifies a live row."""
+
+    seq: int
+    namespace: str
+    id: str
+
+
+class Database:
+    """Connections to `store.db`: one that writes, and one for each thread that reads.
+
+    Only the writing connection ever makes a checkpoint (SQLite before 3.51.3 can damage a database when two
+    connections do: https://sqlite.org/wal.html#walresetbug), and it is closed last.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._local = threading.local()
+        self._readers: list[sqlite3.Connection] = []
+        self._writer: sqlite3.Connection | None = None
+        self._inode: int | None = None
+        self._lock = threading.Lock()
+
+    def create(self) -> None:
+        """Makes the tables; the caller holds the writer lock."""
+        with self.errors():
+            os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))
+            writer = self.writer
+            writer.execute("BEGIN IMMEDIATE")
+            for statement in _SCHEMA.strip().split(";\n"):
+                writer.execute(statement)
+            writer.execute(f"PRAGMA user_version = {FORMAT}")
+            self._write_state(writer, State(0, 0))
+            writer.execute("COMMIT")
+
+    def initialised(self) -> bool:
+        """Returns whether the tables are there; raises FAILED_PRECONDITION when they are of a newer format."""
+        if not self.path.exists() or self.path.stat().st_size == 0:
+            return False
+        with self.errors():
+            version = self.reader.execute("PRAGMA user_version").fetchone()[0]
+        if version > FORMAT:
+            raise newer_format(self.path, version)
+        return bool(version)
+
+    @property
+    def writer(self) -> sqlite3.Connection:
+        """The connection that writes; only the writer thread uses it."""
+        if self._writer is None:
+            connection = self._connect("rw")
+            connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+            connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
+            connection.execute("PRAGMA cache_size = -65536")
+            if sys.platform == "darwin":
+                connection.execute("PRAGMA fullfsync = 1")
+            self._writer = connection
+            self._inode = self.path.stat().st_ino
+        return self._writer
+
+    @property
+    def reader(self) -> sqlite3.Connection:
+        """The connection of the current thread for reading."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = self._connect("ro")
+            with self._lock:
+                self._readers.append(connection)
+        return connection
+
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        uri = f"{self.path.absolute().as_uri()}?mode={mode}"
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA cell_size_check = ON")
+        return connection
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Gives the writing connection inside a transaction: all of it is durable at the end, or none of it."""
+        with self.errors():
+            writer = self.writer
+            self._check_place()
+            writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield writer
+                writer.execute("COMMIT")
+            except BaseException:
+                if writer.in_transaction:
+                    with contextlib.suppress(sqlite3.Error):
+                        writer.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """Gives the thread's reading connection inside a transaction: everything read is of one commit."""
+        with self.errors():
+            reader = self.reader
+            reader.execute("BEGIN")
+            try:
+                yield reader
+            finally:
+                reader.execute("COMMIT")
+
+    def version(self) -> int:
+        """Returns a number that changes when another connection has committed; a few microseconds."""
+        with self.errors():
+            return int(self.reader.execute("PRAGMA data_version").fetchone()[0])
+
+    # What is there.
+
+    def state(self, connection: sqlite3.Connection) -> State:
+        """Returns count and digest of the live rows."""
+        raw = self.meta("state", connection)
+        if raw is None:
+            raise damaged("its state record is missing")
+        return State(*json.loads(raw))
+
+    def meta(self, key: str, connection: sqlite3.Connection | None = None) -> str | None:
+        """Returns a value of the table `meta`."""
+        with self.errors():
+            found = (connection or self.reader).execute("SELECT value, crc FROM meta WHERE key = ?", (key,)).fetchone()
+        if found is not None and zlib.crc32(f"{key}\0{found[0]}".encode()) != found[1]:
+            raise damaged(f"the record `{key}` does not match its checksum")
+        return None if found is None else cast(str, found[0])
+
+    def keys(self, connection: sqlite3.Connection, after: int = 0) -> list[Key]:
+        """Returns the keys of the live rows above a sequence number, in its order."""
+        if after:
+            query = "SELECT seq, namespace, id FROM doc WHERE seq > ? ORDER BY seq"
+            return [Key(*row) for row in connection.execute(query, (after,))]
+        # The unique index has all three columns and is a tenth of the table.
+        rows = connection.execute("SELECT seq, namespace, id FROM doc INDEXED BY sqlite_autoindex_doc_1")
+        return sorted(Key(*row) for row in rows)
+
+    def vectors(self, connection: sqlite3.Connection, after: int, dimensions: int) -> tuple[list[int], Vectors]:
+        """Returns sequence numbers and vectors of the rows above a sequence number, in its order, checked."""
+        seqs: list[int] = []
+        blobs: list[bytes] = []
+        for seq, data, crc in connection.execute("SELECT seq, data, crc FROM vec WHERE seq > ? ORDER BY seq", (after,)):
+            if len(data) != 4 * dimensions or vector_crc(seq, data) != crc:
+                raise damaged(f"the vector {seq} does not match its checksum")
+            seqs.append(seq)
+            blobs.append(data)
+        return seqs, np.frombuffer(b"".join(blobs), dtype="<f4").reshape(-1, dimensions)
+
+    def rows(self, seqs: Sequence[int]) -> list[Row]:
+        """Returns the rows of sequence numbers, without those that are gone, in any order; not yet checked."""
+        query = f"SELECT {_ROW} FROM json_each(?) j CROSS JOIN doc d ON d.seq = j.value"  # noqa: S608
+        with self.errors():
+            return self.reader.execute(query, (json.dumps(list(seqs)),)).fetchall()
+
+    def rows_between(self, first: int, last: int) -> Iterator[Row]:
+        """Yields the rows from one sequence number to another, both included, in their order; not yet checked."""
+        query = f"SELECT {_ROW} FROM doc d WHERE d.seq BETWEEN ? AND ? ORDER BY d.seq"  # noqa: S608
+        with self.errors():
+            yield from self.reader.execute(query, (first, last))
+
+    def rows_of(self, namespace: str, ids: Sequence[str]) -> list[Row]:
+        """Returns the rows of ids, without those that are not there, in any order, checked."""
+        query = (
+            f"SELECT {_ROW} FROM json_each(?) j CROSS JOIN doc d ON d.namespace = ? AND d.id = j.value"  # noqa: S608
+        )
+        with self.errors():
+            rows: list[Row] = self.reader.execute(query, (json.dumps(list(ids)), namespace)).fetchall()
+        for row in rows:
+            check_row(row)
+        return rows
+
+    def segments(self, connection: sqlite3.Connection | None = None) -> list[Segment]:
+        """Returns what the manifest says of derived files."""
+        with self.errors():
+            rows = (connection or self.reader).execute("SELECT name, kind, digest, params FROM segment").fetchall()
+        try:
+            return [Segment(name, kind, digest, json.loads(params)) for name, kind, digest, params in rows]
+        except (ValueError, TypeError):
+            return []  # a manifest that cannot be read covers nothing: everything is made again
+
+    # What changes it; always inside `transaction()`.
+
+    def next_seq(self, writer: sqlite3.Connection) -> int:
+        """Returns the sequence number of the next row; numbers are never used twice."""
+        found = writer.execute("SELECT seq FROM sqlite_sequence WHERE name = 'doc'").fetchone()
+        return 1 + (found[0] if found else 0)
+
+    def insert(self, writer: sqlite3.Connection, rows: list[Row], vectors: Vectors) -> None:
+        """Adds rows and their vectors."""
+        width = 4 * vectors.shape[1]
+        block = memoryview(vectors).cast("B")
+        blobs = [
+            (row[0], blob := block[at : at + width], vector_crc(row[0], blob))
+            for row, at in zip(rows, range(0, len(block), width), strict=True)
+        ]
+        writer.executemany("INSERT INTO doc VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        writer.executemany("INSERT INTO vec VALUES (?, ?, ?)", blobs)
+
+    def find(self, writer: sqlite3.Connection, namespace: str, ids: Sequence[str]) -> list[Key]:
+        """Returns the keys of the ids that are there."""
+        query = (
+            "SELECT d.seq, d.namespace, d.id FROM json_each(?) j CROSS JOIN doc d ON d.namespace = ? AND d.id = j.value"
+        )
+        return [Key(*row) for row in writer.execute(query, (json.dumps(list(ids)), namespace))]
+
+    def remove(self, writer: sqlite3.Connection, keys: Sequence[Key]) -> int:
+        """Removes rows; returns the sum of their key checksums."""
+        seqs = [(key.seq,) for key in keys]
+        writer.executemany("DELETE FROM doc WHERE seq = ?", seqs)
+        writer.executemany("DELETE FROM vec WHERE seq = ?", seqs)
+        return sum(key_crc(*key) for key in keys)
+
+    def add_to_state(self, writer: sqlite3.Connection, count: int, digest: int) -> State:
+        """Adds to count and digest; returns the new ones."""
+        old = self.state(writer)
+        new = State(old.count + count, (old.digest + digest) % 2**62)
+        self._write_state(writer, new)
+        return new
+
+    def set_meta(self, writer: sqlite3.Connection, key: str, value: str) -> None:
+        """Sets a value of the table `meta`."""
+        crc = zlib.crc32(f"{key}\0{value}".encode())
+        writer.execute("INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", (key, value, crc))
+
+    def _write_state(self, writer: sqlite3.Connection, state: State) -> None:
+        self.set_meta(writer, "state", json.dumps(state))
+
+    def set_segments(self, writer: sqlite3.Connection, kinds: Sequence[str], segments: Sequence[Segment]) -> None:
+        """Replaces the manifest's entries of some kinds."""
+        writer.executemany("DELETE FROM segment WHERE kind = ?", [(kind,) for kind in kinds])
+        entries = [(s.name, s.kind, s.digest, json.dumps(s.params)) for s in segments]
+        writer.executemany("INSERT INTO segment VALUES (?, ?, ?, ?)", entries)
+
+    # The file.
+
+    def tidy(self) -> None:
+        """Gives the space of removed rows back when it is over a quarter, and moves the log into the file."""
+        with self.errors():
+            free, pages = (self.writer.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_count"))
+            if free * 4 > pages:
+                self.writer.execute("VACUUM")
+            self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def integrity(self) -> list[str]:
+        """Returns what SQLite finds wrong with the file."""
+        with self.errors():
+            found = [row[0] for row in self.reader.execute("PRAGMA integrity_check(20)")]
+        return [] if found == ["ok"] else found
+
+    def close(self) -> None:
+        """Closes every connection, the writing one last."""
+        with self._lock:
+            readers, self._readers = self._readers, []
+        for reader in readers:
+            with contextlib.suppress(sqlite3.Error):
+                reader.close()
+        self._local = threading.local()
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with contextlib.suppress(sqlite3.Error):
+                writer.close()
+
+    def _check_place(self) -> None:
+        try:
+            moved = self.path.stat().st_ino != self._inode
+        except OSError:
+            moved = True
+        if moved:
+            raise GenkitError(
+                "FAILED_PRECONDITION", f"`{self.path}` was moved or replaced while it was open.",
+                hint="Open the store again; nothing was written.", details={"path": str(self.path)},
+            )  # fmt: skip
+
+    @contextlib.contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turns SQLite's errors into ours."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+
+    def _error(self, error: sqlite3.Error) -> GenkitError:
+        name = getattr(error, "sqlite_errorname", None) or ""
+        if name == "SQLITE_FULL":
+            return full(self.path, error)
+        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT")) or "no such" in str(error):
+            return damaged(f"`{self.path}`: {error}")
+        if name.startswith(("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")):
+            return GenkitError(
+                "PERMISSION_DENIED", f"`{self.path}` may not be written: {error}.",
+                hint="Correct the permissions, or open the store with mode='r'.",
+            )  # fmt: skip
+        if isinstance(error, sqlite3.OperationalError | sqlite3.ProgrammingError):
+            return GenkitError(
+                "UNAVAILABLE", f"`{self.path}` cannot be used: {error} ({name or type(error).__name__}).",
+                hint="Check the disk, then open the store again. Everything that was acknowledged is safe.",
+            )  # fmt: skip
+        return damaged(f"`{self.path}`: {error}")

@@ -1,0 +1,80 @@
+"""Exact search over rows in memory. The typed face of FAISS's scans."""
+
+from __future__ import annotations
+
+import faiss
+import numpy as np
+from typing import Any
+
+from genkit_rag.plugin_api import Vectors
+from genkit_rag_faiss._view import Ints, Mask
+
+_faiss: Any = faiss
+
+SCAN_SHARE = 0.5
+"""Above this share of the rows, a scan with a bitmap is faster than going through the list (measured at 20k x 384)."""
+GATHER_QUERIES = 8
+"""From so many queries on, the rows are gathered once for one matrix product."""
+
+Found = tuple[Vectors, Ints]
+"""Scores and row numbers, `(queries, k)`, best first."""
+
+
+def threads() -> int:
+    """Returns how many threads FAISS uses in this thread."""
+    return int(_faiss.omp_get_max_threads())
+
+
+def set_threads(count: int) -> None:
+    """Sets how many threads FAISS uses in this thread: two never make a single query faster."""
+    _faiss.omp_set_num_threads(count)
+
+
+def scan(queries: Vectors, matrix: Vectors, k: int) -> Found:
+    """Returns the best of all rows by inner product."""
+    return _scan(queries, matrix, k, None)
+
+
+def scan_rows(queries: Vectors, matrix: Vectors, k: int, rows: Ints) -> Found:
+    """Returns the best of the given rows by inner product; `k` is at most their number."""
+    if len(rows) > SCAN_SHARE * len(matrix):
+        mask = np.zeros(len(matrix), np.bool_)
+        mask[rows] = True
+        return scan_mask(queries, matrix, k, mask)
+    if len(queries) >= GATHER_QUERIES:
+        scores, found = scan(queries, matrix[rows], k)
+        return scores, rows[found]
+    scores, found = _outputs(len(queries), k)
+    pointer = _faiss.swig_ptr
+    for i in range(len(queries)):
+        _faiss.knn_inner_products_by_idx(
+            pointer(queries[i]), pointer(matrix), pointer(rows), matrix.shape[1], 1, len(matrix), len(rows), k,
+            pointer(scores[i]), pointer(found[i]), -1,
+        )  # fmt: skip
+    return scores, found
+
+
+def scan_mask(queries: Vectors, matrix: Vectors, k: int, mask: Mask) -> Found:
+    """Returns the best of the rows of a mask by inner product; `k` is at most their number."""
+    bits = np.packbits(mask, bitorder="little")
+    return _scan(queries, matrix, k, bitmap(bits))
+
+
+def bitmap(bits: Any) -> Any:
+    """Returns a selector of the rows whose bits are set; `bits` must outlive it."""
+    return _faiss.IDSelectorBitmap(len(bits), _faiss.swig_ptr(bits))
+
+
+def _scan(queries: Vectors, matrix: Vectors, k: int, selector: Any) -> Found:
+    scores, found = _outputs(len(queries), k)
+    pointer = _faiss.swig_ptr
+    # The pointers hold no references: the arrays live in the caller's frame for as long as the call takes.
+    _faiss.knn_inner_product(
+        pointer(queries), pointer(matrix), matrix.shape[1], len(queries), len(matrix), k,
+        pointer(scores), pointer(found), selector,
+    )  # fmt: skip
+    return scores, found
+
+
+def _outputs(queries: int, k: int) -> Found:
+    return np.empty((queries, k), np.float32), np.empty((queries, k), np.int64)

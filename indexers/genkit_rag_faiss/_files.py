@@ -1,0 +1,178 @@
+"""Files that are there whole or not at all, the names of stores, and who may write."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from filelock import FileLock, Timeout
+
+from genkit_rag.plugin_api import GenkitError, invalid
+
+FORMAT = 1
+"""The layout that this code writes; it reads every layout whose `min_reader` is not above it."""
+
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}\Z")
+
+
+def check_store_name(name: str) -> str:
+    """Returns a name that is safe as a folder; raises INVALID_ARGUMENT for others."""
+    if not _NAME.match(name):
+        raise invalid(
+            "name", name, "must be 1 to 64 of A-Z a-z 0-9 . _ - and not begin with a dot",
+            hint="It becomes a folder's name; use a namespace for user-made names.",
+        )  # fmt: skip
+    return name
+
+
+def make_directory(path: Path) -> None:
+    """Creates the store's directories, for this user only."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for part in ("seg", "text", "tmp"):
+            (path / part).mkdir(mode=0o700, exist_ok=True)
+        for stray in (path / "tmp").iterdir():
+            stray.unlink(missing_ok=True)
+    except OSError as error:
+        raise io_error(error, path) from error
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], None], *, tmp: Path) -> str:
+    """Returns the blake2b of a file that is in place, complete and on disk.
+
+    Written to `tmp` first, synced, read back, renamed, and its folder synced: a crash leaves the old file or the new.
+    """
+    scratch = tmp / f"{path.name}.{os.getpid()}"
+    try:
+        with open(os.open(scratch, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        digest = file_digest(scratch)
+        os.replace(scratch, path)
+        sync_directory(path.parent)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise io_error(error, path) from error
+    return digest
+
+
+def sync_directory(path: Path) -> None:
+    """Makes renames and removals in a folder durable, where the system can."""
+    if os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def file_digest(path: Path) -> str:
+    """Returns the blake2b of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
+
+
+def io_error(error: OSError, path: Path) -> GenkitError:
+    """Returns an operating system's error as ours, with the path and what to do."""
+    import errno
+
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return full(path, error)
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return GenkitError(
+            "PERMISSION_DENIED", f"`{path}` may not be written: {error.strerror}.",
+            hint="Correct the permissions, choose another path, or open it with mode='r'.", cause=error,
+        )  # fmt: skip
+    return GenkitError(
+        "UNAVAILABLE", f"`{path}` cannot be used: {error.strerror or error}.",
+        hint="Check the disk and the limit of open files, then open the store again.", cause=error,
+    )  # fmt: skip
+
+
+def full(path: Path, error: BaseException) -> GenkitError:
+    """Returns the error of a full disk."""
+    return GenkitError(
+        "RESOURCE_EXHAUSTED", f"There is no space left for `{path}`.",
+        hint="Free some space, then open the store again. Everything that was acknowledged is safe.",
+        details={"path": str(path)}, cause=error,
+    )  # fmt: skip
+
+
+def read_format(path: Path) -> bool:
+    """Returns whether the store was completely created; raises FAILED_PRECONDITION when it is of a newer format."""
+    try:
+        raw: Any = json.loads((path / "FORMAT").read_bytes())
+        needed = int(cast(Any, raw)["min_reader"])
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, TypeError, KeyError):
+        return True  # a damaged note beside a database that says the same
+    if needed > FORMAT:
+        raise newer_format(path, needed)
+    return True
+
+
+def newer_format(path: Path, needed: int) -> GenkitError:
+    """Returns the error for a store that a newer version wrote."""
+    return GenkitError(
+        "FAILED_PRECONDITION", f"`{path}` has the format {needed}; this version reads up to {FORMAT}.",
+        hint="Update: pip install -U genkit-rag.", details={"format": needed, "supported": FORMAT},
+    )  # fmt: skip
+
+
+def write_format(path: Path) -> None:
+    """Writes the note that says which layout the directory has; it is written last, when the store is complete."""
+    note = json.dumps({"format": FORMAT, "min_reader": FORMAT}).encode()
+    write_atomically(path / "FORMAT", lambda file: cast(None, file.write(note)), tmp=path / "tmp")
+
+
+class WriterLock:
+    """The right to write to a store: one process at a time, freed by the system when the process dies."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = FileLock(path / "LOCK", thread_local=False, mode=0o600)
+        self.held = False
+
+    def acquire(self, timeout: float) -> None:
+        """Takes the lock, waiting up to `timeout` seconds; raises FAILED_PRECONDITION naming the process that has it."""
+        if self.held:
+            return
+        try:
+            self._lock.acquire(timeout=timeout, poll_interval=0.02)
+        except Timeout as error:
+            raise GenkitError(
+                "FAILED_PRECONDITION",
+                f"Another writer has the store `{self._path}`: {self._owner()}.",
+                hint="Write from one process only; others may read with mode='r'. Or wait with lock_timeout=seconds.",
+                details={"path": str(self._path)},
+            ) from error
+        except OSError as error:
+            raise io_error(error, self._path / "LOCK") from error
+        self.held = True
+        note = self._path / "LOCK.owner"
+        try:
+            with open(os.open(note, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w") as file:
+                file.write(f"pid {os.getpid()} on {socket.gethostname()}")
+        except OSError:
+            pass  # the note is for people; the lock itself is held
+
+    def release(self) -> None:
+        """Gives the lock back."""
+        if self.held:
+            self.held = False
+            self._lock.release()
+
+    def _owner(self) -> str:
+        try:
+            return (self._path / "LOCK.owner").read_text() or "unknown"
+        except OSError:
+            return "unknown"

@@ -1,0 +1,165 @@
+"""The rows in memory: vectors, ids and namespaces side by side, published as immutable views.
+
+One writer appends beyond the published length, so what an older view covers never changes. Removing rows copies the
+mask of the living (a byte for each row); nothing is moved until the rows are compacted into a new layout.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genkit_rag.plugin_api import Vectors
+from genkit_rag_faiss._database import Key
+
+if TYPE_CHECKING:
+    from genkit_rag_faiss._ann import Ann
+
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+_layouts = itertools.count(1)
+_generations = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """What one query sees.
+
+    Attributes:
+        layout: The numbering of rows; another one after a compaction.
+        generation: Different for every view.
+        n: Number of rows, dead ones included.
+        live: Number of living rows.
+        matrix: Vectors `(n, d)`.
+        seqs: Sequence numbers `(n,)`, ascending.
+        spaces: Codes of the namespaces `(n,)`.
+        alive: Which rows are there `(n,)`.
+        ids: Ids of the rows; may already be longer than n.
+        codes: Namespace -> code.
+        counts: Namespace -> number of living rows.
+        ann: The approximate index over the first rows, if there is one.
+    """
+
+    layout: int
+    n: int
+    live: int
+    matrix: Vectors
+    seqs: Ints
+    spaces: NDArray[np.int32]
+    alive: Mask
+    ids: Sequence[str]
+    codes: Mapping[str, int]
+    counts: Mapping[str, int]
+    ann: Ann | None = None
+    generation: int = field(default_factory=_generations.__next__)
+
+    def rows_of_seqs(self, seqs: Ints) -> Ints:
+        """Returns the rows of sequence numbers; -1 for those that are not here or dead."""
+        if not self.n:
+            return np.full(len(seqs), -1, np.int64)
+        rows = np.searchsorted(self.seqs, seqs).astype(np.int64)
+        rows[rows == self.n] = 0
+        rows[(self.seqs[rows] != seqs) | ~self.alive[rows]] = -1
+        return rows
+
+
+class Rows:
+    """The growing arrays behind the views; only the writer thread changes them."""
+
+    def __init__(self, dimensions: int, capacity: int = 0) -> None:
+        self.layout = next(_layouts)
+        self.n = 0
+        self.live = 0
+        self.matrix: Vectors = np.empty((capacity, dimensions), np.float32)
+        self.seqs: Ints = np.empty(capacity, np.int64)
+        self.spaces: NDArray[np.int32] = np.empty(capacity, np.int32)
+        self.alive: Mask = np.ones(capacity, np.bool_)
+        self.ids: list[str] = []
+        self.codes: dict[str, int] = {}
+        self.counts: dict[str, int] = {}
+        self.ann: Ann | None = None
+
+    @property
+    def dimensions(self) -> int:
+        """The length of a vector."""
+        return int(self.matrix.shape[1])
+
+    @classmethod
+    def adopt(cls, seqs: Ints, matrix: Vectors, keys: Sequence[Key]) -> Rows:
+        """Returns rows over arrays as they were in a segment; those without a key are dead."""
+        rows = cls(matrix.shape[1])
+        rows.n = len(seqs)
+        rows.seqs, rows.matrix = seqs, matrix
+        rows.spaces = np.zeros(rows.n, np.int32)
+        rows.alive = np.zeros(rows.n, np.bool_)
+        rows.ids = [""] * rows.n
+        for row, key in zip(np.searchsorted(seqs, [key.seq for key in keys]).tolist(), keys, strict=True):
+            rows.ids[row] = key.id
+            rows.spaces[row] = rows._code(key.namespace, 1)
+            rows.alive[row] = True
+        rows.live = len(keys)
+        return rows
+
+    def append(self, keys: Sequence[Key], vectors: Vectors) -> None:
+        """Adds living rows; they are seen with the next view."""
+        end = self.n + len(keys)
+        if end > len(self.seqs):
+            self._grow(end)
+        self.matrix[self.n : end] = vectors
+        self.seqs[self.n : end] = [key.seq for key in keys]
+        self.spaces[self.n : end] = [self._code(key.namespace, 1) for key in keys]
+        self.ids += [key.id for key in keys]
+        self.n = end
+        self.live += len(keys)
+
+    def remove(self, keys: Sequence[Key]) -> None:
+        """Marks rows as dead; older views go on seeing them."""
+        if not keys:
+            return
+        gone = np.searchsorted(self.seqs[: self.n], [key.seq for key in keys])
+        self.alive = self.alive.copy()
+        self.alive[gone] = False
+        self.live -= len(keys)
+        for key in keys:
+            self._code(key.namespace, -1)
+
+    def view(self) -> View:
+        """Returns what is there now."""
+        n = self.n
+        return View(
+            self.layout, n, self.live, self.matrix[:n], self.seqs[:n], self.spaces[:n], self.alive[:n],
+            self.ids, dict(self.codes), dict(self.counts), self.ann,
+        )  # fmt: skip
+
+    def compacted(self) -> Rows:
+        """Returns the living rows alone, numbered anew."""
+        keep = np.flatnonzero(self.alive[: self.n])
+        rows = Rows(self.dimensions)
+        rows.n = rows.live = len(keep)
+        rows.matrix, rows.seqs, rows.spaces = self.matrix[keep], self.seqs[keep], self.spaces[keep]
+        rows.alive = np.ones(len(keep), np.bool_)
+        rows.ids = [self.ids[row] for row in keep.tolist()]
+        rows.codes, rows.counts = dict(self.codes), dict(self.counts)
+        return rows
+
+    @property
+    def wasteful(self) -> bool:
+        """Whether over a quarter of the rows are dead."""
+        return self.n > 64 and self.live * 4 < self.n * 3
+
+    def _code(self, namespace: str, change: int) -> int:
+        self.counts[namespace] = self.counts.get(namespace, 0) + change
+        return self.codes.setdefault(namespace, len(self.codes))
+
+    def _grow(self, needed: int) -> None:
+        capacity = max(needed, 1024, len(self.seqs) * 3 // 2)
+        grown = Rows(self.dimensions, capacity)
+        for name in ("matrix", "seqs", "spaces", "alive"):
+            getattr(grown, name)[: self.n] = getattr(self, name)[: self.n]
+            setattr(self, name, getattr(grown, name))

@@ -1,0 +1,32 @@
+"""BM25 over a few documents, computed at the query."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+K1, B = 1.2, 0.75
+"""Lucene's defaults (Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework")."""
+
+_WORD = re.compile(r"\w+")
+
+
+def words(text: str) -> Counter[str]:
+    """Returns how often each lower-case word stands in a text; a plural `s` or `es` is cut off."""
+    return Counter(re.sub(r"(?<=\w{3})(es|s)$", "", word) for word in _WORD.findall(text.lower()))
+
+
+def bm25(query: str, documents: Sequence[Counter[str]]) -> list[float]:
+    """Returns the BM25 score of each document; 0 where no word of the query stands in it."""
+    count = len(documents)
+    lengths = [sum(document.values()) for document in documents]
+    average = (sum(lengths) / count if count else 0.0) or 1.0
+    scores = [0.0] * count
+    for term in words(query):
+        having = [(row, document[term]) for row, document in enumerate(documents) if term in document]
+        weight = math.log(1 + (count - len(having) + 0.5) / (len(having) + 0.5))
+        for row, often in having:
+            scores[row] += weight * often * (K1 + 1) / (often + K1 * (1 - B + B * lengths[row] / average))
+    return scores

@@ -1,0 +1,33 @@
+"""The plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from genkit_rag.plugin_api import SearchMode, StorePlugin, VectorStore
+from genkit_rag_memory._store import MemoryStore
+
+
+class Memory(StorePlugin):
+    """Registers `/indexer/memory/<store>` and `/retriever/memory/<store>` for each store.
+
+    Args:
+        stores: Their names.
+        embedder: The embedder action that fills them, such as `minilm/all-minilm-l6-v2`.
+        name: The plugin's name.
+        mode: The search mode when a call names none.
+    """
+
+    def __init__(
+        self,
+        stores: Sequence[str] = ("docs",),
+        *,
+        embedder: str = "minilm/all-minilm-l6-v2",
+        name: str = "memory",
+        mode: SearchMode = "vector",
+    ) -> None:
+        super().__init__(stores, name=name, embedder=embedder, mode=mode)
+
+    async def open_store(self, store: str) -> VectorStore:
+        """Returns an empty store."""
+        return MemoryStore(f"{self.name}/{store}")

@@ -1,0 +1,180 @@
+"""The store: a dict of rows for each namespace, searched by one matrix product."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from genkit_rag.plugin_api import (
+    DEFAULT_NAMESPACE,
+    Document,
+    Filter,
+    Fingerprint,
+    GenkitError,
+    Hit,
+    ScoreInfo,
+    SearchMode,
+    StoreInfo,
+    Vectors,
+    VectorStore,
+    fingerprint_mismatch,
+    matches,
+)
+from genkit_rag_memory._bm25 import bm25, words
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    document: Document
+    vector: Vectors
+    words: Counter[str]
+
+
+class MemoryStore(VectorStore):
+    """Documents in dicts; exact in every mode, and as slow as that is: meant for up to a few thousand documents."""
+
+    modes: tuple[SearchMode, ...] = ("vector", "text", "hybrid")
+
+    def __init__(self, name: str = "memory") -> None:
+        self.name = name
+        self._rows: dict[str, dict[str, _Row]] = {}
+        self._fingerprint: Fingerprint | None = None
+        self._closed = False
+
+    async def bind(self, fingerprint: Fingerprint) -> None:
+        """Ties the store to an embedder, or checks that it is tied to this one."""
+        if self._fingerprint not in (None, fingerprint):
+            assert self._fingerprint is not None
+            raise fingerprint_mismatch(self.name, self._fingerprint, fingerprint)
+        self._fingerprint = fingerprint
+
+    async def upsert(
+        self, documents: Sequence[Document], vectors: Vectors, *, namespace: str = DEFAULT_NAMESPACE
+    ) -> None:
+        """Adds documents, replacing those whose ids are there."""
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        if not norms.all():
+            bad = documents[int(np.flatnonzero(norms[:, 0] == 0)[0])].id
+            raise GenkitError(
+                "INVALID_ARGUMENT",
+                f"The vector of document {bad!r} is zero: it has no direction to compare.",
+                hint="Check what the embedder makes of its text.",
+            )
+        rows = self._namespace(namespace)
+        added: dict[str, _Row] = {}
+        for number, (document, vector) in enumerate(zip(documents, vectors / norms, strict=True)):
+            if number % 200 == 199:
+                await asyncio.sleep(0)  # the loop's other tasks have a turn
+            added[document.id] = _Row(_own(document), vector, words(document.text))
+        rows |= added  # all or none
+
+    async def delete(
+        self,
+        *,
+        ids: Sequence[str] | None = None,
+        filter: Filter | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> int:
+        """Returns how many documents were there and are gone."""
+        rows = self._namespace(namespace)
+        if ids is None:
+            ids = await self.ids(filter=filter, namespace=namespace)
+        return sum(rows.pop(id_, None) is not None for id_ in ids)
+
+    async def get(self, ids: Sequence[str], *, namespace: str = DEFAULT_NAMESPACE) -> list[Document | None]:
+        """Returns the documents in the order of the ids."""
+        rows = self._namespace(namespace)
+        return [_own(rows[id_].document) if id_ in rows else None for id_ in ids]
+
+    async def vectors(self, ids: Sequence[str], *, namespace: str = DEFAULT_NAMESPACE) -> list[Vectors | None]:
+        """Returns the vectors in the order of the ids."""
+        rows = self._namespace(namespace)
+        return [rows[id_].vector if id_ in rows else None for id_ in ids]
+
+    async def search(
+        self,
+        vectors: Vectors,
+        k: int,
+        *,
+        filter: Filter | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
+        payload: bool = True,
+    ) -> list[list[Hit]]:
+        """Returns the exact best for each query vector."""
+        rows = self._passing(filter, namespace)
+        if not rows:
+            return [[] for _ in vectors]
+        matrix = np.stack([row.vector for row in rows])
+        queries = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        return [_best(rows, scores.tolist(), k) for scores in queries @ matrix.T]
+
+    async def search_text(
+        self,
+        query: str,
+        k: int,
+        *,
+        filter: Filter | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
+        payload: bool = True,
+    ) -> list[Hit]:
+        """Returns the best by BM25; documents without any of the words are left out."""
+        everything = list(self._namespace(namespace).values())
+        scores = bm25(query, [row.words for row in everything])
+        found = [
+            (row, score)
+            for row, score in zip(everything, scores, strict=True)
+            if score > 0 and matches(filter, row.document.metadata)
+        ]
+        return _best([row for row, _ in found], [score for _, score in found], k)
+
+    async def count(self, *, filter: Filter | None = None, namespace: str | None = None) -> int:
+        """Returns the number of documents that pass."""
+        spaces = list(self._rows) if namespace is None else [namespace]
+        return sum([len(self._passing(filter, space)) for space in spaces])
+
+    async def ids(self, *, filter: Filter | None = None, namespace: str = DEFAULT_NAMESPACE) -> list[str]:
+        """Returns the ids of the documents that pass."""
+        return [row.document.id for row in self._passing(filter, namespace)]
+
+    async def describe(self) -> StoreInfo:
+        """Returns what the store is and holds."""
+        scores: dict[SearchMode, ScoreInfo] = {
+            "vector": ScoreInfo("cosine", -1, 1),
+            "text": ScoreInfo("bm25", 0, math.inf),
+            "hybrid": ScoreInfo("fused", 0, 1),
+        }
+        return StoreInfo(self.name, await self.count(), self.modes, scores, self._fingerprint)
+
+    async def close(self) -> None:
+        """Forgets everything."""
+        self._rows.clear()
+        self._closed = True
+
+    def _namespace(self, namespace: str) -> dict[str, _Row]:
+        if self._closed:
+            raise GenkitError(
+                "FAILED_PRECONDITION", f"The store `{self.name}` is closed.", hint="Make a new one; closing is final."
+            )
+        return self._rows.setdefault(namespace, {})
+
+    def _passing(self, filter: Filter | None, namespace: str) -> list[_Row]:
+
+        return [row for row in self._namespace(namespace).values() if matches(filter, row.document.metadata)]
+
+
+def _best(rows: Sequence[_Row], scores: Sequence[float], k: int) -> list[Hit]:
+    order = sorted(range(len(rows)), key=lambda position: -scores[position])[:k]
+    return [Hit(rows[i].document.id, float(scores[i]), _own(rows[i].document)) for i in order]
+
+
+def _own(document: Document) -> Document:
+    """Returns a copy that shares nothing that its owner could change."""
+    twin = document.copy(id=document.id)
+    twin.metadata = copy.deepcopy(document.metadata)
+    return twin
