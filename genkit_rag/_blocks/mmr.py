@@ -9,28 +9,42 @@ if TYPE_CHECKING:
 
 
 def mmr_order(query: Vectors, vectors: Vectors, k: int, lambda_: float) -> list[int]:
-    """Returns the rows of `vectors` in the order of their selection, at most `k`.
+    """Returns the rows of `vectors` in the order of their selection, at most `k`; see `mmr_select`."""
+    return [row for row, _ in mmr_select(query, vectors, k, lambda_)]
 
-    Each step takes the row that maximises `lambda * sim(row, query) - (1 - lambda) * max sim(row, taken)`, where
-    `sim` is the dot product.
+
+def mmr_select(query: Vectors, vectors: Vectors, k: int, lambda_: float) -> list[tuple[int, float]]:
+    """Returns `(row, marginal relevance)` in the order of selection, at most `k`; ties go to the earlier row.
+
+    Each step takes the row that maximises `lambda * cos(row, query) - (1 - lambda) * max cos(row, taken)`. The first is
+    the most relevant one whatever lambda is: nothing is taken yet that it could repeat.
 
     Args:
         query: Shape `(d,)`.
-        vectors: The candidates, shape `(n, d)`.
+        vectors: The candidates, shape `(n, d)`; they need not be normalised.
         k: How many to take.
         lambda_: 1 is relevance only, 0 is diversity only.
     """
     import numpy as np
 
-    relevance = lambda_ * (vectors @ query)
-    redundancy = np.full(len(vectors), -np.inf, dtype=np.float32)
-    taken: list[int] = []
-    free = np.ones(len(vectors), dtype=bool)
-    for _ in range(min(k, len(vectors))):
-        penalty = (1 - lambda_) * redundancy if taken else 0.0
-        gains = np.where(free, relevance - penalty, -np.inf)
-        best = int(np.argmax(gains))
-        taken.append(best)
+    rows = _unit(vectors)
+    similarity = rows @ _unit(query[None, :])[0]
+    redundancy = np.zeros(len(rows), dtype=np.float32)
+    free = np.ones(len(rows), dtype=bool)
+    taken: list[tuple[int, float]] = []
+    for _ in range(min(k, len(rows))):
+        gains = lambda_ * similarity - (1 - lambda_) * redundancy
+        best = int(np.argmax(np.where(free, gains if taken else similarity, -np.inf)))
+        fresh = rows @ rows[best]
+        redundancy = np.maximum(redundancy, fresh) if taken else fresh
+        taken.append((best, float(gains[best])))
         free[best] = False
-        np.maximum(redundancy, vectors @ vectors[best], out=redundancy)
     return taken
+
+
+def _unit(vectors: Vectors) -> Vectors:
+    import numpy as np
+
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: Vectors = vectors / np.where(lengths > 0, lengths, 1)
+    return unit

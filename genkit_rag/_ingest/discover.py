@@ -69,6 +69,7 @@ class Roots:
     @classmethod
     def parse(cls, paths: str | Path | Iterable[str | Path], base: Path) -> Roots:
         """Returns the roots; raises NOT_FOUND for a path that does not exist."""
+        base = base.absolute()
         roots = cls(base)
         for raw in [paths] if isinstance(paths, str | Path) else paths:
             text = os.fspath(raw)
@@ -115,9 +116,7 @@ class Roots:
             return True
         return any(pattern.accepts(path) for pattern in self.globs)
 
-    def _walk(
-        self, root: Path, problem: Callable[[str, str], None], pattern: Glob | None = None
-    ) -> Iterator[Found]:
+    def _walk(self, root: Path, problem: Callable[[str, str], None], pattern: Glob | None = None) -> Iterator[Found]:
         inside = root.resolve()
         pending = [(str(root), 1)]
         while pending:
@@ -148,7 +147,7 @@ class Roots:
             pending += reversed(inner)
 
     def _found(self, item: Path | os.DirEntry[str], problem: Callable[[str, str], None]) -> Found | None:
-        name = self.name(item)
+        name = self.name(item.path if isinstance(item, os.DirEntry) else item)
         try:
             status = item.stat()
         except OSError as error:

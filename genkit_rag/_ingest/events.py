@@ -134,7 +134,7 @@ class IngestReport:
                 pass
 
 
-class IngestStopped(GenkitError):  # noqa: N818 - it names what happened
+class IngestStopped(GenkitError):
     """Raised when the index itself fails (an embedder that is down, a full disk); run again to go on.
 
     Attributes:
@@ -147,7 +147,9 @@ class IngestStopped(GenkitError):  # noqa: N818 - it names what happened
         super().__init__(
             known.status if known else "INTERNAL",
             f"The ingestion stopped after {done} sources: {known.message if known else cause!r}",
-            hint=" ".join(filter(None, (known.hint if known else None, "What was done is kept: run it again to go on."))),
+            hint=" ".join(
+                filter(None, (known.hint if known else None, "What was done is kept: run it again to go on."))
+            ),
             details=dict(known.details) if known else None,
             cause=cause,
             retry_after=known.retry_after if known else None,

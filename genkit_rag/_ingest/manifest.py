@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,12 +86,9 @@ class Manifest:
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
         self._db.execute("CREATE TEMP TABLE seen (name TEXT PRIMARY KEY) WITHOUT ROWID")
-        with self._transaction():  # takes the lock now, not in the middle of the work
-            self._db.execute("DELETE FROM seen")
-            self._db.execute("DELETE FROM source WHERE id < 0")
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _transaction(self) -> Generator[None]:
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -125,7 +122,7 @@ class Manifest:
             ).fetchone()
         return [value for value in row if value is not None]
 
-    def claim(self, claims: Sequence[Claim], kinds: dict[str, SourceKind]) -> list[ClaimState]:
+    def claim(self, claims: Sequence[Claim], kinds: Mapping[str, SourceKind]) -> list[ClaimState]:
         """Returns the state of each chunk, and records that the index may hold it from now on."""
         states: list[ClaimState] = []
         with self._transaction():
@@ -156,6 +153,10 @@ class Manifest:
                 ((claim.metadata, claim.id, self.target, claim.source) for claim in claims),
             )
 
+    def with_stale(self, names: Iterable[str]) -> list[str]:
+        """Returns those of the sources that have chunks which this run did not find in them."""
+        return [name for name in names if self._chunks(name, "run <> ?", 1)]
+
     def stale(self, name: str) -> list[str]:
         """Returns up to a thousand chunks of a source that this run did not find in it."""
         return self._chunks(name, "run <> ?")
@@ -164,11 +165,11 @@ class Manifest:
         """Returns up to a thousand chunks of a source that this run has added."""
         return self._chunks(name, "first_run = ?")
 
-    def _chunks(self, name: str, condition: str) -> list[str]:
+    def _chunks(self, name: str, condition: str, limit: int = _PAGE) -> list[str]:
         with self._lock:
             rows = self._db.execute(
                 "SELECT id FROM chunk WHERE source = (SELECT id FROM source WHERE target = ? AND name = ?) "  # noqa: S608
-                f"AND {condition} LIMIT {_PAGE}",
+                f"AND {condition} LIMIT {limit}",
                 (self.target, name, self.run),
             ).fetchall()
         return [row[0] for row in rows]
@@ -196,6 +197,15 @@ class Manifest:
         """Drops a source, after its chunks."""
         with self._transaction():
             self._db.execute("DELETE FROM source WHERE target = ? AND name = ?", (self.target, name))
+
+    def abandon(self, name: str) -> None:
+        """Drops a source that was never indexed and has no chunks."""
+        with self._transaction():
+            self._db.execute(
+                "DELETE FROM source WHERE target = ? AND name = ? AND hash = '' "
+                "AND NOT EXISTS (SELECT 1 FROM chunk WHERE chunk.source = source.id)",
+                (self.target, name),
+            )
 
     def unseen(self, kind: SourceKind) -> Iterator[str]:
         """Yields the sources of the kind that this run has not seen; the caller may drop them on the way."""
@@ -254,7 +264,7 @@ def _problem(path: Path, error: sqlite3.DatabaseError) -> GenkitError:
     return GenkitError(
         "FAILED_PRECONDITION",
         f"The manifest {path} cannot be used: {error}.",
-        hint="Delete that file and run again: sources are then looked at anew, and chunks that the index still holds are "
-        "not embedded again.",
+        hint="Delete that file and run again: sources are then looked at anew, and chunks that the index still holds "
+        "are not embedded again.",
         cause=error,
     )

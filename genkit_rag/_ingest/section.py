@@ -67,7 +67,7 @@ Loader = Callable[[Path, LoadContext], Iterator[Section]]
 """Yields the sections of a file; raises anything for a file that it cannot read."""
 
 
-class UnreadableFile(ValueError):  # noqa: N818 - it names the file's state; loaders of users may raise anything
+class UnreadableFile(ValueError):
     """A file that a loader gives up on; the text says why and what helps."""
 
 

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from genkit_rag._blocks.document import Document
 from genkit_rag._core.errors import invalid
+from genkit_rag._ingest.chunking import ChunkMaker, document_section
 from genkit_rag._ingest.outline import Outline, outline
 
 Count = Callable[[str], int]
@@ -87,6 +89,15 @@ class Splitter:
         if self.count is None and text.isascii():
             return _walk(cutter, self.size * CHARACTERS_PER_TOKEN, self.overlap * CHARACTERS_PER_TOKEN)
         return _measured(cutter, self, self.count or estimate_tokens)
+
+    def split(self, document: Document) -> Iterator[Document]:
+        """Yields the chunks of a text document: its metadata and `source`, `chunk`, `start`, `end`, `heading_path`.
+
+        Their ids come from the source and their text, so that a chunk keeps its id when others change. Metadata
+        `content_type: text/markdown` makes it Markdown.
+        """
+        source = str(document.metadata.get("source") or document.id)
+        return ChunkMaker(self, source).documents(document_section(document))
 
     @property
     def settings(self) -> str:
@@ -213,7 +224,13 @@ def _cut_unspaced(text: str, floor: int, high: int) -> int:
             return end + 1
     # Combining marks, joiners and variation selectors belong to the character before them.
     for end in range(high, max(floor, high - 16), -1):
-        before, after = text[end - 1], text[end : end + 1]
-        if before != "\u200d" and after not in ("\u200d", "\ufe0f", "\ufe0e") and not unicodedata.combining(after or " "):
+        joined = text[end - 1] == "\u200d" or text[end] in "\u200d\ufe0f\ufe0e" or unicodedata.combining(text[end])
+        if not joined:
+            return end
+        if (
+            before != "\u200d"
+            and after not in ("\u200d", "\ufe0f", "\ufe0e")
+            and not unicodedata.combining(after or " ")
+        ):
             return end
     return high

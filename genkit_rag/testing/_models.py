@@ -52,7 +52,8 @@ class ModelUnderTest:
 def ask(*messages: Message | str, **fields: Any) -> ModelRequest:
     """Returns a request for a short answer; a string is a user message."""
     said = [Message.user(message) if isinstance(message, str) else message for message in messages]
-    return ModelRequest(messages=said, **{"config": {"temperature": 0, "max_output_tokens": 48}, **fields})
+    fields.setdefault("config", {"temperature": 0, "max_output_tokens": 48})
+    return ModelRequest(messages=said, **fields)
 
 
 class ModelContract:
@@ -63,14 +64,14 @@ class ModelContract:
         """Returns the model to test."""
         raise NotImplementedError("Override the fixture `model`.")
 
-    async def test_it_answers_with_text_and_says_why_it_stopped(self, model: ModelUnderTest) -> None:  # noqa: D102
+    async def test_it_answers_with_text_and_says_why_it_stopped(self, model: ModelUnderTest) -> None:
         response = await model.action(ask("Say hello."))
         assert response.message is not None
         assert response.message.role == "model"
         assert response.text.strip()
         assert response.finish_reason in ("stop", "length")
 
-    async def test_streamed_chunks_add_up_to_the_answer(self, model: ModelUnderTest) -> None:  # noqa: D102
+    async def test_streamed_chunks_add_up_to_the_answer(self, model: ModelUnderTest) -> None:
         stream = model.action.stream(ask("Count from one to five."))
         chunks = [chunk async for chunk in stream.stream]
         response = await stream.response
@@ -80,7 +81,7 @@ class ModelContract:
         assert response.finish_reason in ("stop", "length")
 
     @pytest.mark.parametrize("streamed", [False, True])
-    async def test_usage_counts_the_tokens(self, model: ModelUnderTest, streamed: bool) -> None:  # noqa: D102
+    async def test_usage_counts_the_tokens(self, model: ModelUnderTest, streamed: bool) -> None:
         usage = (await _run(model.action, ask("Say hello."), streamed)).usage
         assert usage is not None
         assert usage.input_tokens
@@ -89,30 +90,30 @@ class ModelContract:
         assert usage.output_tokens > 0
 
     @pytest.mark.parametrize("streamed", [False, True])
-    async def test_an_answer_that_is_cut_at_the_limit_says_so(self, model: ModelUnderTest, streamed: bool) -> None:  # noqa: D102
+    async def test_an_answer_that_is_cut_at_the_limit_says_so(self, model: ModelUnderTest, streamed: bool) -> None:
         request = ask("Tell me a long story about the sea.", config={"temperature": 0, "max_output_tokens": 3})
         response = await _run(model.action, request, streamed)
         assert response.finish_reason == "length"
         assert response.usage is not None
         assert response.usage.output_tokens == 3
 
-    async def test_it_takes_a_conversation_with_a_system_message(self, model: ModelUnderTest) -> None:  # noqa: D102
+    async def test_it_takes_a_conversation_with_a_system_message(self, model: ModelUnderTest) -> None:
         request = ask(Message.system("Be brief."), "My name is Ana.", Message.model("Hello Ana."), "What is my name?")
         assert (await model.action(request)).text.strip()
 
-    async def test_it_takes_and_gives_json(self, model: ModelUnderTest) -> None:  # noqa: D102
+    async def test_it_takes_and_gives_json(self, model: ModelUnderTest) -> None:
         wire = ask("Say hello.").to_wire()
         answer = await model.action.run_json(wire)
         assert answer["message"]["role"] == "model"
         assert ModelResponse.model_validate(answer).text.strip()
 
-    async def test_concurrent_calls_do_not_mix(self, model: ModelUnderTest) -> None:  # noqa: D102
+    async def test_concurrent_calls_do_not_mix(self, model: ModelUnderTest) -> None:
         requests = [ask(f"Repeat: {word}") for word in ("apple", "stone", "river")]
         alone = [(await model.action(request)).text for request in requests]
         together = await asyncio.gather(*(model.action(request) for request in requests))
         assert [response.text for response in together] == alone
 
-    async def test_leaving_a_stream_early_leaves_the_model_usable(self, model: ModelUnderTest) -> None:  # noqa: D102
+    async def test_leaving_a_stream_early_leaves_the_model_usable(self, model: ModelUnderTest) -> None:
         stream = model.action.stream(ask("Count from one to one hundred."))
         chunks = stream.stream
         async for _ in chunks:
@@ -123,7 +124,7 @@ class ModelContract:
         assert (await model.action(ask("Say hello."))).text.strip()
 
     @pytest.mark.parametrize("streamed", [False, True])
-    async def test_a_tool_is_asked_for_and_its_result_is_used(self, model: ModelUnderTest, streamed: bool) -> None:  # noqa: D102
+    async def test_a_tool_is_asked_for_and_its_result_is_used(self, model: ModelUnderTest, streamed: bool) -> None:
         if not model.tools:
             pytest.skip("this model has no tools")
         question = Message.user("How is the weather in Lisbon? Use the tool.")
@@ -140,14 +141,14 @@ class ModelContract:
         assert final.text.strip()
 
     @pytest.mark.parametrize("streamed", [False, True])
-    async def test_a_json_schema_is_kept(self, model: ModelUnderTest, streamed: bool) -> None:  # noqa: D102
+    async def test_a_json_schema_is_kept(self, model: ModelUnderTest, streamed: bool) -> None:
         if not model.json_schema:
             pytest.skip("this model is not held to schemas")
         output = OutputConfig(format="json", schema=CITY_SCHEMA, constrained=True)
         response = await _run(model.action, ask("Name a city as JSON.", output=output), streamed)
         check_json(CITY_SCHEMA, response.output, "The answer")
 
-    async def test_a_model_that_is_not_there_is_not_found(self, model: ModelUnderTest) -> None:  # noqa: D102
+    async def test_a_model_that_is_not_there_is_not_found(self, model: ModelUnderTest) -> None:
         if model.unknown is None:
             pytest.skip("this provider has no names to get wrong")
         with pytest.raises(GenkitError) as caught:
@@ -157,7 +158,7 @@ class ModelContract:
         assert caught.value.hint
 
     @pytest.mark.parametrize("streamed", [False, True])
-    async def test_a_provider_that_is_not_there_is_unavailable(self, model: ModelUnderTest, streamed: bool) -> None:  # noqa: D102
+    async def test_a_provider_that_is_not_there_is_unavailable(self, model: ModelUnderTest, streamed: bool) -> None:
         if model.unreachable is None:
             pytest.skip("this provider is always there")
         with pytest.raises(GenkitError) as caught:
@@ -167,7 +168,7 @@ class ModelContract:
         assert caught.value.hint
 
     @pytest.mark.parametrize("streamed", [False, True])
-    async def test_a_wrong_key_is_said_without_saying_the_key(self, model: ModelUnderTest, streamed: bool) -> None:  # noqa: D102
+    async def test_a_wrong_key_is_said_without_saying_the_key(self, model: ModelUnderTest, streamed: bool) -> None:
         if model.wrong_key is None:
             pytest.skip("this provider takes no key")
         with pytest.raises(GenkitError) as caught:

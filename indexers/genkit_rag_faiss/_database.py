@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sqlite3
 import sys
 import threading
@@ -70,6 +71,7 @@ class Database:
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
         self._writer: sqlite3.Connection | None = None
+        self._watch: sqlite3.Connection | None = None
         self._inode: int | None = None
         self._lock = threading.Lock()
 
@@ -157,9 +159,11 @@ class Database:
                 reader.execute("COMMIT")
 
     def version(self) -> int:
-        """Returns a number that changes when another connection has committed; a few microseconds."""
-        with self.errors():
-            return int(self.reader.execute("PRAGMA data_version").fetchone()[0])
+        """Returns a number that changes when another process has committed; a few microseconds."""
+        with self.errors(), self._lock:
+            if self._watch is None:  # the number is one connection's own, so it is always the same one that is asked
+                self._watch = self._connect("ro")
+            return int(self._watch.execute("PRAGMA data_version").fetchone()[0])
 
     # What is there.
 
@@ -303,6 +307,9 @@ class Database:
         """Closes every connection, the writing one last."""
         with self._lock:
             readers, self._readers = self._readers, []
+            if self._watch is not None:
+                readers.append(self._watch)
+                self._watch = None
         for reader in readers:
             with contextlib.suppress(sqlite3.Error):
                 reader.close()
@@ -335,7 +342,7 @@ class Database:
         name = getattr(error, "sqlite_errorname", None) or ""
         if name == "SQLITE_FULL":
             return full(self.path, error)
-        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT")) or "no such" in str(error):
+        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT")) or re.search("no such|decode", str(error)):
             return damaged(f"`{self.path}`: {error}")
         if name.startswith(("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")):
             return GenkitError(

@@ -37,8 +37,6 @@ def make_directory(path: Path) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         for part in ("seg", "text", "tmp"):
             (path / part).mkdir(mode=0o700, exist_ok=True)
-        for stray in (path / "tmp").iterdir():
-            stray.unlink(missing_ok=True)
     except OSError as error:
         raise io_error(error, path) from error
 
@@ -158,6 +156,8 @@ class WriterLock:
         except OSError as error:
             raise io_error(error, self._path / "LOCK") from error
         self.held = True
+        for stray in (self._path / "tmp").iterdir():  # left by a crash: only the holder of the lock writes there
+            stray.unlink(missing_ok=True)
         note = self._path / "LOCK.owner"
         try:
             with open(os.open(note, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w") as file:

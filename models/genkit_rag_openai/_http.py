@@ -9,14 +9,13 @@ import json
 import math
 import os
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import httpx
 
-from genkit_rag._blocks import openai_wire
-from genkit_rag.plugin_api import GenkitError, invalid, run_in_thread
+from genkit_rag.plugin_api import GenkitError, invalid, openai_wire, run_in_thread
 from genkit_rag_openai._sse import SseDecoder
 
 OFFICIAL = "https://api.openai.com/v1"
@@ -164,7 +163,7 @@ class Connection:
         )
 
     @contextlib.contextmanager
-    def _failures(self, key: str | None) -> Any:
+    def _failures(self, key: str | None) -> Generator[None]:
         """Turns what httpx raises into `GenkitError`s; its texts may quote the request, so the key is cut out."""
         try:
             yield

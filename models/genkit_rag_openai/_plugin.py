@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from genkit_rag._blocks import openai_wire
 from genkit_rag.plugin_api import (
     Action,
     ActionContext,
@@ -23,6 +22,7 @@ from genkit_rag.plugin_api import (
     Part,
     Plugin,
     model_action,
+    openai_wire,
 )
 from genkit_rag_openai._embedder import KNOWN_EMBEDDERS, make_embedder
 from genkit_rag_openai._http import DONE, Connection

@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+
 from tests.fakes.samples import sample, vector
 
 Json = dict[str, Any]
@@ -91,7 +92,9 @@ class FakeOpenAI:
         if model.startswith("status-"):
             raise Refused(int(model.removeprefix("status-")), "as you asked", "made_up")
         if model not in MODELS:
-            raise Refused(404, f"The model `{model}` does not exist or you do not have access to it.", "model_not_found")
+            raise Refused(
+                404, f"The model `{model}` does not exist or you do not have access to it.", "model_not_found"
+            )
         _check(body)
         if model == "html":
             return Response("<html>It works!</html>", media_type="text/html")
@@ -117,7 +120,9 @@ def _check(body: Json) -> None:
             raise Refused(400, f"'{message['role']}' is not one of the roles")
         if message["role"] == "tool":
             if message["tool_call_id"] not in open_calls:
-                raise Refused(400, "messages with role 'tool' must be a response to a preceding message with 'tool_calls'")
+                raise Refused(
+                    400, "messages with role 'tool' must be a response to a preceding message with 'tool_calls'"
+                )
             open_calls.discard(message["tool_call_id"])
         elif open_calls:
             raise Refused(400, f"tool_call_ids did not have response messages: {open_calls}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+
 from genkit_rag.testing._models import ModelContract, ModelUnderTest
 from genkit_rag_openai import OpenAI
 from tests.fakes.openai_api import FakeOpenAI

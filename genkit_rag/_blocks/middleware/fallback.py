@@ -46,26 +46,39 @@ class Fallback(Middleware):
 
     async def wrap_model(self, params: ModelParams, next: Next[ModelParams, ModelResponse], /) -> ModelResponse:
         """Returns the first response that comes; raises the last error."""
-        sent, current = SentChunks.watch(params)
-        others = iter(self.models)
-        attempt = 1
-        other: str | ModelAction | None = None
+        sent, watched = SentChunks.watch(params)
+        failed = 0
         while True:
             try:
-                return await next(current if other is None else await self._params_for(other, current))
+                return await next(await self._params_for(failed, watched))
             except Exception as error:
-                following = builtins_next(others)
-                if following is None or sent.any or status_of(error) not in self.statuses:
+                if failed == len(self.models) or sent.any or status_of(error) not in self.statuses:
                     raise
+                failed += 1
                 if self.on_error is not None:
-                    self.on_error(error, attempt)
-                logger.warning("%s failed, going on with %s: %s", other or params.model.name, following, error)
-                other, attempt = following, attempt + 1
+                    self.on_error(error, failed)
+                logger.warning("attempt %d failed, going on with %s: %s", failed, self.models[failed - 1], error)
 
-    async def _params_for(self, model: str | ModelAction, params: ModelParams) -> ModelParams:
+    async def _params_for(self, failed: int, params: ModelParams) -> ModelParams:
+        """Returns the parameters of the attempt after so many failures."""
+        if failed == 0:
+            return params
+        model = self.models[failed - 1]
         if isinstance(model, str):
             model = await (self.registry or params.registry).get(ActionKind.MODEL, model)
         request = params.request
         if self.isolate_config:
             request = request.model_copy(update={"config": None})
         return replace(params, model=model, request=request)
+
+
+def fallback(
+    registry: Registry,
+    *,
+    models: Sequence[str | ModelAction],
+    statuses: Collection[Status] = FALLBACK_STATUSES,
+    isolate_config: bool = False,
+    on_error: OnError | None = None,
+) -> Fallback:
+    """Returns `Fallback` with its arguments."""
+    return Fallback(models, statuses, isolate_config, on_error, registry=registry)

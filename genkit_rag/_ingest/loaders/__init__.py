@@ -20,7 +20,8 @@ VERSION = "1"
 _TEXT = (
     ".txt .text .log .rst .adoc .org .tex "
     ".py .pyi .js .mjs .ts .jsx .tsx .java .kt .scala .go .rs .c .h .cc .cpp .hpp .cs .swift .rb .php .pl .lua .r .jl "
-    ".sh .bash .zsh .ps1 .sql .graphql .proto .toml .yaml .yml .ini .cfg .tf .vue .svelte .ex .exs .erl .hs .ml .clj .dart"
+    ".sh .bash .zsh .ps1 .sql .graphql .proto .toml .yaml .yml .ini .cfg .tf .vue .svelte "
+    ".ex .exs .erl .hs .ml .clj .dart"
 )
 
 

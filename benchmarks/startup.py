@@ -1,0 +1,31 @@
+"""What an import costs, in fresh processes, beside a bare pydantic model."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+
+from benchmarks.workload import Report
+
+_MEASURE = "import time; s = time.process_time(); {}; print(time.process_time() - s); import sys; print('numpy' in sys.modules)"
+_BARE = "import pydantic; pydantic.create_model('M', x=(int, ...))"
+
+
+def _cpu(statement: str) -> tuple[float, bool]:
+    runs = []
+    numpy = False
+    for _ in range(5):
+        code = _MEASURE.format(statement)
+        out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+        runs.append(float(out[0]) * 1e3)
+        numpy = out[1] == "True"
+    return statistics.median(runs), numpy
+
+
+def run(report: Report) -> None:
+    bare, _ = _cpu(_BARE)
+    ours, numpy = _cpu("import genkit_rag")
+    report.add("import of a bare pydantic model, CPU", f"{bare:.0f} ms")
+    report.add("import genkit_rag, CPU", f"{ours:.0f} ms ({ours / bare:.2f}x)", "<= 300 ms", holds=ours <= 300)
+    report.add("import genkit_rag loads numpy", str(numpy), "False", holds=not numpy)

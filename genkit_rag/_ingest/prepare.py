@@ -1,0 +1,157 @@
+"""The half of the pipeline that runs in a worker thread: decide, load, split, and hand over batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from genkit_rag._blocks.document import Document
+from genkit_rag._core.errors import GenkitError
+from genkit_rag._ingest.chunking import ChunkMaker, metadata_hash
+from genkit_rag._ingest.events import Event, Note
+from genkit_rag._ingest.manifest import Claim, Manifest, State
+from genkit_rag._ingest.section import UnreadableFile
+from genkit_rag._ingest.source import Source
+from genkit_rag._ingest.splitter import Splitter
+
+_MANY = 500
+_BREATH_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A chunk on its way. `again`: embed it even if the index has it, since its vector is another embedder's."""
+
+    source: Source
+    claim: Claim
+    document: Document
+    again: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A source whose last chunk is in this batch or an earlier one; `failure` says why it ended early."""
+
+    source: Source
+    known: bool
+    state: State
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """A source that is what it was; the index is asked for the samples, in case it was emptied meanwhile."""
+
+    source: Source
+    state: State
+    samples: list[str]
+    restat: bool
+
+
+@dataclass(slots=True)
+class Batch:
+    """A part of the stream, in its order."""
+
+    items: list[Item] = field(default_factory=list[Item])
+    ended: list[Ended] = field(default_factory=list[Ended])
+    unchanged: list[Unchanged] = field(default_factory=list[Unchanged])
+    events: list[Event] = field(default_factory=list[Event])
+
+
+class Preparer:
+    """Turns sources into batches of chunks; pulled, so that it never runs ahead of who pulls."""
+
+    def __init__(self, manifest: Manifest, splitter: Splitter, embedder: str, batch_size: int) -> None:
+        self._manifest = manifest
+        self._splitter = splitter
+        self._embedder = embedder
+        self._size = batch_size
+        self._batch = Batch()
+        self.events: list[Event] = []
+        """What came up on the way; it goes out with the next batch."""
+
+    def batches(self, sources: Iterable[Source], *, force: bool = False) -> Generator[Batch]:
+        """Yields full batches, and now and then an empty one, so that progress and cancellation get their turn.
+
+        Args:
+            sources: What to ingest.
+            force: Load sources although they are unchanged.
+        """
+        last = time.monotonic()
+        for source in sources:
+            for _ in self._prepare(source, force):
+                full = len(self._batch.items) >= self._size or len(self._batch.ended) >= _MANY
+                if full or len(self._batch.unchanged) >= _MANY or time.monotonic() - last > _BREATH_SECONDS:
+                    yield self._take(full)
+                    last = time.monotonic()
+        yield self._take(True)
+
+    def _take(self, full: bool) -> Batch:
+        """Returns the batch; unless it is full without its chunks, which wait for more: embedders like many."""
+        taken, self._batch = self._batch, Batch()
+        if not full:
+            self._batch.items, taken.items = taken.items, self._batch.items
+            self._batch.ended, taken.ended = taken.ended, self._batch.ended
+        taken.events, self.events = self.events, []
+        return taken
+
+    def _prepare(self, source: Source, force: bool) -> Iterator[None]:
+        known = self._manifest.state(source.name)
+        try:
+            digest = "" if force else self._check(source, known)
+            if digest is not None:
+                yield from self._load(source, known, digest or source.digest())
+        except Exception as error:
+            # One file's trouble, whatever it is: loaders and their libraries may raise anything.
+            self._batch.ended.append(Ended(source, bool(known and known.hash), State(), _reason(error)))
+        yield
+
+    def _check(self, source: Source, known: State | None) -> str | None:
+        """Returns None when the source is unchanged (and says so), else its hash or an empty string."""
+        if known is None or not known.hash or known.embedder != self._embedder:
+            return ""
+        if known.settings != self._settings(source):
+            return ""
+        if source.mtime_ns and (known.size, known.mtime_ns) == (source.size, source.mtime_ns):
+            self._keep(source, known, restat=False)
+            return None
+        digest = source.digest()
+        if digest != known.hash:
+            return digest
+        self._keep(source, self._state(source, digest, known.chunks), restat=bool(source.mtime_ns))
+        return None
+
+    def _keep(self, source: Source, state: State, *, restat: bool) -> None:
+        samples = self._manifest.samples(source.name)
+        self._batch.unchanged.append(Unchanged(source, state, samples, restat))
+
+    def _load(self, source: Source, known: State | None, digest: str) -> Iterator[None]:
+        again = known is not None and bool(known.embedder) and known.embedder != self._embedder
+        maker = ChunkMaker(self._splitter, source.name)
+        chunks = 0
+        for section in source.sections(lambda text: self.events.append(Note(source.name, text))):
+            for document in maker.documents(section):
+                claim = Claim(source.name, document.id, metadata_hash(document))
+                self._batch.items.append(Item(source, claim, document, again))
+                chunks += 1
+                yield
+        if not chunks:
+            self.events.append(Note(source.name, "no text in it"))
+        if not source.is_steady():
+            digest = "it changed while it was read"
+        self._batch.ended.append(Ended(source, bool(known and known.hash), self._state(source, digest, chunks)))
+
+    def _state(self, source: Source, digest: str, chunks: int) -> State:
+        return State(source.size, source.mtime_ns, digest, self._settings(source), self._embedder, chunks)
+
+    def _settings(self, source: Source) -> str:
+        return f"{self._splitter.settings}; {source.settings}"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnreadableFile | ImportError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) if isinstance(error, GenkitError) else f"{type(error).__name__}: {error}"

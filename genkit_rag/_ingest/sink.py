@@ -1,0 +1,78 @@
+"""Where chunks go, and how to ingest."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from genkit_rag._blocks.document import Document
+from genkit_rag._core.errors import invalid
+from genkit_rag._ingest.loaders import Loaders
+from genkit_rag._ingest.splitter import Splitter
+
+
+class Sink(Protocol):
+    """Where chunks go: an embedder and a store. Its methods may be called concurrently."""
+
+    @property
+    def target(self) -> str:
+        """The index and its namespace; what was ingested is remembered for each."""
+        ...
+
+    @property
+    def embedder(self) -> str:
+        """What makes vectors comparable, as text; sources of another embedder are embedded again."""
+        ...
+
+    async def index(self, documents: list[Document]) -> None:
+        """Embeds and stores documents, replacing those with the same ids; returning means that they are durable."""
+        ...
+
+    async def refresh(self, documents: list[Document]) -> None:
+        """Replaces the metadata of documents that are in the store; their text and so their vectors stay."""
+        ...
+
+    async def existing(self, ids: list[str]) -> set[str]:
+        """Returns those of the ids that are in the store."""
+        ...
+
+    async def delete_ids(self, ids: list[str]) -> None:
+        """Deletes documents; ids that are not there are no error."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class IngestOptions:
+    """How to ingest.
+
+    Attributes:
+        splitter: How text becomes chunks.
+        loaders: How files become text.
+        base: Sources are named relative to it where they lie below it; None for the working directory.
+        state_dir: Where what was ingested is remembered, relative to `base`.
+        name: The file's name there; one ingestion at a time can use it.
+        batch_size: Chunks in one call of the index.
+        concurrency: Calls of the index at a time.
+        prune: Whether sources that are gone are deleted from the index. None: those below given folders and patterns,
+            unless no file at all is found there. True: even then, and documents that were not given again.
+        dry_run: Change nothing, and report what would be done.
+    """
+
+    splitter: Splitter = field(default_factory=Splitter)
+    loaders: Loaders = field(default_factory=Loaders)
+    base: Path | None = None
+    state_dir: Path = Path(".genkit_rag/ingest")
+    name: str = "default"
+    batch_size: int = 128
+    concurrency: int = 2
+    prune: bool | None = None
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w-][\w.-]*", self.name):
+            raise invalid("name", self.name, "must be a file name", hint="Use letters, digits, `-` and `_`.")
+        for argument in ("batch_size", "concurrency"):
+            if getattr(self, argument) < 1:
+                raise invalid(argument, getattr(self, argument), "must be at least 1")

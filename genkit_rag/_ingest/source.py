@@ -1,0 +1,143 @@
+"""What is ingested: files, and documents that the caller has already."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from concurrent.futures import Future
+from itertools import groupby
+from typing import Final, Protocol
+
+from genkit_rag._blocks.document import Document
+from genkit_rag._ingest.chunking import document_section
+from genkit_rag._ingest.discover import Found
+from genkit_rag._ingest.loaders import Loaders
+from genkit_rag._ingest.manifest import SourceKind
+from genkit_rag._ingest.section import Section
+
+_RACY_NS = 2_000_000_000
+
+
+class Source(Protocol):
+    """A name, a cheap way to see that nothing changed, and the text.
+
+    Attributes:
+        name: Its name in the index.
+        size: Bytes, 0 where unknown.
+        mtime_ns: Its modification time; 0 when it proves nothing.
+        settings: How it is loaded.
+    """
+
+    name: str
+    size: int
+    mtime_ns: int
+    settings: str
+
+    @property
+    def kind(self) -> SourceKind:
+        """Where it is from."""
+        ...
+
+    def digest(self) -> str:
+        """Returns a hash of what it holds."""
+        ...
+
+    def sections(self, note: Callable[[str], None]) -> Iterator[Section]:
+        """Yields its text, piece by piece."""
+        ...
+
+    def is_steady(self) -> bool:
+        """Returns whether it is still what the digest was made of."""
+        ...
+
+
+class FileSource:
+    """A file."""
+
+    kind: Final = "file"
+
+    def __init__(self, found: Found, loaders: Loaders) -> None:
+        self.name = found.name
+        self.size = found.size
+        # A file changed a moment ago may change again within its clock's tick: then its time proves nothing.
+        self.mtime_ns = found.mtime_ns if time.time_ns() - found.mtime_ns > _RACY_NS else 0
+        self.settings = loaders.settings(found.path)
+        self._found = found
+        self._loaders = loaders
+
+    def digest(self) -> str:
+        """Returns the hash of the file's bytes."""
+        with self._found.path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+    def sections(self, note: Callable[[str], None]) -> Iterator[Section]:
+        """Yields what the loader gives."""
+        return self._loaders.load(self._found.path, note)
+
+    def is_steady(self) -> bool:
+        """Returns whether size and time are what they were when the file was found."""
+        status = self._found.path.stat()
+        return (status.st_size, status.st_mtime_ns) == (self._found.size, self._found.mtime_ns)
+
+
+class DocumentSource:
+    """Documents of one source."""
+
+    kind: Final = "document"
+    mtime_ns = 0
+    settings = ""
+
+    def __init__(self, name: str, documents: list[Document]) -> None:
+        self.name = name
+        self.size = sum(len(document.text) for document in documents)
+        self._documents = documents
+
+    def digest(self) -> str:
+        """Returns the hash of the documents' hashes."""
+        joined = " ".join(document.content_hash for document in self._documents)
+        return hashlib.blake2b(joined.encode(), digest_size=16).hexdigest()
+
+    def sections(self, note: Callable[[str], None]) -> Iterator[Section]:
+        """Yields each document's text."""
+        return (document_section(document) for document in self._documents)
+
+    def is_steady(self) -> bool:
+        """Returns True: they are in memory."""
+        return True
+
+
+def grouped(documents: Iterable[Document]) -> Iterator[DocumentSource]:
+    """Yields one source for each run of documents with the same `metadata['source']`, else for each document."""
+    for name, group in groupby(documents, lambda document: str(document.metadata.get("source") or document.id)):
+        yield DocumentSource(name, list(group))
+
+
+class Pulled:
+    """An asynchronous iterable as a plain iterator, for a worker thread; its items are made on the event loop."""
+
+    def __init__(self, documents: AsyncIterable[Document]) -> None:
+        self._iterator: AsyncIterator[Document] = aiter(documents)
+        self._loop = asyncio.get_running_loop()
+        self._pending: Future[Document | None] | None = None
+        self._stopped = False
+
+    def __iter__(self) -> Iterator[Document]:
+        while not self._stopped:
+            self._pending = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
+            if self._stopped:  # between the two lines above
+                self._pending.cancel()
+            document = self._pending.result()
+            if document is None:
+                return
+            yield document
+
+    async def _next(self) -> Document | None:
+        return await anext(self._iterator, None)
+
+    def stop(self) -> None:
+        """Ends a wait for the next document, from the event loop."""
+        self._stopped = True
+        if self._pending is not None:
+            self._pending.cancel()

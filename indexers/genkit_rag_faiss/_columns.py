@@ -1,0 +1,231 @@
+"""Metadata by columns: filters to row numbers, with every condition evaluated once for each distinct value.
+
+A column maps rows to codes of distinct values; it is made from the database when a filter first names its field, and
+extended when rows were added. Conditions on values are decided by `matches_value`, so filters mean here what they
+mean everywhere; only equality and order of numbers have a faster way to the same answer.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic_core import to_json
+
+from genkit_rag.plugin_api import MISSING, And, Compare, Filter, Not, Or, get_field, matches_value
+from genkit_rag_faiss._database import Database
+from genkit_rag_faiss._records import metadata_of
+from genkit_rag_faiss._view import Ints, Mask, View
+
+MAX_COLUMNS = 64
+"""How many fields are kept; the one unused for longest goes first."""
+CACHE_BYTES = 32 << 20
+"""How much memory resolved filters may take."""
+INLINE_VALUES = 5_000
+"""Up to so many distinct values and new rows a filter is resolved on the event loop: under a millisecond or two."""
+INLINE_ROWS = 200_000
+_EXACT_INT = 2**53
+_CHUNK = 4096
+
+
+class Column:
+    """One field of the first `n` rows of a layout."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.codes: NDArray[np.int32] = np.zeros(0, np.int32)
+        self.values: list[Any] = [MISSING]
+        self._code_of: dict[Any, int] = {}
+        self._lists: list[int] = []
+        self._numbers: NDArray[np.float64] = np.full(1, np.nan)
+        self._exact = True
+
+    def extend(self, n: int) -> None:
+        """Makes room for n rows; until set they miss the field."""
+        if n > len(self.codes):
+            grown = np.zeros(max(n, len(self.codes) * 3 // 2), np.int32)
+            grown[: self.n] = self.codes[: self.n]
+            self.codes = grown
+
+    def code(self, value: Any) -> int:
+        """Returns the code of a value."""
+        if value is MISSING:
+            return 0
+        key = _key(value)
+        code = self._code_of.get(key)
+        if code is None:
+            code = len(self.values)
+            if isinstance(value, list):
+                self._lists.append(code)
+            elif isinstance(value, int) and abs(value) > _EXACT_INT:
+                self._exact = False
+            self.values.append(value)
+            self._code_of[key] = code
+        return code
+
+    def passing(self, op: str, wanted: Any) -> Mask:
+        """Returns, for each code, whether its value passes the condition."""
+        if op in ("$ne", "$nin"):
+            return ~self.passing("$eq" if op == "$ne" else "$in", wanted)
+        size = len(self.values)
+        table = np.zeros(size, np.bool_)
+        if op in ("$eq", "$in"):
+            # A value that is no list passes by being equal, and equal values have one code.
+            codes = [self._code_of.get(_key(item), -1) for item in (wanted if op == "$in" else (wanted,))]
+            table[[code for code in codes if 0 <= code < size]] = True
+            rest: Sequence[int] = self._lists
+        elif op in ("$gt", "$gte", "$lt", "$lte") and self._fast(wanted):
+            numbers = self._as_numbers(size)
+            compare = {"$gt": np.greater, "$gte": np.greater_equal, "$lt": np.less, "$lte": np.less_equal}[op]
+            compare(numbers, wanted, out=table)  # NaN, for what is no number, passes nothing
+            rest = self._lists
+        else:
+            rest = range(size)
+        for code in rest:
+            if code < size:
+                table[code] = matches_value(op, wanted, self.values[code])
+        return table
+
+    def _fast(self, wanted: Any) -> bool:
+        return self._exact and isinstance(wanted, int | float) and abs(wanted) <= _EXACT_INT
+
+    def _as_numbers(self, size: int) -> NDArray[np.float64]:
+        known = self._numbers
+        if len(known) < size:
+            fresh = [
+                float(value) if isinstance(value, int | float) and not isinstance(value, bool) else np.nan
+                for value in self.values[len(known) : size]
+            ]
+            known = self._numbers = np.concatenate([known, fresh])
+        return known[:size]
+
+
+def _key(value: Any) -> Any:
+    if isinstance(value, str):
+        return value
+    if value is None or isinstance(value, bool):
+        return ("c", str(value))
+    if isinstance(value, int | float):
+        return ("n", value)
+    return ("j", to_json(value))
+
+
+class Filters:
+    """Resolves filters and namespaces over the views of one store."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._columns: OrderedDict[str, Column] = OrderedDict()
+        self._layout = 0
+        self._lock = threading.RLock()
+        self._cache: OrderedDict[tuple[str, str | None], tuple[int, Ints]] = OrderedDict()
+        self._cached_bytes = 0
+
+    def quick(self, tree: Filter | None, view: View) -> bool:
+        """Returns whether `rows` would take no more than a millisecond or two."""
+        if tree is None:
+            return True
+        if view.n > INLINE_ROWS or self._layout != view.layout:
+            return False
+        columns = [self._columns.get(field) for field in _fields(tree)]
+        return all(
+            column is not None and view.n - column.n <= 64 and len(column.values) <= INLINE_VALUES for column in columns
+        )
+
+    def rows(self, tree: Filter | None, namespace: str | None, view: View) -> Ints | None:
+        """Returns the living rows of the namespace that pass, ascending; None for all the living ones.
+
+        A namespace of None means all of them.
+        """
+        if tree is None:
+            if namespace is None or view.counts.get(namespace, 0) == view.live:
+                return None
+            if not view.counts.get(namespace):
+                return np.empty(0, np.int64)
+        key = ("" if tree is None else repr(tree), namespace)
+        cached = self._cache.get(key)
+        if cached is not None and cached[0] == view.generation:
+            return cached[1]
+        mask = view.alive if tree is None else self._mask(tree, view) & view.alive
+        if namespace is not None and view.counts.get(namespace, 0) != view.live:
+            mask = mask & (view.spaces == view.codes.get(namespace, -1))
+        rows = np.flatnonzero(mask)
+        self._remember(key, view.generation, rows)
+        return rows
+
+    def _mask(self, tree: Filter, view: View) -> Mask:
+        columns = self._ensure(set(_fields(tree)), view)
+
+        def evaluate(node: Filter) -> Mask:
+            match node:
+                case Compare(field, op, value):
+                    column = columns[field]
+                    return cast(Mask, column.passing(op, value)[column.codes[: view.n]])
+                case And(terms):
+                    return np.logical_and.reduce([evaluate(t) for t in terms]) if terms else np.ones(view.n, np.bool_)
+                case Or(terms):
+                    return np.logical_or.reduce([evaluate(t) for t in terms]) if terms else np.zeros(view.n, np.bool_)
+                case Not(term):
+                    return ~evaluate(term)
+
+        return evaluate(tree)
+
+    def _ensure(self, fields: set[str], view: View) -> dict[str, Column]:
+        with self._lock:
+            if view.layout != self._layout:
+                if view.layout < self._layout:  # a query that began before a compaction: columns of its own
+                    return self._fill({field: Column() for field in fields}, view)
+                self._columns.clear()
+                self._layout = view.layout
+            columns = {field: self._columns.get(field) or Column() for field in fields}
+            self._fill(columns, view)
+            for field, column in columns.items():
+                self._columns[field] = column
+                self._columns.move_to_end(field)
+            while len(self._columns) > MAX_COLUMNS:
+                self._columns.popitem(last=False)
+            return columns
+
+    def _fill(self, columns: dict[str, Column], view: View) -> dict[str, Column]:
+        """Codes the rows that the columns do not cover yet."""
+        short = {field: column for field, column in columns.items() if column.n < view.n}
+        if not short:
+            return columns
+        first = min(column.n for column in short.values())
+        for column in short.values():
+            column.extend(view.n)
+        for start in range(first, view.n, _CHUNK):
+            stop = min(start + _CHUNK, view.n)
+            found = list(self._database.rows_between(int(view.seqs[start]), int(view.seqs[stop - 1])))
+            at = (np.searchsorted(view.seqs[start:stop], [row[0] for row in found]) + start).tolist()
+            for row, raw in zip(at, found, strict=True):
+                metadata = metadata_of(raw)
+                for field, column in short.items():
+                    if row >= column.n:
+                        column.codes[row] = column.code(get_field(metadata, field))
+        for column in short.values():
+            column.n = view.n
+        return columns
+
+    def _remember(self, key: tuple[str, str | None], generation: int, rows: Ints) -> None:
+        with self._lock:
+            old = self._cache.pop(key, None)
+            self._cached_bytes += rows.nbytes - (old[1].nbytes if old else 0)
+            self._cache[key] = (generation, rows)
+            while self._cached_bytes > CACHE_BYTES or len(self._cache) > 256:
+                self._cached_bytes -= self._cache.popitem(last=False)[1][1].nbytes
+
+
+def _fields(tree: Filter) -> Iterator[str]:
+    match tree:
+        case Compare(field, _, _):
+            yield field
+        case And(terms) | Or(terms):
+            for term in terms:
+                yield from _fields(term)
+        case Not(term):
+            yield from _fields(term)

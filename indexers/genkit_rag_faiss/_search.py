@@ -1,0 +1,62 @@
+"""The planner: which way a search goes. Rows are resolved first; a small set is scanned exactly, which is also faster."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from genkit_rag.plugin_api import Vectors
+from genkit_rag_faiss._ann import search_ann
+from genkit_rag_faiss._exact import Found, scan, scan_mask, scan_rows
+from genkit_rag_faiss._view import Ints, View
+
+EXACT_ROWS = 50_000
+"""Up to so many rows are always scanned exactly: a few milliseconds at most."""
+
+
+def search(view: View, queries: Vectors, k: int, rows: Ints | None) -> Found:
+    """Returns scores and row numbers `(queries, min(k, rows))`, best first.
+
+    Args:
+        view: What to search.
+        queries: Vectors `(n, d)`.
+        k: How many, at least 1.
+        rows: The rows that may be found, all living; None for all living rows.
+    """
+    size = view.live if rows is None else len(rows)
+    k = min(k, size)
+    if k == 0:
+        return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+    if view.ann is not None and size > EXACT_ROWS:
+        return _approximate(view, queries, k, rows)
+    return _exact(view, queries, k, rows)
+
+
+def _exact(view: View, queries: Vectors, k: int, rows: Ints | None) -> Found:
+    if rows is not None:
+        return scan_rows(queries, view.matrix, k, rows)
+    if view.live == view.n:
+        return scan(queries, view.matrix, k)
+    return scan_mask(queries, view.matrix, k, view.alive)
+
+
+def _approximate(view: View, queries: Vectors, k: int, rows: Ints | None) -> Found:
+    assert view.ann is not None
+    mask = None if view.live == view.n else view.alive
+    if rows is not None:
+        mask = np.zeros(view.n, np.bool_)
+        mask[rows] = True
+    scores, found = search_ann(view, view.ann, queries, k, mask)
+    short = np.flatnonzero((found < 0).any(axis=1)) if found.shape[1] == k else np.arange(len(queries))
+    if len(short):  # k of them exist, so k are returned, whatever the index thinks
+        exact_scores, exact_found = _exact(view, queries[short], k, rows)
+        if len(short) == len(queries):
+            return exact_scores, exact_found
+        scores[short], found[short] = exact_scores, exact_found
+    return scores, found
+
+
+def scanned(view: View, rows: Ints | None) -> int:
+    """Returns about how many rows an exact search looks at, weighted by what one costs; for estimates."""
+    if rows is None:
+        return 5_000 if view.ann is not None and view.live > EXACT_ROWS else view.n
+    return 5_000 if view.ann is not None and len(rows) > EXACT_ROWS else min(2 * len(rows), view.n)

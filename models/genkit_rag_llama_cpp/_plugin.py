@@ -1,0 +1,149 @@
+"""The plugin: GGUF models by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, cast
+
+from genkit_rag.plugin_api import (
+    Action,
+    ActionContext,
+    ActionKind,
+    ActionMetadata,
+    GenkitError,
+    ModelInfo,
+    ModelRequest,
+    ModelResponse,
+    ModelResponseChunk,
+    ModelSupports,
+    Plugin,
+    invalid,
+    model_action,
+    openai_wire,
+    weights_path,
+)
+from genkit_rag_llama_cpp._engine import Engine
+
+DEFAULT_MODEL = "smollm2-135m"
+DEFAULT_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+_SUPPORTS = ModelSupports(
+    multiturn=True, media=False, tools=False, system_role=True, tool_choice=False, output=["text", "json"],
+    constrained="all",
+)  # fmt: skip
+
+
+class LlamaCpp(Plugin):
+    """Language models in this process: `llama-cpp/smollm2-135m`, and every GGUF file that you name.
+
+    A model is loaded at its first request and answers one request at a time. Output schemas are kept by a grammar, so
+    an answer that was not cut off always parses. There are no tools. The config takes what `GenerationConfig` has, and
+    llama.cpp's own (`seed`, `min_p`, `repeat_penalty`); temperature is 0 unless said otherwise, so that the same
+    request gives the same answer.
+
+    Args:
+        models: Name -> path of a GGUF file, beyond `smollm2-135m`, whose file `genkit-rag models pull` fetches.
+        name: The first part of the names of its actions.
+        n_ctx: Tokens of prompt and answer together; the memory that is reserved grows with it.
+        n_threads: Threads that compute an answer.
+        max_output_tokens: Where an answer ends when the config does not say: small models may not end by themselves.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, str | Path] | None = None,
+        *,
+        name: str = "llama-cpp",
+        n_ctx: int = 4096,
+        n_threads: int = 2,
+        max_output_tokens: int = 1024,
+    ) -> None:
+        for argument, value in (("n_ctx", n_ctx), ("n_threads", n_threads), ("max_output_tokens", max_output_tokens)):
+            if value < 1:
+                raise invalid(argument, value, "must be at least 1")
+        self.name = name
+        self._paths = {model: Path(path).expanduser() for model, path in (models or {}).items()}
+        self._n_ctx = n_ctx
+        self._n_threads = n_threads
+        self._max_output_tokens = max_output_tokens
+        self._engines: dict[str, Engine] = {}
+
+    async def init(self) -> Sequence[Action[Any, Any, Any]]:
+        """Returns the models; none is loaded yet."""
+        return [self._action(model) for model in {DEFAULT_MODEL: None, **self._paths}]
+
+    async def resolve(self, kind: str, name: str) -> Action[Any, Any, Any] | None:
+        """Returns the model of that name; None when it was not named."""
+        model = name.removeprefix(f"{self.name}/")
+        if kind != ActionKind.MODEL or (model != DEFAULT_MODEL and model not in self._paths):
+            return None
+        return self._action(model)
+
+    async def list_actions(self) -> Sequence[ActionMetadata]:
+        """Returns nothing beyond what `init` gave."""
+        return []
+
+    async def close(self) -> None:
+        """Frees the models."""
+        for engine in self._engines.values():
+            await engine.close()
+
+    def _action(self, model: str) -> Action[Any, Any, Any]:
+        engine = self._engines.get(model)
+        if engine is None:
+            engine = self._engines[model] = Engine(model, lambda: self._path(model), self._n_ctx, self._n_threads)
+        info = ModelInfo(label=f"llama.cpp {model}", supports=_SUPPORTS)
+        handler = _Chat(model, engine, self._max_output_tokens)
+        return model_action(f"{self.name}/{model}", handler, info=info, provider="llama.cpp")
+
+    def _path(self, model: str) -> Path:
+        return self._paths[model] if model in self._paths else weights_path(DEFAULT_MODEL, DEFAULT_FILE)
+
+
+class _Chat:
+    """One model's handler."""
+
+    def __init__(self, model: str, engine: Engine, max_output_tokens: int) -> None:
+        self._model = model
+        self._engine = engine
+        self._defaults = {"temperature": 0, "max_tokens": max_output_tokens}
+
+    async def __call__(self, request: ModelRequest, ctx: ActionContext) -> ModelResponse:
+        """Returns the model's answer; sends it in chunks when somebody listens."""
+        if request.tools:
+            raise GenkitError(
+                "UNIMPLEMENTED",
+                f"The model `{self._model}` has no tools.",
+                hint="Leave `tools` out, or use a model that supports them.",
+            )
+        stream = openai_wire.ChatStream(request)
+        body = {**self._defaults, **openai_wire.chat_body(self._model, request)}
+        async with aclosing(self._engine.chat({**body, "stream_options": {"include_usage": True}})) as chunks:
+            async for chunk in chunks:
+                parts = stream.add(_checked(chunk))
+                if parts:
+                    ctx.send_chunk(ModelResponseChunk(role="model", index=0, content=parts))
+        if not stream.finished:
+            raise GenkitError(
+                "CANCELLED",
+                f"The model `{self._model}` was closed while it answered.",
+                hint="Close the plugin after the last answer.",
+                details={"partial_text": stream.text},
+            )
+        return stream.response()
+
+
+def _checked(chunk: Any) -> Any:
+    """Returns the chunk; raises INVALID_ARGUMENT, with both numbers, for a prompt that does not fit."""
+    error = cast(dict[str, Any], chunk).get("error") if isinstance(chunk, dict) else None
+    if isinstance(error, dict) and error.get("type") == "exceed_context_size_error":
+        tokens, room = error["n_prompt_tokens"], error["n_ctx"]
+        raise GenkitError(
+            "INVALID_ARGUMENT",
+            f"The prompt has {tokens} tokens and the model's context is {room}.",
+            hint="Pass fewer or shorter documents, or a larger context: LlamaCpp(n_ctx=...).",
+            details={"prompt_tokens": tokens, "n_ctx": room},
+        )
+    return chunk

@@ -1,0 +1,173 @@
+"""The plugin: any model and embedder of an Ollama server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import numpy as np
+
+from genkit_rag.plugin_api import (
+    Action,
+    ActionContext,
+    ActionKind,
+    ActionMetadata,
+    Batching,
+    Document,
+    EmbedderAction,
+    EmbedderInfo,
+    EmbedderOptions,
+    EmbedderSupports,
+    GenkitError,
+    ModelInfo,
+    ModelRequest,
+    ModelResponse,
+    ModelResponseChunk,
+    ModelSupports,
+    Part,
+    Plugin,
+    Vectors,
+    embedder_action,
+    invalid,
+    model_action,
+)
+from genkit_rag_ollama._http import Connection, base_url_of
+from genkit_rag_ollama._wire import ChatStream, chat_body
+
+_SUPPORTS = ModelSupports(
+    multiturn=True, system_role=True, tool_choice=False, output=["text", "json"], constrained="all"
+)
+# The server works on one batch at a time: more calls at once only wait there.
+_BATCHING = Batching(max_texts=64, max_characters=100_000, concurrency=1)
+
+
+class Ollama(Plugin):
+    """Models and embedders of an Ollama server: `ollama/llama3.2:1b`, `ollama/nomic-embed-text`.
+
+    The config takes what `GenerationConfig` has; other names become Ollama's options (`num_ctx`, `seed`), except
+    `think` and `keep_alive`, which stand beside them. Ollama cannot be forced to call a tool: `tool_choice='required'`
+    is the same as `auto`.
+
+    Args:
+        host: Where the server is; default: OLLAMA_HOST, else `http://127.0.0.1:11434`.
+        models: What the models can do, by their names; names alone only show in the listing.
+        name: The first part of the names of its actions.
+        timeout: Seconds without a byte after which a call is given up (connecting: 10); loading a model counts.
+    """
+
+    def __init__(
+        self,
+        host: str | None = None,
+        *,
+        models: Mapping[str, ModelInfo] | Sequence[str] | None = None,
+        name: str = "ollama",
+        timeout: float = 300.0,
+    ) -> None:
+        self.name = name
+        self._models = dict(models) if isinstance(models, Mapping) else {model: ModelInfo() for model in models or ()}
+        self._connection = Connection(base_url_of(host), timeout)
+
+    def __repr__(self) -> str:
+        return f"Ollama({self._connection.base_url!r})"
+
+    async def resolve(self, kind: str, name: str) -> Action[Any, Any, Any] | None:
+        """Returns the model or embedder of that name; whether the server has it shows at the first call."""
+        model = name.removeprefix(f"{self.name}/")
+        if kind == ActionKind.MODEL:
+            return model_action(name, _Chat(self._connection, model), info=self._info(model), provider="ollama")
+        if kind == ActionKind.EMBEDDER:
+            return _embedder(name, model, self._connection)
+        return None
+
+    async def list_actions(self) -> Sequence[ActionMetadata]:
+        """Returns what the server has; what was configured when it is not there."""
+        found: dict[str, ActionMetadata] = {model: self._metadata(model, None) for model in self._models}
+        try:
+            tags = await self._connection.get("/api/tags")
+            names = [str(item["name"]) for item in tags["models"]]
+            shown = await asyncio.gather(*(self._connection.post("/api/show", {"model": name}) for name in names))
+        except GenkitError as error:
+            if error.status not in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
+                raise
+        else:
+            found |= {n: self._metadata(n, show.get("capabilities")) for n, show in zip(names, shown, strict=True)}
+        return list(found.values())
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._connection.close()
+
+    def _metadata(self, model: str, capabilities: Sequence[str] | None) -> ActionMetadata:
+        name = f"{self.name}/{model}"
+        if capabilities is not None and "embedding" in capabilities:
+            return ActionMetadata(ActionKind.EMBEDDER, name)
+        info = self._info(model)
+        if capabilities is not None and model not in self._models and info.supports is not None:
+            can = {"tools": "tools" in capabilities, "media": "vision" in capabilities}
+            info = info.model_copy(update={"supports": info.supports.model_copy(update=can)})
+        return ActionMetadata(ActionKind.MODEL, name, metadata={"model": info.to_wire()})
+
+    def _info(self, model: str) -> ModelInfo:
+        info = self._models.get(model) or ModelInfo()
+        label = info.label or f"Ollama {model}"
+        return info.model_copy(update={"label": label, "supports": info.supports or _SUPPORTS})
+
+
+class _Chat:
+    """One model's handler."""
+
+    def __init__(self, connection: Connection, model: str) -> None:
+        self._connection = connection
+        self._model = model
+
+    async def __call__(self, request: ModelRequest, ctx: ActionContext) -> ModelResponse:
+        """Returns the model's answer; sends it in chunks when somebody listens."""
+        body = {**chat_body(self._model, request), "stream": ctx.streaming}
+        stream = ChatStream(request)
+        if not ctx.streaming:
+            stream.add(await self._connection.post("/api/chat", body))
+            return stream.response()
+        try:
+            async with aclosing(self._connection.lines("/api/chat", body)) as lines:
+                async for line in lines:
+                    _send(ctx, stream.add(line))
+            if not stream.finished:
+                raise GenkitError(
+                    "UNAVAILABLE",
+                    f"The stream ended before the answer did, after {len(stream.text)} characters.",
+                    hint="Ask again; what had come is in `details['partial_text']`.",
+                )
+        except GenkitError as error:
+            if stream.text:
+                error.details["partial_text"] = stream.text
+            raise
+        return stream.response()
+
+
+def _send(ctx: ActionContext, parts: list[Part]) -> None:
+    if parts:
+        ctx.send_chunk(ModelResponseChunk(role="model", index=0, content=parts))
+
+
+def _embedder(name: str, model: str, connection: Connection) -> EmbedderAction:
+    async def embed(documents: list[Document], options: EmbedderOptions) -> Vectors:
+        texts = [document.text for document in documents]
+        if not all(texts) or not all(document.is_text for document in documents):
+            raise invalid("input", [document.id for document in documents if not document.text],
+                          "must be text, and not empty", hint="Leave documents without text out.")  # fmt: skip
+        if not texts:
+            return np.zeros((0, 0), dtype=np.float32)
+        extra: dict[str, Any] = {"dimensions": options.dimensions} if options.dimensions else {}
+        answer = await connection.post("/api/embed", {"model": model, "input": texts, **extra})
+        try:
+            return np.asarray(answer["embeddings"], dtype=np.float32)
+        except (KeyError, TypeError, ValueError) as error:
+            raise GenkitError(
+                "INTERNAL", f"Ollama did not answer with vectors of one length for `{model}`.",
+                hint="Check that the model is an embedder: `ollama show` names its capabilities.",
+            ) from error  # fmt: skip
+
+    info = EmbedderInfo(label=f"Ollama {model}", supports=EmbedderSupports(input=["text"]))
+    return embedder_action(name, embed, info=info, batching=_BATCHING)
