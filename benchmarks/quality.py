@@ -44,7 +44,9 @@ class Collection:
         for line in (folder / "qrels" / "test.tsv").read_text(encoding="utf-8").splitlines()[1:]:
             query, document, gain = line.split("\t")
             self.judged.setdefault(query, {})[document] = int(gain)
-        self.queries = {row["_id"]: row["text"] for row in _lines(folder / "queries.jsonl") if row["_id"] in self.judged}
+        self.queries = {
+            row["_id"]: row["text"] for row in _lines(folder / "queries.jsonl") if row["_id"] in self.judged
+        }
 
 
 def ndcg(ranking: Sequence[str], gains: dict[str, int], k: int = 10) -> float:
@@ -89,7 +91,9 @@ async def _system(ai: Genkit, collection: Collection, name: str) -> float:
     gains, recalls, laps = [], [], []
     for id_, text in collection.queries.items():
         start = time.perf_counter()
-        found: list[Document] = await ai.retrieve("faiss/docs", text, {"k": 100, **SYSTEMS.get(name, {"mode": "hybrid"})})
+        found: list[Document] = await ai.retrieve(
+            "faiss/docs", text, {"k": 100, **SYSTEMS.get(name, {"mode": "hybrid"})}
+        )
         if name == RERANKED:
             found = await ai.rerank("late-interaction/all-minilm-l6-v2", text, found[:30])
         laps.append(time.perf_counter() - start)

@@ -22,7 +22,9 @@ SECTIONS = ("startup", "split", "retrieve", "generate", "quality")
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sections", nargs="*", default=[], metavar="SECTION", help=", ".join(SECTIONS))
-    parser.add_argument("--data", nargs="*", type=Path, default=[], help="folders with corpus.jsonl, queries.jsonl, qrels")
+    parser.add_argument(
+        "--data", nargs="*", type=Path, default=[], help="folders with corpus.jsonl, queries.jsonl, qrels"
+    )
     parser.add_argument("-n", type=int, default=20_000, help="documents of the retrieve section")
     args = parser.parse_args()
     wanted = args.sections or [s for s in SECTIONS if s != "quality" or args.data]

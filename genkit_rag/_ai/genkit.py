@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from genkit_rag._ai.definitions import Definitions
 from genkit_rag._blocks.document import Document, to_document
@@ -18,12 +19,16 @@ from genkit_rag._blocks.options import EmbedderOptions, parse_options
 from genkit_rag._blocks.part import Content, Message, Part
 from genkit_rag._blocks.reranking import RerankerRequest
 from genkit_rag._blocks.retrieval import IndexerRequest, IndexerResponse, RetrieverRequest, RetrieverResponse
-from genkit_rag._blocks.store_actions import DeleteRequest, StorePlugin
+from genkit_rag._blocks.store_actions import DeleteRequest, StoreHandle, StorePlugin
 from genkit_rag._blocks.vector_store import DEFAULT_NAMESPACE, VectorStore
 from genkit_rag._core.action import Action, ActionKind, ActionStream
 from genkit_rag._core.errors import GenkitError
 from genkit_rag._core.plugin import Plugin
 from genkit_rag._core.registry import Registry
+
+if TYPE_CHECKING:
+    from genkit_rag._ingest.events import IngestReport, Progress
+    from genkit_rag._ingest.sink import IngestOptions
 
 T = TypeVar("T")
 AnyAction = Action[Any, Any, Any]
@@ -203,12 +208,57 @@ class Genkit(Definitions):
             response = await action(EmbedRequest(input=documents, options=checked))
         return response.by_input(len(documents))
 
+    async def ingest(
+        self,
+        paths: str | Path | Iterable[str | Path] = (),
+        *,
+        indexer: str,
+        documents: Iterable[Document] | AsyncIterable[Document] | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
+        options: IngestOptions | None = None,
+        progress: Progress | None = None,
+    ) -> IngestReport:
+        """Returns what was done to bring a store in step with files or documents: load, split, embed, write.
+
+        Unchanged sources cost no embedding, changed ones replace their chunks, removed ones disappear; a run that was
+        stopped goes on where it was.
+
+        Args:
+            paths: Files, folders and glob patterns.
+            indexer: A store's name such as `faiss/docs`.
+            documents: Documents of yours instead of files; `metadata['source']` says what belongs together.
+            namespace: The partition to write to.
+            options: How to split, load and remember; see `genkit_rag.ingest.IngestOptions`.
+            progress: Called with each event.
+
+        Raises:
+            GenkitError: NOT_FOUND for a path that does not exist, or a store.
+            IngestStopped: The embedder or the store failed; it has the report until then.
+        """
+        from genkit_rag._ai.ingestion import IndexSink  # numpy: not at import
+        from genkit_rag._ingest.pipeline import ingest
+        from genkit_rag._ingest.sink import IngestOptions
+
+        action, handle = await self._action(ActionKind.INDEXER, indexer), await self._handle(indexer)
+        embedder = (await handle.service()).embedder
+        fingerprint = str(embedder.fingerprint(embedder.info.dimensions or 0))
+        return await ingest(
+            paths,
+            sink=IndexSink(action, handle, fingerprint, namespace),
+            documents=documents,
+            options=options or IngestOptions(name=indexer.replace("/", "-")),
+            progress=progress,
+        )
+
     async def store(self, name: str) -> VectorStore:
         """Returns the store behind `<plugin>/<store>`, opened: for counting, reading by id and `describe()`."""
+        return await (await self._handle(name)).store()
+
+    async def _handle(self, name: str) -> StoreHandle:
         for plugin in self.registry.plugins:
             if isinstance(plugin, StorePlugin) and name.startswith(f"{plugin.name}/"):
                 await self.registry.get(ActionKind.RETRIEVER, name)
-                return await plugin.handle(name.partition("/")[2]).store()
+                return plugin.handle(name.partition("/")[2])
         owners = ", ".join(p.name for p in self.registry.plugins if isinstance(p, StorePlugin)) or "none"
         raise GenkitError("NOT_FOUND", f"No plugin owns a store `{name}`.", hint=f"Plugins with stores: {owners}.")
 
@@ -256,7 +306,7 @@ class Genkit(Definitions):
             GenkitError: Every error of the loop; `error.response` holds the conversation so far.
         """
         options = GenerateOptions(
-            model=model, system=system, prompt=prompt, messages=messages, docs=docs, tools=tools,
+            model=model, system=system, prompt=prompt, messages=messages, docs=docs or (), tools=tools,
             tool_choice=tool_choice, tool_errors=tool_errors, return_tool_requests=return_tool_requests,
             max_turns=max_turns, config=config, output_schema=output_schema, use=use,
         )  # fmt: skip

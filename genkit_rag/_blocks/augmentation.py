@@ -128,10 +128,10 @@ def augment_with_context(
 ) -> AugmentWithContext:
     """Returns a middleware that puts a request's docs into its last user message as one context part.
 
-    `generate(docs=...)` does it by itself for models that do not support context; pass your own in `use=` to change how.
-    A part with metadata `{purpose: context, pending: true}` is replaced in place; a context part that is not pending
-    stays, and nothing is added. The text of documents is put in verbatim; media follow as parts of their own. The
-    conversation in the response does not hold the augmentation.
+    `generate(docs=...)` does it by itself for models that do not support context; pass your own in `use=` to change
+    how. A part with metadata `{purpose: context, pending: true}` is replaced in place; a context part that is not
+    pending stays, and nothing is added. The text of documents is put in verbatim; media follow as parts of their
+    own. The conversation in the response does not hold the augmentation.
 
     Args:
         preface: What stands above the passages; None for nothing.

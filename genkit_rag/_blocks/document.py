@@ -93,6 +93,8 @@ class Document:
         body: Any = self._text
         if body is None:
             body = [part.to_wire() for part in self.content]
+            if len(body) == 1 and body[0].keys() == {"text"}:
+                body = body[0]["text"]
         blob = json.dumps([body, self.metadata], sort_keys=True, ensure_ascii=False, default=str)
         return hashlib.blake2b(blob.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 

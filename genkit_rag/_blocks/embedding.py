@@ -93,7 +93,7 @@ class EmbedResponse:
 
     @classmethod
     def _validate(cls, raw: Any) -> EmbedResponse:
-        return raw if isinstance(raw, cls) else cls([item.embedding for item in _Wire.model_validate(raw).embeddings])
+        return raw if isinstance(raw, cls) else _of(_Wire.model_validate(raw).embeddings)
 
 
 class _Wire(WireModel):
@@ -161,6 +161,8 @@ class EmbedderAction(Action[EmbedRequest, EmbedResponse, None]):
         handler = adapt(fn, ("input", "options"))
 
         async def run(request: EmbedRequest, ctx: ActionContext) -> EmbedResponse:
+            if not request.input:
+                return EmbedResponse(_empty())
             return _response(self.name, await handler(request, ctx), len(request.input))
 
         super().__init__(
@@ -223,9 +225,7 @@ def _response(name: str, raw: Any, expected: int) -> EmbedResponse:
     if isinstance(raw, EmbedResponse):
         response = raw
     elif isinstance(raw, Sequence) and raw and isinstance(raw[0], Embedding):
-        response = EmbedResponse([item.embedding for item in cast(Sequence[Embedding], raw)])
-    elif expected == 0:
-        return EmbedResponse(_empty())
+        response = _of(cast(Sequence[Embedding], raw))
     else:
         response = EmbedResponse(raw)
     owners = response.owners
@@ -242,6 +242,12 @@ def _response(name: str, raw: Any, expected: int) -> EmbedResponse:
             hint="Give each vector the index of its input; every input needs at least one.",
         )
     return response
+
+
+def _of(embeddings: Sequence[Embedding]) -> EmbedResponse:
+    notes = [item.metadata for item in embeddings]
+    vectors = [item.embedding for item in embeddings] or _empty()
+    return EmbedResponse(vectors, metadata=notes if any(notes) else None)
 
 
 def _empty() -> Any:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from genkit_rag._blocks.document import Document
-from genkit_rag._blocks.embedding import EmbedderAction, EmbedRequest, EmbedResponse
+from genkit_rag._blocks.embedding import Batching, EmbedderAction, EmbedRequest, EmbedResponse
 from genkit_rag._blocks.options import EmbedderOptions
 from genkit_rag._blocks.vector_store import Vectors
 from genkit_rag._core.errors import GenkitError
@@ -38,15 +39,11 @@ class EmbeddingService:
         self.embedder = embedder
         self.query_cache = query_cache
         self._cache: OrderedDict[str, Vectors] = OrderedDict()
-        self._waiting: dict[str, asyncio.Future[Vectors]] = {}
-        self._running = 0
-        self._draining = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._queues: WeakKeyDictionary[asyncio.AbstractEventLoop, _Queue] = WeakKeyDictionary()
 
     async def documents(self, documents: Sequence[Document]) -> EmbedResponse:
         """Returns the vectors of documents, embedded in batches of the embedder's size; in order."""
-        batches = self._batches(documents)
+        batches = _batches(documents, self.embedder.batching)
         if len(batches) == 1:
             return await self.embedder(EmbedRequest(input=batches[0]))
         gate = asyncio.Semaphore(self.embedder.batching.concurrency)
@@ -55,8 +52,11 @@ class EmbeddingService:
             async with gate:
                 return await self.embedder(EmbedRequest(input=batch))
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(batch)) for batch in batches]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(batch)) for batch in batches]
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None  # the same error as from a single batch
         return _joined([task.result() for task in tasks], [len(batch) for batch in batches])
 
     async def query(self, query: Document) -> Vectors:
@@ -64,24 +64,46 @@ class EmbeddingService:
         if not query.is_text:
             return _single(self.embedder, await self.embedder(EmbedRequest(input=[query], options=_QUERY)))
         text = query.text
-        cached = self._cache.get(text)
+        cached = self._cache.pop(text, None)
         if cached is not None:
-            self._cache.move_to_end(text)
+            self._cache[text] = cached  # the last one used is the last one to go
             return cached
         loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            self._loop, self._waiting, self._running, self._draining = loop, {}, 0, False
+        queue = self._queues.get(loop)
+        if queue is None:
+            queue = self._queues[loop] = _Queue(self.embedder, self._remember)
+        return await queue.vector(text)
+
+    def _remember(self, text: str, vector: Vectors) -> None:
+        if self.query_cache:
+            self._cache[text] = vector
+            if len(self._cache) > self.query_cache:
+                self._cache.popitem(last=False)
+
+
+class _Queue:
+    """The queries of one event loop that wait for a call."""
+
+    def __init__(self, embedder: EmbedderAction, remember: Callable[[str, Vectors], None]) -> None:
+        self.embedder = embedder
+        self._remember = remember
+        self._waiting: dict[str, asyncio.Future[Vectors]] = {}
+        self._running = 0
+        self._draining = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def vector(self, text: str) -> Vectors:
         future = self._waiting.get(text)
         if future is None:
-            future = self._waiting[text] = loop.create_future()
-            self._drain_soon(loop)
+            future = self._waiting[text] = asyncio.get_running_loop().create_future()
+            self._drain_soon()
         # Shielded: another caller with the same text may wait for the same future.
         return await asyncio.shield(future)
 
-    def _drain_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _drain_soon(self) -> None:
         if not self._draining:
             self._draining = True
-            loop.call_soon(self._drain)
+            asyncio.get_running_loop().call_soon(self._drain)
 
     def _drain(self) -> None:
         """Sends what waits, if the embedder has room; otherwise the call that ends next does it."""
@@ -101,56 +123,53 @@ class EmbeddingService:
             response = await self.embedder(request)
             if response.owners is not None:
                 raise _several(self.embedder)
-            response.vectors.setflags(write=False)
-            for text, future, vector in zip(texts, futures, response.vectors, strict=True):
+            for text, future, row in zip(texts, futures, response.vectors, strict=True):
+                vector = row.copy()  # a row would keep the whole batch alive
+                vector.setflags(write=False)
                 self._remember(text, vector)
                 if not future.done():
                     future.set_result(vector)
         except BaseException as error:
-            self._fail(futures, error)
+            _fail(futures, error)
             if not isinstance(error, Exception):
                 raise
         finally:
             self._running -= 1
-            if self._waiting and self._loop is not None:
-                self._drain_soon(self._loop)
+            if self._waiting:
+                self._drain_soon()
 
-    def _fail(self, futures: list[asyncio.Future[Vectors]], error: BaseException) -> None:
-        for future in futures:
-            if future.done():
-                continue
-            if isinstance(error, Exception):
-                future.set_exception(error)
-                future.exception()  # its caller may be gone: no «never retrieved» warning then
-            else:
-                future.cancel()
 
-    def _remember(self, text: str, vector: Vectors) -> None:
-        if self.query_cache:
-            self._cache[text] = vector.copy()  # a row of the batch would keep the whole batch alive
-            if len(self._cache) > self.query_cache:
-                self._cache.popitem(last=False)
+def _fail(futures: list[asyncio.Future[Vectors]], error: BaseException) -> None:
+    for future in futures:
+        if future.done():
+            continue
+        if isinstance(error, Exception):
+            future.set_exception(error)
+            future.exception()  # its caller may be gone: no «never retrieved» warning then
+        else:
+            future.cancel()
 
-    def _batches(self, documents: Sequence[Document]) -> list[list[Document]]:
-        limits = self.embedder.batching
-        batches: list[list[Document]] = [[]]
-        characters = 0
-        for document in documents:
-            size = len(document.data)
-            full = len(batches[-1]) >= limits.max_texts or characters + size > limits.max_characters
-            if batches[-1] and full:
-                batches.append([])
-                characters = 0
-            batches[-1].append(document)
-            characters += size
-        return batches
+
+def _batches(documents: Sequence[Document], limits: Batching) -> list[list[Document]]:
+    """Returns the documents in order, in batches within both limits; a longer document stands alone."""
+    batches: list[list[Document]] = [[]]
+    characters = 0
+    for document in documents:
+        size = len(document.data)
+        full = len(batches[-1]) >= limits.max_texts or characters + size > limits.max_characters
+        if batches[-1] and full:
+            batches.append([])
+            characters = 0
+        batches[-1].append(document)
+        characters += size
+    return batches
 
 
 def _joined(responses: list[EmbedResponse], counts: list[int]) -> EmbedResponse:
     import numpy as np
 
     vectors = np.concatenate([response.vectors for response in responses])
-    if all(response.owners is None for response in responses):
+    if all(response.owners is None and response.metadata is None for response in responses):
         return EmbedResponse(vectors)
     owners: list[int] = []
     notes: list[Any] = []

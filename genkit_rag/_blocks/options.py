@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
-from pydantic import AliasChoices, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from genkit_rag._blocks.vector_store import DEFAULT_NAMESPACE, SearchMode
@@ -93,8 +93,10 @@ def parse_options(kind: type[T], raw: T | Mapping[str, Any] | None) -> T:
     """Returns options of the kind; raises INVALID_ARGUMENT that says which options there are."""
     if isinstance(raw, kind):
         return raw
+    if not isinstance(raw, Mapping | BaseModel | None):
+        raise invalid("options", raw, "must be an object", hint=f"Known options: {', '.join(kind.model_fields)}.")
     try:
-        return kind.model_validate(dict(raw) if raw else {})
+        return kind.model_validate(dict(raw or {}))
     except ValidationError as error:
         unknown = [str(item["loc"][-1]) for item in error.errors() if item["type"] == "extra_forbidden"]
         if unknown:

@@ -80,10 +80,11 @@ def ranked(name: str, documents: Sequence[Document], raw: Any) -> list[Document]
 
     The earlier score stays in `scores` under the retriever's name, the new one under the reranker's.
     """
+    whole = isinstance(raw, RerankerResponse)
     if isinstance(raw, RerankerResponse):
         raw = raw.documents
     result: Sequence[Any] = raw.tolist() if hasattr(raw, "tolist") else list(raw)
-    if result and isinstance(result[0], Document):
+    if whole or (result and isinstance(result[0], Document)):
         order = [(cast(Document, item), cast(Document, item).score) for item in result]
     elif len(result) == len(documents):
         order = list(zip(documents, (float(score) for score in result), strict=True))

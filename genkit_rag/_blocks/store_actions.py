@@ -87,19 +87,25 @@ class StoreHandle:
         """Returns the store, opening it when this is the first call."""
         if self._store is not None:
             return self._store
-        if self._opening is None:
-            self._opening = asyncio.ensure_future(self._open())
+        opening = self._opening = self._opening or asyncio.ensure_future(self._open())
         try:
-            self._store = await asyncio.shield(self._opening)
-        finally:
-            self._opening = None
-        return self._store
+            store = self._store = await asyncio.shield(opening)
+        except BaseException:
+            if opening.done() and self._opening is opening:
+                self._opening = None  # it failed: the next call tries again
+            raise
+        return store
 
     async def close(self) -> None:
         """Closes the store if it was opened."""
-        store, self._store, self._bound = self._store, None, None
-        if store is not None:
-            await store.close()
+        opening, self._store, self._opening, self._bound = self._opening, None, None, None
+        if opening is None or opening.cancelled():
+            return
+        try:
+            store = await opening
+        except Exception:  # whoever asked for it got the error
+            return
+        await store.close()
 
     async def service(self) -> EmbeddingService:
         """Returns the service of the store's embedder; NOT_FOUND names the embedders that there are."""
@@ -190,6 +196,8 @@ class StoreHandle:
         if mode == "hybrid":
             hits, scores = await self._hybrid(store, query, options, tree)
         elif mode == "text":
+            if options.mmr_lambda is not None:
+                raise _no_mmr("text")
             hits, scores = (
                 await store.search_text(query.text, options.k, filter=tree, namespace=options.namespace),
                 None,
@@ -233,8 +241,7 @@ class StoreHandle:
     ) -> tuple[list[Hit], dict[str, dict[str, float]]]:
         """Both legs at once, fused; also returns each leg's scores by id."""
         if options.mmr_lambda is not None:
-            raise GenkitError("UNIMPLEMENTED", "`mmr_lambda` does not go with mode='hybrid'.",
-                              hint="Use mode='vector', or rerank the hybrid result with `mmr`.")  # fmt: skip
+            raise _no_mmr("hybrid")
         vector = await self._query_vector(store, query)
         many = max(options.candidates or HYBRID_CANDIDATES, options.k)
         by_vector, by_text = await asyncio.gather(
@@ -357,6 +364,15 @@ def store_actions(handle: StoreHandle) -> list[Action[Any, Any, Any]]:
             description=f"Deletes documents of {handle.name} by id, filter or source.",
         ),
     ]  # fmt: skip
+
+
+def _no_mmr(mode: SearchMode) -> GenkitError:
+    return GenkitError(
+        "UNIMPLEMENTED",
+        f"`mmr_lambda` does not go with mode={mode!r}.",
+        hint="Use mode='vector', or rerank the result with `mmr`.",
+        details={"argument": "options.mmr_lambda"},
+    )
 
 
 def _entries(documents: Sequence[Document], response: EmbedResponse) -> Sequence[Document]:

@@ -7,17 +7,17 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, cast, get_origin, get_type_hints, is_typeddict
+from typing import Annotated, Any, cast, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
-from pydantic.errors import PydanticSchemaGenerationError
+from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 
 from genkit_rag._blocks.model import ToolDefinition
 from genkit_rag._core import schema
 from genkit_rag._core.action import Action, ActionKind, Handler
 from genkit_rag._core.context import ActionContext
-from genkit_rag._core.errors import invalid
+from genkit_rag._core.errors import GenkitError, invalid
 from genkit_rag._core.threads import run_in_thread
 
 ToolFn = Callable[..., Any]
@@ -30,8 +30,10 @@ class Tool(Action[Any, Any, None]):
 
     __slots__ = ("_definition", "fn")
 
-    fn: ToolFn
-    _definition: ToolDefinition | None
+    def __init__(self, fn: ToolFn, name: str, handler: Handler[Any, Any], **more: Any) -> None:
+        super().__init__(ActionKind.TOOL, name, handler, **more)
+        self.fn = fn
+        self._definition: ToolDefinition | None = None
 
     @property
     def definition(self) -> ToolDefinition:
@@ -119,19 +121,20 @@ def tool_action(
         raise invalid("input_type", input_type, "needs a function of one parameter", hint="Or leave it out.")
     else:
         handler = _whole(signature, input_type)
-    tool = Tool(
-        ActionKind.TOOL,
+    return Tool(
+        fn,
         name,
         handler,
         input_type=input_type,
         output_type=output_type if output_type is not None else _output_type(signature),
         description=description if description is not None else _summary(doc),
         metadata={**(metadata or {}), "type": "tool"},
-        telemetry=lambda _input, _output: {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": name},
+        telemetry=functools.partial(_telemetry, name),
     )
-    tool.fn = fn
-    tool._definition = None
-    return tool
+
+
+def _telemetry(name: str, _input: Any, _output: Any) -> dict[str, Any]:
+    return {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": name}
 
 
 class _Signature:
@@ -144,14 +147,18 @@ class _Signature:
         try:
             self.hints = get_type_hints(hinted, include_extras=True)
         except (NameError, TypeError) as error:
-            raise invalid("tool", self.name, f"has an annotation that does not resolve ({error})",
-                          hint="Import the type at the top of the module, outside of `if TYPE_CHECKING`.") from error  # fmt: skip
+            hint = "Import the type at the top of the module, outside of `if TYPE_CHECKING`."
+            problem = f"has an annotation that does not resolve ({error})"
+            raise invalid("tool", self.name, problem, hint=hint) from error
         self.parameters = list(inspect.signature(fn).parameters.values())
         for parameter in self.parameters:
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
                 raise invalid("tool", self.name, f"takes `{parameter}`, and a model needs names",
                               hint="Give every parameter a name and a type.")  # fmt: skip
         self.data = [p for p in self.parameters if not self._is_context(p)]
+        plan = [(None if self._is_context(p) else p.name, p.name, p.kind is p.KEYWORD_ONLY) for p in self.parameters]
+        self._positional = [key for key, _, keyword_only in plan if not keyword_only]
+        self._keywords = [(name, key) for key, name, keyword_only in plan if keyword_only]
         is_async = inspect.iscoroutinefunction(plain) or inspect.iscoroutinefunction(hinted)
         self.call: Callable[..., Any] = fn if is_async else functools.partial(run_in_thread, fn)
 
@@ -160,15 +167,8 @@ class _Signature:
 
     def bind(self, ctx: ActionContext, values: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Returns the arguments for a call."""
-        args: list[Any] = []
-        kwargs: dict[str, Any] = {}
-        for parameter in self.parameters:
-            value = ctx if self._is_context(parameter) else values[parameter.name]
-            if parameter.kind is parameter.KEYWORD_ONLY:
-                kwargs[parameter.name] = value
-            else:
-                args.append(value)
-        return args, kwargs
+        args = [ctx if key is None else values[key] for key in self._positional]
+        return args, {name: ctx if key is None else values[key] for name, key in self._keywords}
 
 
 def _from_signature(signature: _Signature, name: str, doc: str) -> tuple[Any, Handler[Any, Any]]:
@@ -185,12 +185,18 @@ def _is_object_type(annotation: Any) -> bool:
     plain = annotation.__origin__ if get_origin(annotation) is Annotated else annotation
     if not isinstance(plain, type):
         return False
-    return issubclass(plain, BaseModel) or dataclasses.is_dataclass(plain) or is_typeddict(plain)
+    # typing and typing_extensions have a TypedDict each, and neither knows the other's.
+    typed_dict = issubclass(plain, dict) and hasattr(plain, "__required_keys__")
+    return typed_dict or issubclass(plain, BaseModel) or dataclasses.is_dataclass(plain)
 
 
 def _whole(signature: _Signature, input_type: Any) -> Handler[Any, Any]:
     """Returns a handler that hands the input on as one argument."""
     names = [parameter.name for parameter in signature.data]
+    try:
+        schema.json_schema(input_type)
+    except PydanticUserError as error:
+        raise _no_json_form(signature.name, error) from error
 
     async def run(value: Any, ctx: ActionContext) -> Any:
         if isinstance(value, Mapping):
@@ -239,9 +245,13 @@ def _input_model(signature: _Signature, name: str, doc: str) -> tuple[type[BaseM
     )  # fmt: skip
     try:
         return create_model(f"{name.replace('/', '_')}_input", __config__=config, **definitions), fields
-    except PydanticSchemaGenerationError as error:
-        raise invalid("tool", name, f"has a parameter without a JSON form ({error.message.splitlines()[0]})",
-                      hint="Annotate it with a type that pydantic knows, or bind it with functools.partial.") from error  # fmt: skip
+    except PydanticUserError as error:
+        raise _no_json_form(name, error) from error
+
+
+def _no_json_form(name: str, error: PydanticUserError) -> GenkitError:
+    hint = "Annotate it with a type that pydantic knows, or bind it with functools.partial."
+    return invalid("tool", name, f"has a parameter without a JSON form ({str(error).splitlines()[0]})", hint=hint)
 
 
 def _without_titles(found: dict[str, Any]) -> None:

@@ -201,7 +201,7 @@ def checked_vectors(raw: Any, dimensions: int | None, *, argument: str = "vector
     """Returns vectors as a contiguous float32 array `(n, d)`; raises INVALID_ARGUMENT that names row and problem.
 
     Args:
-        raw: An array or nested lists; float64 and float16 are converted, everything else is refused.
+        raw: An array or nested lists of numbers; a flat one is one vector.
         dimensions: The length that each must have; None takes any.
         argument: How the error calls it.
     """
@@ -213,14 +213,15 @@ def checked_vectors(raw: Any, dimensions: int | None, *, argument: str = "vector
         raise invalid(argument, type(raw).__name__, "must be vectors of one length", hint=str(error)) from error
     if array.ndim == 1:
         array = array[None, :]
-    if array.ndim != 2 or array.dtype.kind not in "fiu":
+    if array.ndim != 2 or array.dtype.kind not in "fiu" or (len(array) and not array.shape[1]):
         raise invalid(argument, f"shape {array.shape}, dtype {array.dtype}", "must have the shape (n, dimensions)")
     if dimensions is not None and array.shape[1] != dimensions:
         raise invalid(
             argument, array.shape[1], f"must have {dimensions} dimensions",
             hint="Use the embedder that the store was filled with, or index again into a new store.",
         )  # fmt: skip
-    result = cast(Vectors, np.ascontiguousarray(array, dtype=np.float32))
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused as such
+        result = cast(Vectors, np.ascontiguousarray(array, dtype=np.float32))
     # One dot product per row finds NaN and Inf alike without a temporary of the same size.
     norms = np.einsum("ij,ij->i", result, result)
     if not np.isfinite(norms).all():

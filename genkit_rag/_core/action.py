@@ -251,26 +251,28 @@ def adapt(fn: Callable[..., Any], fields: Sequence[str] | None = None) -> Handle
 
     With `fields` the input's attributes of these names become the leading arguments, so that a retriever may be
     `(query)`, `(query, options)` or `(query, options, ctx)`; without, the leading argument is the input itself. A
-    parameter named `ctx` or annotated `ActionContext` gets the context wherever it stands. Functions that are not
-    async run in a worker thread.
+    parameter named `ctx` or annotated `ActionContext` gets the context wherever it stands; further parameters keep
+    their defaults. Functions that are not async run in a worker thread.
     """
     is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
-    plan = _plan(fn, fields)
+    plan, by_name = _plan(fn, fields)
     whole = fields is None
 
     def arguments(value: Any, ctx: ActionContext) -> list[Any]:
         return [ctx if name is _CTX else value if whole else getattr(value, cast(str, name)) for name in plan]
 
     if is_async:
-        if plan == [_INPUT, _CTX]:
+        if plan == [_INPUT, _CTX] and not by_name:
             return cast(Handler[Any, Any], fn)
 
         async def call(value: Any, ctx: ActionContext) -> Any:
-            return await fn(*arguments(value, ctx))
+            return await fn(*arguments(value, ctx), **dict.fromkeys(by_name, ctx))
     else:
 
         async def call(value: Any, ctx: ActionContext) -> Any:
-            return await run_in_thread(fn, *arguments(value, ctx))
+            ctx = _from_thread(ctx)
+            result = await run_in_thread(fn, *arguments(value, ctx), **dict.fromkeys(by_name, ctx))
+            return await result if inspect.isawaitable(result) else result
 
     return functools.wraps(fn)(call) if hasattr(fn, "__name__") else call
 
@@ -279,30 +281,45 @@ _CTX = object()
 _INPUT = "value"
 
 
-def _plan(fn: Callable[..., Any], fields: Sequence[str] | None) -> list[Any]:
-    """Returns what to pass for each positional parameter of `fn`: a field's name or the context marker."""
+def _from_thread(ctx: ActionContext) -> ActionContext:
+    """Returns a context whose chunks reach the listener in the event loop: listeners need not be thread-safe."""
+    if not ctx.streaming:
+        return ctx
+    loop = asyncio.get_running_loop()
+    return ActionContext(ctx.context, lambda chunk: cast(None, loop.call_soon_threadsafe(ctx.send_chunk, chunk)))
+
+
+def _plan(fn: Callable[..., Any], fields: Sequence[str] | None) -> tuple[list[Any], list[str]]:
+    """Returns a field's name or the context marker for each positional argument, and the names that get the context."""
     annotations = schema.hints(fn)
     names = list(fields) if fields is not None else [_INPUT]
     plan: list[Any] = []
+    by_name: list[str] = []
+    gap = False  # behind a parameter that keeps its default arguments go by name
     for parameter in inspect.signature(fn).parameters.values():
-        if parameter.kind in (parameter.VAR_KEYWORD, parameter.KEYWORD_ONLY):
+        if parameter.kind is parameter.VAR_KEYWORD:
             continue
         if parameter.kind is parameter.VAR_POSITIONAL:
             plan += [*names, _CTX]
-            break
-        if parameter.name == "ctx" or annotations.get(parameter.name) is ActionContext:
-            plan.append(_CTX)
-        elif names:
+            names, gap = [], True
+        elif parameter.name == "ctx" or annotations.get(parameter.name) is ActionContext:
+            if gap or parameter.kind is parameter.KEYWORD_ONLY:
+                by_name.append(parameter.name)
+            else:
+                plan.append(_CTX)
+        elif names and parameter.kind is not parameter.KEYWORD_ONLY:
             plan.append(names.pop(0))
-        elif _CTX not in plan:
+        elif parameter.default is not parameter.empty:
+            gap = True
+        elif _CTX not in plan and parameter.kind is not parameter.KEYWORD_ONLY:
             plan.append(_CTX)
-        elif parameter.default is parameter.empty:
+        else:
             raise GenkitError(
                 "INVALID_ARGUMENT",
                 f"The handler `{getattr(fn, '__name__', fn)}` takes more arguments than there are.",
                 hint=f"It may take ({', '.join([*(fields or ['input']), 'ctx'])}), or fewer from the left.",
             )
-    return plan
+    return plan, by_name
 
 
 def input_type_of(fn: Callable[..., Any]) -> Any:

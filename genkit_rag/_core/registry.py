@@ -7,6 +7,7 @@ import concurrent.futures
 import difflib
 import threading
 from collections.abc import Iterable
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from genkit_rag._core.action import Action, ActionMetadata
@@ -16,6 +17,8 @@ from genkit_rag._core.plugin import Plugin
 AnyAction = Action[Any, Any, Any]
 A = TypeVar("A", bound=AnyAction)
 
+_starting: ContextVar[tuple[Plugin, ...]] = ContextVar("genkit_rag_starting", default=())
+
 
 class Registry:
     """Maps (kind, name) to actions. A child sees its parent's actions and keeps its own to itself."""
@@ -24,7 +27,7 @@ class Registry:
         self.parent = parent
         self._actions: dict[tuple[str, str], AnyAction] = {}
         self._plugins: dict[str, Plugin] = {}
-        self._started: dict[str, concurrent.futures.Future[None]] = {}
+        self._started: dict[str, concurrent.futures.Future[bool]] = {}
         self._lock = threading.Lock()
         self.values: dict[str, Any] = {}
 
@@ -125,27 +128,38 @@ class Registry:
 
     async def _start(self, plugin: Plugin) -> None:
         """Initialises the plugin once, whichever task, thread or event loop asks first; a failure may be retried."""
-        with self._lock:
-            future = self._started.get(plugin.name)
-            first = future is None
-            if future is None:
-                future = self._started[plugin.name] = concurrent.futures.Future()
-        if not first:
-            if not future.done():
-                await asyncio.shield(asyncio.wrap_future(future))
-            return
+        if plugin in _starting.get():
+            return  # its own `init` asks: waiting for itself would never end
+        while True:
+            with self._lock:
+                future = self._started.get(plugin.name)
+                if future is None:
+                    future = self._started[plugin.name] = concurrent.futures.Future()
+                    break
+            if future.result() if future.done() else await asyncio.shield(asyncio.wrap_future(future)):
+                return
+        token = _starting.set((*_starting.get(), plugin))
         try:
             for action in await plugin.init():
                 self.register(action)
         except BaseException as error:
             with self._lock:
                 del self._started[plugin.name]
-            future.set_exception(error if isinstance(error, Exception) else GenkitError("CANCELLED", "Cancelled."))
+            if isinstance(error, Exception):
+                future.set_exception(error)
+            else:
+                future.set_result(False)  # this caller was cancelled, those who wait were not: one of them goes on
             raise
-        future.set_result(None)
+        finally:
+            _starting.reset(token)
+        future.set_result(True)
 
     async def _not_found(self, kind: str, name: str) -> GenkitError:
-        names = sorted(item.name for item in await self.list_actions() if item.kind == kind)
+        try:
+            listed = await self.list_actions()
+        except Exception:  # another plugin's trouble must not stand in for the answer
+            listed = [ActionMetadata(action.kind, action.name) for action in self._own()]
+        names = sorted(item.name for item in listed if item.kind == kind)
         close = difflib.get_close_matches(name, names, n=1)
         if close:
             hint = f"Did you mean `{close[0]}`? Registered: {', '.join(names)}."

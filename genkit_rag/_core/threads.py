@@ -37,6 +37,13 @@ def executor() -> ThreadPoolExecutor:
 async def run_in_thread(fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
     """Returns what `fn` returns, run in a worker thread with the caller's context variables."""
     context = contextvars.copy_context()
-    call: Callable[[], Any] = functools.partial(context.run, fn, *args, **kwargs)
+    call: Callable[[], Any] = functools.partial(context.run, _guarded, fn, *args, **kwargs)
     result: _T = await asyncio.get_running_loop().run_in_executor(executor(), call)
     return result
+
+
+def _guarded(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    try:
+        return fn(*args, **kwargs)
+    except StopIteration as error:  # a future cannot hold one: before Python 3.12 its caller would wait for ever
+        raise RuntimeError("The function raised StopIteration.") from error

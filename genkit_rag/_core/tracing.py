@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -36,12 +37,20 @@ Telemetry = Callable[[Any, Any], Attributes]
 _path: ContextVar[tuple[str, str]] = ContextVar("genkit_rag_trace_path", default=("", ""))
 
 
+_cached: tuple[Any, Any] = (None, None)
+
+
 def tracer() -> Tracer | None:
     """Returns the tracer to write to, or None when nothing can record."""
+    global _cached
     api = sys.modules.get("opentelemetry.trace")
-    if api is None or isinstance(api.get_tracer_provider(), api.ProxyTracerProvider):
+    if api is None:
         return None
-    found: Tracer = api.get_tracer("genkit-tracer", "v1")
+    provider = api.get_tracer_provider()
+    if provider is not _cached[0]:
+        proxy = isinstance(provider, api.ProxyTracerProvider)
+        _cached = (provider, None if proxy else api.get_tracer("genkit-tracer", "v1"))
+    found: Tracer | None = _cached[1]
     return found
 
 
@@ -58,40 +67,40 @@ def captures_content() -> bool:
 
 
 class ActionSpan:
-    """The span of one run of one action; a context manager that records success, failure and content."""
+    """The span of one run of one action: made at its start, told the outcome, ended."""
 
-    __slots__ = ("_action", "_manager", "_path_token", "_span")
+    __slots__ = ("_action", "_captures", "_otel_token", "_path_token", "_span")
 
     def __init__(self, found: Tracer, action: Action[Any, Any, Any], value: Any) -> None:
         self._action = action
+        self._captures = captures_content()
         self._path_token: Any = None
-        self._manager = found.start_as_current_span(action.name, record_exception=False, set_status_on_exception=False)
+        self._otel_token: Any = None
         self._span: Span | None = None
-        _guard(self._enter, value)
+        _guard(self._start, found, value)
 
-    def _enter(self, value: Any) -> None:
+    def _start(self, found: Tracer, value: Any) -> None:
+        from opentelemetry import context
+        from opentelemetry.trace import set_span_in_context
+
         action = self._action
         parent, qualified_parent = _path.get()
-        type_ = "flow" if action.kind == "flow" else "action"
-        piece = f"{{{action.name},t:{type_}"
+        piece = f"{{{action.name},t:{'flow' if action.kind == 'flow' else 'action'}"
         path, qualified = f"{parent}/{piece}}}", f"{qualified_parent}/{piece},s:{action.kind}}}"
+        attributes: dict[str, Any] = {
+            "genkit:name": action.name,
+            "genkit:key": action.key,
+            "genkit:type": "action",
+            "genkit:path": path,
+            "genkit:qualifiedPath": qualified,
+            "genkit:metadata:subtype": action.kind,
+            "genkit:isRoot": not parent,
+        }
+        if self._captures:
+            attributes["genkit:input"] = _content(value)
+        span = self._span = found.start_span(action.name, attributes=attributes)
+        self._otel_token = context.attach(set_span_in_context(span))
         self._path_token = _path.set((path, qualified))
-        span = self._span = self._manager.__enter__()
-        if not span.is_recording():
-            return
-        span.set_attributes(
-            {
-                "genkit:name": action.name,
-                "genkit:key": action.key,
-                "genkit:type": "action",
-                "genkit:path": path,
-                "genkit:qualifiedPath": qualified,
-                "genkit:metadata:subtype": action.kind,
-                "genkit:isRoot": not parent,
-            }
-        )
-        if captures_content():
-            span.set_attribute("genkit:input", _content(value))
 
     @property
     def trace_id(self) -> str | None:
@@ -106,11 +115,10 @@ class ActionSpan:
         span = self._span
         if span is None or not span.is_recording():
             return
-        span.set_attribute("genkit:state", "success")
-        if self._action.telemetry is not None:
-            span.set_attributes(self._action.telemetry(value, output))
-        if captures_content():
-            span.set_attribute("genkit:output", _content(output))
+        attributes: dict[str, Any] = {"genkit:state": "success", **self._facts(value, output)}
+        if self._captures:
+            attributes["genkit:output"] = _content(output)
+        span.set_attributes(attributes)
 
     def fail(self, value: Any, error: BaseException) -> None:
         """Writes the outcome of a run that raised."""
@@ -124,7 +132,7 @@ class ActionSpan:
 
         status = getattr(error, "status", None) or type(error).__name__
         # The text of an error may quote the input: it is content like any other.
-        message = str(error)[:1000] if captures_content() else type(error).__name__
+        message = str(error)[:1000] if self._captures else type(error).__name__
         source = not getattr(error, "_genkit_traced", False)
         attributes: dict[str, Any] = {
             "genkit:state": "error",
@@ -132,17 +140,31 @@ class ActionSpan:
             "genkit:isFailureSource": source,
             "error.type": str(status),
         }
-        if self._action.telemetry is not None:
-            attributes = {**self._action.telemetry(value, None), **attributes}
-        span.set_attributes(attributes)
+        span.set_attributes({**self._facts(value, None), **attributes})
         span.set_status(StatusCode.ERROR, message)
         error._genkit_traced = True  # type: ignore[attr-defined]
 
+    def _facts(self, value: Any, output: Any) -> Attributes:
+        telemetry = self._action.telemetry
+        try:
+            return {} if telemetry is None else telemetry(value, output)
+        except Exception as error:  # the state must be written all the same
+            logger.debug("tracing failed: %r", error)
+            return {}
+
     def end(self) -> None:
         """Ends the span and restores the caller's."""
+        _guard(self._restore)
+        if self._span is not None:
+            _guard(self._span.end)
+
+    def _restore(self) -> None:
+        from opentelemetry import context
+
+        if self._otel_token is not None:
+            context.detach(self._otel_token)
         if self._path_token is not None:
             _path.reset(self._path_token)
-        _guard(self._manager.__exit__, None, None, None)
 
 
 def _guard(step: Callable[..., Any], *args: Any) -> None:
@@ -153,6 +175,14 @@ def _guard(step: Callable[..., Any], *args: Any) -> None:
         logger.debug("tracing failed: %r", error)
 
 
+_SECRET = re.compile(
+    r'("(?:api_?key|password|secret|authorization|(?:access_?|auth_?)?token)"\s*:\s*)"(?:[^"\\]|\\.)*"', re.IGNORECASE
+)
+
+
 def _content(value: Any) -> str:
-    text = dump_json(value)
+    try:
+        text = _SECRET.sub(r'\1"***"', dump_json(value))
+    except Exception:  # the span must be written all the same
+        text = f'"<{type(value).__name__}>"'
     return text if len(text) <= MAX_CONTENT_CHARS else text[:MAX_CONTENT_CHARS] + "…"

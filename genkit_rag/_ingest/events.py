@@ -144,12 +144,11 @@ class IngestStopped(GenkitError):
     def __init__(self, cause: Exception, report: IngestReport) -> None:
         known = cause if isinstance(cause, GenkitError) else None
         done = report.added + report.changed
+        hint = "What was done is kept: run it again to go on."
         super().__init__(
             known.status if known else "INTERNAL",
             f"The ingestion stopped after {done} sources: {known.message if known else cause!r}",
-            hint=" ".join(
-                filter(None, (known.hint if known else None, "What was done is kept: run it again to go on."))
-            ),
+            hint=f"{known.hint} {hint}" if known and known.hint else hint,
             details=dict(known.details) if known else None,
             cause=cause,
             retry_after=known.retry_after if known else None,

@@ -27,7 +27,7 @@ from genkit_rag._ingest.events import (
     Started,
 )
 from genkit_rag._ingest.loaders import no_loader
-from genkit_rag._ingest.manifest import Manifest
+from genkit_rag._ingest.manifest import Manifest, SourceKind, State
 from genkit_rag._ingest.prepare import Batch, Ended, Item, Preparer, Unchanged
 from genkit_rag._ingest.sink import IngestOptions, Sink
 from genkit_rag._ingest.source import FileSource, Pulled, Source, grouped
@@ -161,7 +161,7 @@ class _Run:
         if not items:
             return ChunksDone()
         claims = [item.claim for item in items]
-        kinds = {item.source.name: item.source.kind for item in items}
+        kinds: dict[str, SourceKind] = {item.source.name: item.source.kind for item in items}
         states = await run_in_thread(self.manifest.claim, claims, kinds)
         wanted = [(item, state) for item, state in zip(items, states, strict=True) if state != "duplicate"]
         held = await self.call(self.sink.existing([item.claim.id for item, _ in wanted]))
@@ -189,7 +189,9 @@ class _Run:
         failed = [ended for ended in batch.ended if ended.failure is not None]
         good = [ended for ended in batch.ended if ended.failure is None]
         if good:
-            rows = [(ended.source.name, ended.source.kind, ended.state) for ended in good]
+            rows: list[tuple[str, SourceKind, State]] = [
+                (ended.source.name, ended.source.kind, ended.state) for ended in good
+            ]
             for name in await run_in_thread(self.manifest.with_stale, [name for name, _, _ in rows]):
                 await self.delete(name, stale=True)
             await run_in_thread(self.manifest.commit, rows)
@@ -204,7 +206,9 @@ class _Run:
         held = await self.call(self.sink.existing(samples)) if samples else set[str]()
         kept = [source for source in sources if held.issuperset(source.samples)]
         self.redo += [source.source for source in sources if not held.issuperset(source.samples)]
-        restat = [(source.source.name, source.source.kind, source.state) for source in kept if source.restat]
+        restat: list[tuple[str, SourceKind, State]] = [
+            (source.source.name, source.source.kind, source.state) for source in kept if source.restat
+        ]
         if restat:
             await run_in_thread(self.manifest.commit, restat)
         for source in kept:

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Future
 from itertools import groupby
-from typing import Final, Protocol
+from typing import Protocol
 
 from genkit_rag._blocks.document import Document
 from genkit_rag._ingest.chunking import document_section
@@ -31,14 +31,10 @@ class Source(Protocol):
     """
 
     name: str
+    kind: SourceKind
     size: int
     mtime_ns: int
     settings: str
-
-    @property
-    def kind(self) -> SourceKind:
-        """Where it is from."""
-        ...
 
     def digest(self) -> str:
         """Returns a hash of what it holds."""
@@ -56,10 +52,9 @@ class Source(Protocol):
 class FileSource:
     """A file."""
 
-    kind: Final = "file"
-
     def __init__(self, found: Found, loaders: Loaders) -> None:
         self.name = found.name
+        self.kind: SourceKind = "file"
         self.size = found.size
         # A file changed a moment ago may change again within its clock's tick: then its time proves nothing.
         self.mtime_ns = found.mtime_ns if time.time_ns() - found.mtime_ns > _RACY_NS else 0
@@ -85,12 +80,11 @@ class FileSource:
 class DocumentSource:
     """Documents of one source."""
 
-    kind: Final = "document"
-    mtime_ns = 0
-    settings = ""
-
     def __init__(self, name: str, documents: list[Document]) -> None:
         self.name = name
+        self.kind: SourceKind = "document"
+        self.mtime_ns = 0
+        self.settings = ""
         self.size = sum(len(document.text) for document in documents)
         self._documents = documents
 

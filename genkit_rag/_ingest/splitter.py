@@ -154,8 +154,8 @@ class _Cutter:
     def chunk(self, start: int, end: int) -> Chunk:
         """Returns the chunk without the white space at its end."""
         piece = self.text[start:end].rstrip()
-        # The body may begin behind a heading or two.
-        path = self.structure.path_at(start + (end - start) // 5) if self.structure is not None else ()
+        # Headings stand before the body (`cut`), so the last one in the chunk is the body's.
+        path = self.structure.path_at(end - 1) if self.structure is not None else ()
         return Chunk(piece, start, start + len(piece), path)
 
 
@@ -198,39 +198,40 @@ def _repeatable(splitter: Splitter, density: float, length: int) -> int:
 
 
 def _cut(text: str, start: int, high: int, overlap: int, paragraph: str) -> int:
-    """Returns the best boundary in the second half of a window, or its end; more than `overlap` behind the start."""
-    floor = start + max((high - start) // 2, overlap + 1)
-    end = text.rfind(paragraph, floor, high + len(paragraph))
+    """Returns the best boundary of a window, late in it where there is one; more than `overlap` behind the start."""
+    least = start + overlap + 1
+    end = _cut_between(text, max(start + (high - start) // 2, least), high, paragraph)
+    if end < 0:
+        end = _cut_between(text, max(start + (high - start) // 5, least), high, paragraph)
+    if end < 0:
+        end = text.rfind(" ", max(start + (high - start) // 2, least), high + 1)
+    return end if end >= 0 else _cut_unspaced(text, least, high)
+
+
+def _cut_between(text: str, low: int, high: int, paragraph: str) -> int:
+    """Returns the last end of a paragraph, else of a sentence, else of a line, else -1."""
+    end = text.rfind(paragraph, low, high + len(paragraph))
     if end >= 0:
         return end
     end = max(
-        text.rfind(". ", floor, high + 1), text.rfind(".\n", floor, high + 1),
-        text.rfind("? ", floor, high + 1), text.rfind("! ", floor, high + 1),
+        text.rfind(". ", low, high + 1), text.rfind(".\n", low, high + 1),
+        text.rfind("? ", low, high + 1), text.rfind("! ", low, high + 1),
     )  # fmt: skip
-    if end >= 0:
-        return end + 1
-    end = text.rfind("\n", floor, high + 1)
-    if end >= 0:
-        return end
-    end = text.rfind(" ", start + overlap + 1, high + 1)
-    return end if end >= 0 else _cut_unspaced(text, start + overlap + 1, high)
+    return end + 1 if end >= 0 else text.rfind("\n", low, high + 1)
 
 
-def _cut_unspaced(text: str, floor: int, high: int) -> int:
-    """Returns a boundary for scripts without spaces, else the end of the window, but never inside a character."""
+def _cut_unspaced(text: str, low: int, high: int) -> int:
+    """Returns a boundary where spaces are rare, else the end of the window, but never inside a character."""
     for marks in ("。！？", "、，；"):
-        end = max(text.rfind(mark, floor, high) for mark in marks)
+        end = max(text.rfind(mark, low, high) for mark in marks)
         if end >= 0:
             return end + 1
+    end = text.rfind(" ", low, high + 1)
+    if end >= 0:
+        return end
     # Combining marks, joiners and variation selectors belong to the character before them.
-    for end in range(high, max(floor, high - 16), -1):
+    for end in range(high, max(low, high - 16), -1):
         joined = text[end - 1] == "\u200d" or text[end] in "\u200d\ufe0f\ufe0e" or unicodedata.combining(text[end])
         if not joined:
-            return end
-        if (
-            before != "\u200d"
-            and after not in ("\u200d", "\ufe0f", "\ufe0e")
-            and not unicodedata.combining(after or " ")
-        ):
             return end
     return high

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,25 +113,16 @@ def remove(name: str) -> int:
 
 
 @contextmanager
-def locked(weights: Weights, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-    """Holds the lock of one name across processes; `waiting` is called when somebody else has it."""
+def locked(weights: Weights) -> Iterator[None]:
+    """Holds the lock of one name, across processes; waits while somebody else has it."""
     try:
-        from filelock import FileLock, Timeout
+        from filelock import FileLock
     except ImportError as error:
         raise MissingExtra("minilm", "filelock") from error
     root = models_folder()
     root.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(root / f".{weights.name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        if waiting is not None:
-            waiting()
-        lock.acquire()
-    try:
+    with FileLock(root / f".{weights.name}.lock"):
         yield
-    finally:
-        lock.release()
 
 
 def has_size(path: Path, file: WeightsFile) -> bool:

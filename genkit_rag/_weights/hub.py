@@ -53,7 +53,7 @@ def fetch_from_hub(source: HubFile, size: int, partial: Path, report: Report) ->
         while (before := _size_of(partial)) < size:
             try:
                 _receive(client, url, size, partial, report)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 if _size_of(partial) <= before:
                     raise GenkitError(
                         "UNAVAILABLE",

@@ -54,8 +54,7 @@ class FakeEmbedder(Plugin):
         total = np.full(self.dimensions, 1e-3, dtype=np.float32)
         for word in _WORD.findall(text.lower()):
             total += self._direction(word)
-        result: Vectors = total / np.linalg.norm(total)
-        return result
+        return np.asarray(total / np.linalg.norm(total), dtype=np.float32)
 
     async def _embed(self, documents: list[Document]) -> Vectors:
         self.calls.append([document.text for document in documents])

@@ -30,9 +30,9 @@ Answer = (
 class ScriptedModel:
     """A model action that gives the answers of a script, one a call, and keeps the requests it got.
 
-    An answer is a text, a part, a `ToolRequest`, a list of these, a `Message`, a `ModelResponse`, an exception to raise,
-    or a function of the request (`(request)` or `(request, ctx)`, sync or async) that returns one of these. Text is
-    streamed word by word when somebody listens. A call beyond the script is FAILED_PRECONDITION.
+    An answer is a text, a part, a `ToolRequest`, a list of these, a `Message`, a `ModelResponse`, an exception to
+    raise, or a function of the request (`(request)` or `(request, ctx)`, sync or async) that returns one of these.
+    Text is streamed word by word when somebody listens. A call beyond the script is FAILED_PRECONDITION.
 
     Args:
         name: The name of the model action.

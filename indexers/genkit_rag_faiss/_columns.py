@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -164,7 +164,7 @@ class Filters:
             match node:
                 case Compare(field, op, value):
                     column = columns[field]
-                    return cast(Mask, column.passing(op, value)[column.codes[: view.n]])
+                    return column.passing(op, value)[column.codes[: view.n]]
                 case And(terms):
                     return np.logical_and.reduce([evaluate(t) for t in terms]) if terms else np.ones(view.n, np.bool_)
                 case Or(terms):

@@ -1,4 +1,4 @@
-"""The truth: one SQLite file. Whatever it does not hold does not exist, and whatever else exists can be made from it."""
+"""The truth: one SQLite file. What it does not hold does not exist; whatever else there is can be made from it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sqlite3
 import sys
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -38,7 +38,7 @@ _ROW = "d.seq, d.namespace, d.id, d.kind, d.content, d.metadata, d.crc"
 class State(NamedTuple):
     """How many documents there are, and the sum of their key checksums: a view that has both has all of them."""
 
-    count: int
+    live: int
     digest: int
 
 
@@ -132,7 +132,7 @@ class Database:
         return connection
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Generator[sqlite3.Connection]:
         """Gives the writing connection inside a transaction: all of it is durable at the end, or none of it."""
         with self.errors():
             writer = self.writer
@@ -148,7 +148,7 @@ class Database:
                 raise
 
     @contextlib.contextmanager
-    def snapshot(self) -> Iterator[sqlite3.Connection]:
+    def snapshot(self) -> Generator[sqlite3.Connection]:
         """Gives the thread's reading connection inside a transaction: everything read is of one commit."""
         with self.errors():
             reader = self.reader
@@ -216,14 +216,17 @@ class Database:
 
     def rows_of(self, namespace: str, ids: Sequence[str]) -> list[Row]:
         """Returns the rows of ids, without those that are not there, in any order, checked."""
-        query = (
-            f"SELECT {_ROW} FROM json_each(?) j CROSS JOIN doc d ON d.namespace = ? AND d.id = j.value"  # noqa: S608
-        )
+        query = f"SELECT {_ROW} FROM json_each(?) j CROSS JOIN doc d ON d.namespace = ? AND d.id = j.value"  # noqa: S608
         with self.errors():
             rows: list[Row] = self.reader.execute(query, (json.dumps(list(ids)), namespace)).fetchall()
         for row in rows:
             check_row(row)
         return rows
+
+    def seqs_of(self, namespace: str, ids: Sequence[str]) -> dict[str, int]:
+        """Returns the sequence numbers of the ids that are there."""
+        with self.errors():
+            return {key.id: key.seq for key in self.find(self.reader, namespace, ids)}
 
     def segments(self, connection: sqlite3.Connection | None = None) -> list[Segment]:
         """Returns what the manifest says of derived files."""
@@ -244,7 +247,7 @@ class Database:
     def insert(self, writer: sqlite3.Connection, rows: list[Row], vectors: Vectors) -> None:
         """Adds rows and their vectors."""
         width = 4 * vectors.shape[1]
-        block = memoryview(vectors).cast("B")
+        block = vectors.data.cast("B")
         blobs = [
             (row[0], blob := block[at : at + width], vector_crc(row[0], blob))
             for row, at in zip(rows, range(0, len(block), width), strict=True)
@@ -252,12 +255,12 @@ class Database:
         writer.executemany("INSERT INTO doc VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
         writer.executemany("INSERT INTO vec VALUES (?, ?, ?)", blobs)
 
-    def find(self, writer: sqlite3.Connection, namespace: str, ids: Sequence[str]) -> list[Key]:
+    def find(self, connection: sqlite3.Connection, namespace: str, ids: Sequence[str]) -> list[Key]:
         """Returns the keys of the ids that are there."""
         query = (
             "SELECT d.seq, d.namespace, d.id FROM json_each(?) j CROSS JOIN doc d ON d.namespace = ? AND d.id = j.value"
         )
-        return [Key(*row) for row in writer.execute(query, (json.dumps(list(ids)), namespace))]
+        return [Key(*row) for row in connection.execute(query, (json.dumps(list(ids)), namespace))]
 
     def remove(self, writer: sqlite3.Connection, keys: Sequence[Key]) -> int:
         """Removes rows; returns the sum of their key checksums."""
@@ -269,7 +272,7 @@ class Database:
     def add_to_state(self, writer: sqlite3.Connection, count: int, digest: int) -> State:
         """Adds to count and digest; returns the new ones."""
         old = self.state(writer)
-        new = State(old.count + count, (old.digest + digest) % 2**62)
+        new = State(old.live + count, (old.digest + digest) % 2**62)
         self._write_state(writer, new)
         return new
 
@@ -292,7 +295,9 @@ class Database:
     def tidy(self) -> None:
         """Gives the space of removed rows back when it is over a quarter, and moves the log into the file."""
         with self.errors():
-            free, pages = (self.writer.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_count"))
+            free, pages = (
+                self.writer.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_count")
+            )
             if free * 4 > pages:
                 self.writer.execute("VACUUM")
             self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -331,7 +336,7 @@ class Database:
             )  # fmt: skip
 
     @contextlib.contextmanager
-    def errors(self) -> Iterator[None]:
+    def errors(self) -> Generator[None]:
         """Turns SQLite's errors into ours."""
         try:
             yield
@@ -342,7 +347,9 @@ class Database:
         name = getattr(error, "sqlite_errorname", None) or ""
         if name == "SQLITE_FULL":
             return full(self.path, error)
-        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT")) or re.search("no such|decode", str(error)):
+        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT")) or re.search(
+            "no such|decode", str(error)
+        ):
             return damaged(f"`{self.path}`: {error}")
         if name.startswith(("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")):
             return GenkitError(

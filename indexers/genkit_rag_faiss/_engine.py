@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from genkit_rag.plugin_api import (
     fingerprint_mismatch,
     invalid,
 )
-from genkit_rag_faiss._ann import ANN, Ann, build, read_ann, write_ann
+from genkit_rag_faiss._ann import ANN, EXACT_ROWS, Ann, build, read_ann, write_ann
 from genkit_rag_faiss._columns import Filters
 from genkit_rag_faiss._database import Database, Key, Segment, State
 from genkit_rag_faiss._files import WriterLock, make_directory, read_format, write_format
@@ -41,6 +41,9 @@ logger = logging.getLogger("genkit_rag.faiss")
 
 _UNIT = 1e-3
 """How far from 1 a length may be for a vector to be taken as it is."""
+
+
+_FATAL = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "DATA_LOSS", "PERMISSION_DENIED")
 
 
 class Engine:
@@ -127,10 +130,10 @@ class Engine:
         return Rows.adopt(seqs, matrix, covered)
 
     def _read_ann(self, segment: Segment, rows: Rows) -> None:
-        if segment.params.get("rows") != self._saved[1]:
-            return
+        if segment.params.get("rows", 0) > self._saved[1] or not self._saved[1]:
+            return  # made over other rows than those of the vector segment
         try:
-            rows.ann = read_ann(self.path, segment, rows.dimensions)
+            rows.ann = read_ann(self.path, segment, rows.dimensions, self._exact_rows)
         except DamagedSegment as error:
             logger.warning("An index of the store %s is damaged (%s): it is made again.", self.path, error)
 
@@ -147,7 +150,7 @@ class Engine:
     def _read_meta(self) -> None:
         raw = self.database.meta("fingerprint")
         if raw is not None:
-            stored = json.loads(raw)
+            stored: Any = json.loads(raw)
             self.fingerprint = Fingerprint(**{**stored, "prefixes": tuple(stored["prefixes"])})
         metric = self.database.meta("metric")
         if metric is not None and metric != self.options.metric:
@@ -163,8 +166,10 @@ class Engine:
 
     def refresh(self) -> None:
         """Takes up what another process has written. Also a barrier: every earlier write is in the view after it."""
-        if not self.behind():
-            return
+        if self.behind():
+            self._follow()
+
+    def _follow(self) -> None:
         self._version = self.database.version()
         if self._rows is None:
             return self._load()
@@ -193,7 +198,7 @@ class Engine:
         self._add_state(-len(gone), -sum(key_crc(*key) for key in gone))
 
     def _add_state(self, count: int, digest: int) -> None:
-        self._state = State(self._state.count + count, (self._state.digest + digest) % 2**62)
+        self._state = State(self._state.live + count, (self._state.digest + digest) % 2**62)
 
     def publish(self) -> View:
         """Makes what is in memory visible; one assignment."""
@@ -261,15 +266,15 @@ class Engine:
         return len(keys)
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _writing(self) -> Generator[None]:
         """Lets one write through: the lock is held, the view is the newest, and nothing was lost before."""
         self._may_write()
         state = self._state
         try:
             yield
-        except GenkitError as error:
+        except BaseException as error:
             self._state = state
-            if error.status in ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "DATA_LOSS", "PERMISSION_DENIED"):
+            if isinstance(error, GenkitError) and error.status in _FATAL:
                 self._poisoned = error  # a failed sync must not be tried again: what reached the disk is unknown
             raise
 
@@ -287,13 +292,8 @@ class Engine:
             ) from self._poisoned
         if not self.lock.held:
             self.lock.acquire(self.options.lock_timeout)
-            # `behind` asks only without the lock, so catch up as a reader first.
             if self.database.version() != self._version:
-                self.lock.held = False
-                try:
-                    self.refresh()
-                finally:
-                    self.lock.held = True
+                self._follow()
 
     def _write_meta(self, writer: Any, dimensions: int) -> None:
         if self._rows is None:
@@ -335,7 +335,7 @@ class Engine:
         """Returns the index of words, opened at the first call."""
         if self.text is None:
             manifest = next((segment for segment in self.database.segments() if segment.kind == TEXT), None)
-            self.text = TextIndex(self.database, self.path / "text" if self.lock.held else None, manifest)
+            self.text = TextIndex(self.database, self.path / "text", manifest, writable=self.lock.held)
         return self.text
 
     def ann_is_due(self) -> bool:
@@ -350,7 +350,11 @@ class Engine:
         view, kind = self.view, self.options.ann_kind
         assert view is not None
         assert kind is not None
-        return view, build(view, kind, self.options.quantize, min(50_000, self.options.ann_threshold // 4))
+        return view, build(view, kind, self.options.quantize, self._exact_rows)
+
+    @property
+    def _exact_rows(self) -> int:
+        return min(EXACT_ROWS, self.options.ann_threshold // 4)
 
     def install(self, view: View, ann: Ann) -> None:
         """Publishes an index, unless the rows were numbered anew since."""
@@ -376,15 +380,14 @@ class Engine:
         if view is None or not self.lock.held:
             return
         covered = self._saved[1] if self._saved[0] == view.layout else 0
-        jobs: dict[str, Callable[[], Segment | None]] = {}
-        due = force or (view.n - covered) * 8 > view.n
         ann = view.ann
+        due = force or (view.n - covered) * 8 > view.n or (ann is not None and not ann.saved)
+        jobs: dict[str, Callable[[], Segment | None]] = {}
         if due:
             jobs[VECTORS] = lambda: write_vectors(self.path, view)
-        if ann is not None and (due or not ann.saved):
-            jobs[ANN] = lambda: write_ann(self.path, view, ann)
-        if self.text is not None:
-            jobs[TEXT] = self.text.manifest
+            jobs[ANN] = lambda: write_ann(self.path, view, ann) if ann is not None else None
+        if force or self.text is not None or any(segment.kind == TEXT for segment in self.database.segments()):
+            jobs[TEXT] = lambda: self._synced_text(view).manifest()
         if not jobs:
             return
         segments = [segment for segment in (job() for job in jobs.values()) if segment is not None]
@@ -394,6 +397,11 @@ class Engine:
         if due:
             self._saved = (view.layout, view.n)
         remove_strangers(self.path, known)
+
+    def _synced_text(self, view: View) -> TextIndex:
+        text = self.text_index()
+        text.sync(view)
+        return text
 
     def close(self) -> None:
         """Saves what is due and closes the files. What is durable does not depend on it."""

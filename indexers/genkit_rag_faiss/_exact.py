@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import faiss
 import numpy as np
-from typing import Any
 
 from genkit_rag.plugin_api import Vectors
 from genkit_rag_faiss._view import Ints, Mask

@@ -141,7 +141,7 @@ class WriterLock:
         self.held = False
 
     def acquire(self, timeout: float) -> None:
-        """Takes the lock, waiting up to `timeout` seconds; raises FAILED_PRECONDITION naming the process that has it."""
+        """Takes the lock, waiting up to `timeout` seconds; raises FAILED_PRECONDITION that names its owner."""
         if self.held:
             return
         try:

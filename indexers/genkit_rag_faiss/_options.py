@@ -16,9 +16,9 @@ class FaissOptions(WireModel):
     """How a store is opened.
 
     Attributes:
-        mode: `w` reads and writes (the writer lock is taken at the first write and kept until `close`); `r` never writes.
-        index: `flat` is always exact. The others are exact below `ann_threshold` and approximate above it, with a recall
-            of at least 0.95; `auto` is `ivf`, which builds ten times faster than `hnsw` and takes no more memory.
+        mode: `r` never writes; `w` may: the writer lock is taken at the first write and kept until `close`.
+        index: `flat` is always exact. The others are exact below `ann_threshold` and approximate above it, with a
+            recall of at least 0.95; `auto` is `ivf`, which builds ten times faster than `hnsw`.
         ann_threshold: From so many documents on there is an approximate index.
         quantize: Shortens the vectors in the index (never those that are stored); scores stay exact.
         metric: `cosine` scores in [-1, 1] and refuses zero vectors; `dot` takes vectors as they are. Fixed by the

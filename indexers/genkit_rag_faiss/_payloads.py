@@ -22,20 +22,6 @@ class Payloads:
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def known(self, seqs: Sequence[int]) -> dict[int, Payload] | None:
-        """Returns the payloads by sequence number when all are in memory, else None."""
-        young = self._young
-        found: dict[int, Payload] = {}
-        for seq in seqs:
-            payload = young.get(seq)
-            if payload is None:
-                payload = self._old.get(seq)
-                if payload is None:
-                    return None
-                self._keep(seq, payload)
-            found[seq] = payload
-        return found
-
     def fetch(self, seqs: Sequence[int]) -> dict[int, Payload]:
         """Returns the payloads by sequence number, without those of rows that are gone; may read the disk."""
         found: dict[int, Payload] = {}

@@ -63,7 +63,9 @@ def encode(documents: Sequence[Document], first_seq: int, namespace: str) -> tup
             key = key_crc(seq, namespace, name)
             crc = zlib.crc32(f"\0{kind}\0{content}\0{metadata}".encode(), key)
         except (UnicodeEncodeError, PydanticSerializationError) as error:
-            raise _refused(name, "holds a lone surrogate, which is not text", "Decode it with errors='replace'.") from error
+            raise _refused(
+                name, "holds a lone surrogate, which is not text", "Decode it with errors='replace'."
+            ) from error
         except _Problem as problem:
             raise _refused(name, problem.args[0], problem.args[1]) from None
         rows.append((seq, namespace, name, kind, content, metadata, crc))
@@ -164,7 +166,7 @@ def damaged(what: str) -> GenkitError:
     )
 
 
-class _Problem(Exception):  # noqa: N818 - a carrier, never seen outside
+class _Problem(Exception):
     """`(problem, hint)`."""
 
 
@@ -189,7 +191,9 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
     """Raises `_Problem` for metadata that JSON could not give back as it is."""
     for key, value in metadata.items():
         kind = type(value)
-        if type(key) is str and (kind is str or kind is bool or value is None or (kind is int and -SMALL < value < SMALL)):
+        if type(key) is str and (
+            kind is str or kind is bool or value is None or (kind is int and -SMALL < value < SMALL)
+        ):
             continue
         _check(metadata, "$", 0)
         return
@@ -210,7 +214,7 @@ def _check(value: Any, path: str, depth: int) -> None:
         for index, item in enumerate(cast("list[Any]", value)):
             _check(item, f"{path}[{index}]", depth + 1)
     elif isinstance(value, dict):
-        for key, item in cast("dict[Any, Any]", value).items():
+        for key, item in value.items():
             if type(key) is not str:
                 raise _Problem(f"has the key {key!r} in its metadata at {path}", "Keys must be strings.")
             _check(item, f"{path}.{key}", depth + 1)

@@ -1,4 +1,4 @@
-"""The planner: which way a search goes. Rows are resolved first; a small set is scanned exactly, which is also faster."""
+"""The planner: which way a search goes. Rows are resolved first; a small set is scanned exactly, and faster so."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from genkit_rag_faiss._ann import search_ann
 from genkit_rag_faiss._exact import Found, scan, scan_mask, scan_rows
 from genkit_rag_faiss._view import Ints, View
 
-EXACT_ROWS = 50_000
-"""Up to so many rows are always scanned exactly: a few milliseconds at most."""
+ANN_COST = 5_000
+"""A search of the approximate index costs about what an exact scan of so many rows does."""
 
 
 def search(view: View, queries: Vectors, k: int, rows: Ints | None) -> Found:
@@ -26,7 +26,7 @@ def search(view: View, queries: Vectors, k: int, rows: Ints | None) -> Found:
     k = min(k, size)
     if k == 0:
         return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-    if view.ann is not None and size > EXACT_ROWS:
+    if view.ann is not None and size > view.ann.exact_rows:
         return _approximate(view, queries, k, rows)
     return _exact(view, queries, k, rows)
 
@@ -57,6 +57,7 @@ def _approximate(view: View, queries: Vectors, k: int, rows: Ints | None) -> Fou
 
 def scanned(view: View, rows: Ints | None) -> int:
     """Returns about how many rows an exact search looks at, weighted by what one costs; for estimates."""
-    if rows is None:
-        return 5_000 if view.ann is not None and view.live > EXACT_ROWS else view.n
-    return 5_000 if view.ann is not None and len(rows) > EXACT_ROWS else min(2 * len(rows), view.n)
+    size = view.live if rows is None else len(rows)
+    if view.ann is not None and size > view.ann.exact_rows:
+        return ANN_COST + view.n - view.ann.n
+    return view.n if rows is None else min(2 * size, view.n)

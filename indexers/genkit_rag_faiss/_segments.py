@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import struct
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from genkit_rag.plugin_api import Vectors
 from genkit_rag_faiss._database import Segment
 from genkit_rag_faiss._files import write_atomically
-from genkit_rag_faiss._view import Ints, View
+from genkit_rag_faiss._view import Ints, View, aligned
 
 VECTORS = "vec"
 _HEADER = struct.Struct("<8sIIQ40x")
@@ -41,8 +42,8 @@ def write_vectors(directory: Path, view: View) -> Segment:
 
     def write(file: BinaryIO) -> None:
         file.write(_HEADER.pack(_MAGIC, _VERSION, view.matrix.shape[1], view.n))
-        file.write(memoryview(np.ascontiguousarray(view.seqs, dtype="<i8")).cast("B"))
-        file.write(memoryview(np.ascontiguousarray(view.matrix, dtype="<f4")).cast("B"))
+        file.write(_bytes(np.ascontiguousarray(view.seqs, dtype="<i8")))
+        file.write(_bytes(np.ascontiguousarray(view.matrix, dtype="<f4")))
 
     digest = write_atomically(directory / "seg" / name, write, tmp=directory / "tmp")
     return Segment(name, VECTORS, digest, {"rows": view.n})
@@ -58,10 +59,10 @@ def read_vectors(directory: Path, segment: Segment, dimensions: int) -> tuple[In
             size = _HEADER.size + n * (8 + 4 * width)
             if (magic, version, width) != (_MAGIC, _VERSION, dimensions) or path.stat().st_size != size:
                 raise DamagedSegment(f"{path.name} has another header or length")
-            seqs, matrix = np.empty(n, "<i8"), np.empty((n, width), "<f4")
+            seqs, matrix = np.empty(n, "<i8"), aligned(n, width)
             digest = hashlib.blake2b(header, digest_size=32)
             for array in (seqs, matrix):
-                _read_into(file, memoryview(array).cast("B") if array.size else memoryview(b""), digest)
+                _read_into(file, _bytes(array), digest)
     except (OSError, struct.error) as error:
         raise DamagedSegment(f"{path.name}: {error}") from error
     if digest.hexdigest() != segment.digest:
@@ -69,7 +70,11 @@ def read_vectors(directory: Path, segment: Segment, dimensions: int) -> tuple[In
     return seqs, matrix
 
 
-def _read_into(file: BinaryIO, target: memoryview, digest: hashlib._Hash) -> None:  # pyright: ignore[reportPrivateUsage]
+def _bytes(array: NDArray[Any]) -> memoryview:
+    return array.data.cast("B") if array.size else memoryview(b"")
+
+
+def _read_into(file: BinaryIO, target: memoryview, digest: hashlib.blake2b) -> None:  # pyright: ignore[reportPrivateUsage]
     for at in range(0, len(target), _CHUNK):
         part = target[at : at + _CHUNK]
         if file.readinto(part) != len(part):  # type: ignore[attr-defined]

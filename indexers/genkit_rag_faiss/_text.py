@@ -61,13 +61,16 @@ class TextIndex:
 
     Args:
         database: The truth.
-        directory: Where it is kept; None keeps it in memory, for processes that may not write.
+        directory: Where it is kept.
         manifest: What was recorded when it was last closed; None when nothing was.
+        writable: Whether this process may write there; others read it as long as it is up to date, and else make their
+            own in memory.
     """
 
-    def __init__(self, database: Database, directory: Path | None, manifest: Segment | None) -> None:
+    def __init__(self, database: Database, directory: Path, manifest: Segment | None, *, writable: bool) -> None:
         self._database = database
         self._directory = directory
+        self._writable = writable
         self._schema = _schema()
         self._analyzer = _analyzer()
         self._lock = threading.Lock()
@@ -76,19 +79,23 @@ class TextIndex:
         self._searcher: Any = self._index.searcher()
 
     def _open(self, manifest: Segment | None) -> tuple[Any, Ints]:
-        nothing = np.empty(0, np.int64)
-        if self._directory is None:
-            return self._register(_tantivy.Index(self._schema)), nothing
-        if manifest is not None and self._trusted(self._directory, manifest):
+        if manifest is not None and self._trusted(manifest):
             try:
                 index = self._register(_tantivy.Index.open(str(self._directory)))
                 return index, _indexed(index.searcher())
             except Exception as error:  # whatever a library makes of a damaged file
                 logger.warning("The text index in %s cannot be opened (%s): it is made again.", self._directory, error)
+        return self._fresh()
+
+    def _fresh(self) -> tuple[Any, Ints]:
+        nothing = np.empty(0, np.int64)
+        if not self._writable:
+            return self._register(_tantivy.Index(self._schema)), nothing
         _empty(self._directory)
         return self._register(_tantivy.Index(self._schema, path=str(self._directory))), nothing
 
-    def _trusted(self, directory: Path, manifest: Segment) -> bool:
+    def _trusted(self, manifest: Segment) -> bool:
+        directory = self._directory
         files = manifest.params.get("files")
         if manifest.params.get("analyzer") != ANALYZER_VERSION:
             return False
@@ -114,6 +121,9 @@ class TextIndex:
             new = np.setdiff1d(wanted, self._seqs, assume_unique=True)
             gone = np.setdiff1d(self._seqs, wanted, assume_unique=True)
             if len(new) or len(gone):
+                if not self._writable and len(self._seqs):  # it may be another process's: start one of our own
+                    self._index, _ = self._fresh()
+                    new, gone = wanted, wanted[:0]
                 self._write(new, gone)
             self._seqs = wanted
             self._generation = view.generation
@@ -180,7 +190,7 @@ class TextIndex:
 
     def manifest(self) -> Segment | None:
         """Returns what to record so that the files can be trusted at the next opening; None for one in memory."""
-        if self._directory is None:
+        if not self._writable:
             return None
         files = _digests(self._directory)
         digest = hashlib.blake2b(repr(sorted(files.items())).encode(), digest_size=32).hexdigest()

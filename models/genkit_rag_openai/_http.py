@@ -74,8 +74,8 @@ class Connection:
                 if response.is_error:
                     await response.aread()
                     raise self._refusal(response, key)
-                if response.headers.get("content-type", "").startswith("application/json"):
-                    yield self._parsed(await response.aread(), key)  # a server that does not stream
+                if response.headers.get("content-type", "").startswith(("application/json", "text/html")):
+                    yield self._parsed(await response.aread(), key)  # it does not stream, or is no chat server
                     return
                 async for chunk in response.aiter_bytes():
                     for data in decoder.feed(chunk):

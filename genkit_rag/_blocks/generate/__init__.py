@@ -5,6 +5,12 @@ from genkit_rag._blocks.generate.loop import DEFAULT_MODEL, generate, generate_s
 from genkit_rag._blocks.generate.options import MAX_TURNS, GenerateActionOptions, GenerateOptions
 
 __all__ = [
-    "DEFAULT_MODEL", "MAX_TURNS", "GenerateAction", "GenerateActionOptions", "GenerateOptions", "generate", "generate_action",
+    "DEFAULT_MODEL",
+    "MAX_TURNS",
+    "GenerateAction",
+    "GenerateActionOptions",
+    "GenerateOptions",
+    "generate",
+    "generate_action",
     "generate_stream",
-]  # fmt: skip
+]

@@ -208,7 +208,7 @@ class GenerateCall:
             update={"request": self._last_request, "usage": self._usage, "latency_ms": _since(started)}
         )
 
-    def _sealed(self, response: ModelResponse, started: float) -> ModelResponse:
+    def _sealed(self, response: Any, started: float) -> ModelResponse:
         """Returns the response with everything that belongs to the whole generation."""
         if not isinstance(response, ModelResponse):
             raise GenkitError("INTERNAL", f"The middleware gave {response!r:.100}, not a ModelResponse.",
@@ -218,9 +218,10 @@ class GenerateCall:
         )
         options, docs = self._options, self._last_request.docs
         if options.output_schema is not None or options.output_format == "json":
-            sealed._parse = output_parser(options.output_schema, sealed.finish_reason)
+            sealed._parse = output_parser(options.output_schema, sealed.finish_reason)  # pyright: ignore[reportPrivateUsage]
         if docs and (text := sealed.text):
-            sealed._citations, sealed._unknown_citations = find_citations(text, self._augmentation.passages(docs))
+            found = find_citations(text, self._augmentation.passages(docs))
+            sealed._citations, sealed._unknown_citations = found  # pyright: ignore[reportPrivateUsage]
         return sealed
 
 
@@ -231,12 +232,15 @@ def default_model(registry: Registry) -> str | None:
 
 
 def _check_answer(answer: ModelResponse) -> None:
-    if answer.finish_reason == "blocked":
-        raise GenkitError("FAILED_PRECONDITION", f"The model blocked the answer: {answer.finish_message or 'no reason given'}.",
-                          details={"finishReason": "blocked"})  # fmt: skip
-    if answer.message is None:
-        raise GenkitError("FAILED_PRECONDITION", f"The model gave no answer: {answer.finish_message or 'no reason given'}.",
-                          details={"finishReason": answer.finish_reason})  # fmt: skip
+    if answer.message is not None and answer.finish_reason != "blocked":
+        return
+    what = "blocked the answer" if answer.finish_reason == "blocked" else "gave no answer"
+    raise GenkitError(
+        "FAILED_PRECONDITION",
+        f"The model {what}: {answer.finish_message or 'it gave no reason'}.",
+        hint="See `error.response.raw` for what came from the model.",
+        details={"finishReason": answer.finish_reason},
+    )
 
 
 def _since(started: float) -> float:

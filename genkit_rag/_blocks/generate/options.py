@@ -35,8 +35,8 @@ class GenerateOptions:
         tools: Names, tool actions or plain functions.
         tool_choice: Passed on to the model.
         return_tool_requests: Return the model's tool requests instead of running them.
-        tool_errors: `raise` ends the generation with the tool's error; `return` tells the model `{error: text}` instead,
-            as it does with an unknown tool and with arguments that do not match.
+        tool_errors: `raise` ends the generation with the tool's error; `return` tells the model `{error: text}`
+            instead. The same holds for an unknown tool and for arguments that do not match.
         max_turns: How many rounds of tool runs there may be; ABORTED beyond.
         config: The model's settings.
         docs: What the model should answer from.
@@ -69,18 +69,24 @@ class GenerateOptions:
 
 def first_request(options: GenerateOptions) -> ModelRequest:
     """Returns the request of the conversation: system, messages, prompt; without tools and output yet."""
-    messages = list(options.messages or ())
+    docs = [options.docs] if isinstance(options.docs, str | Document) else options.docs or ()
     try:
+        messages = list(options.messages or ())
         if options.system is not None:
             messages.insert(0, Message.system(options.system))
         if options.prompt is not None:
             messages.append(Message.user(options.prompt))
-        docs = [to_document(doc) for doc in options.docs or ()] or None
-        return ModelRequest(messages=messages, config=options.config, tool_choice=options.tool_choice, docs=docs)
+        return ModelRequest(
+            messages=messages,
+            config=options.config,
+            tool_choice=options.tool_choice,
+            docs=[to_document(doc) for doc in docs] or None,
+        )
     except ValidationError as error:
         raise validation_error(error, "The request") from error
     except TypeError as error:
-        raise invalid("prompt", options.prompt, "must be text, a Part or a list of them") from error
+        hint = "`prompt` and `system` take text, a Part or a list of them; `messages` and `docs` take lists."
+        raise GenkitError("INVALID_ARGUMENT", f"The request has a wrong type: {error}.", hint=hint) from error
 
 
 def check_options(options: GenerateOptions, request: ModelRequest) -> None:

@@ -6,6 +6,7 @@ import functools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from genkit_rag._blocks.generate.options import GenerateOptions
@@ -81,7 +82,7 @@ def _instructions(json_schema: Mapping[str, Any] | None) -> str:
 
 
 def _with_instructions(messages: list[Message], text: str) -> list[Message]:
-    """Returns the messages with the instructions: in place of a pending part, else in the system or last user message."""
+    """Returns the messages with the instructions: for a pending part, else in the system or last user message."""
     part = Part(text=text, metadata={"purpose": "output"})
     for at, message in enumerate(messages):
         for position, old in enumerate(message.content):
@@ -125,14 +126,12 @@ def parse_output(text: str, tp: Any) -> Any:
     it is taken for the whole: INVALID_ARGUMENT, with the text in the details.
     """
     first: GenkitError | None = None
-    for value in json_values(text):
+    wants_text = (_schema_of(tp) or {}).get("type") == "string"
+    for value in chain(json_values(text), [text.strip()] if wants_text else []):
         try:
             return schema.parse(tp, value, "The answer")
         except GenkitError as error:
             first = first or error
-    wants_text = (_schema_of(tp) or {}).get("type") == "string"
-    if wants_text:
-        return schema.parse(tp, text.strip(), "The answer")
     if first is None:
         first = GenkitError("INVALID_ARGUMENT", "The answer holds no JSON.",
                             hint="Use `.text`, or a model that supports constrained output.")  # fmt: skip

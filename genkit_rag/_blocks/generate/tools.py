@@ -72,10 +72,13 @@ class ToolRunner:
         try:
             output = await self._run(request, part, ctx, turn)
         except Exception as error:
-            wrapped = tool_error(request.name, error)
-            if not self._return_errors:
-                raise wrapped from error.__cause__ if wrapped is error else error
-            output = {"error": str(wrapped)}
+            named = tool_error(request.name, error)
+            if self._return_errors:
+                output = {"error": str(named)}
+            elif named is error:
+                raise
+            else:
+                raise named from error
         return Part(tool_response=ToolResponse(name=request.name, ref=request.ref, output=output))
 
     async def _run(self, request: ToolRequest, part: Part, ctx: ActionContext, turn: int) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from genkit_rag._blocks.model import ModelRequest, ModelResponse, Usage
 from genkit_rag._blocks.part import Message
@@ -12,7 +13,9 @@ _COUNTS = tuple(name for name in Usage.model_fields if name != "custom")
 
 def with_basic_stats(request: ModelRequest, response: ModelResponse) -> Usage:
     """Returns the model's usage, with characters and media counted where it did not say."""
-    counted = _counts("input", request.messages) | _counts("output", [response.message] if response.message else [])
+    counted: dict[str, Any] = _counts("input", request.messages) | _counts(
+        "output", [response.message] if response.message else []
+    )
     said = response.usage
     if said is None:
         return Usage(**counted)

@@ -16,6 +16,6 @@ from genkit_rag._blocks.middleware.fallback import FALLBACK_STATUSES, Fallback, 
 from genkit_rag._blocks.middleware.retry import RETRY_STATUSES, Retry, retry
 
 __all__ = [
-    "FALLBACK_STATUSES", "RETRY_STATUSES", "Fallback", "GenerateParams", "Middleware", "ModelMiddlewareFn", "ModelParams",
-    "Next", "Retry", "ToolParams", "Use", "chain", "fallback", "overrides", "retry", "to_middleware",
+    "FALLBACK_STATUSES", "RETRY_STATUSES", "Fallback", "GenerateParams", "Middleware", "ModelMiddlewareFn",
+    "ModelParams", "Next", "Retry", "ToolParams", "Use", "chain", "fallback", "overrides", "retry", "to_middleware",
 ]  # fmt: skip

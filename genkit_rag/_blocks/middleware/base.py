@@ -74,7 +74,7 @@ class Middleware:
 
 
 ModelMiddlewareFn = Callable[..., Awaitable[ModelResponse]]
-"""`async (request, ctx, next)`; `await next()` goes on, `await next(request)` or `await next(request, ctx)` with others."""
+"""`async (request, ctx, next)`; `next()` goes on as it is, `next(request)` or `next(request, ctx)` with others."""
 
 Use = Sequence[Middleware | ModelMiddlewareFn]
 
@@ -105,9 +105,10 @@ def _to_middleware(item: Any) -> Middleware:
     if isinstance(item, type) or not callable(item):
         hint = f"Pass an object: `use=[{item.__name__}()]`." if isinstance(item, type) else None
         raise invalid("use", item, "takes Middleware objects and async functions `(request, ctx, next)`", hint=hint)
-    if not (inspect.iscoroutinefunction(item) or inspect.iscoroutinefunction(getattr(item, "__call__", None))):  # noqa: B004
+    fn: Any = item
+    if not (inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__)):
         raise invalid("use", item, "takes async functions only", hint="Write `async def` before it.")
-    return _FunctionMiddleware(item)
+    return _FunctionMiddleware(fn)
 
 
 def chain(use: Sequence[Middleware], hook: str, innermost: Next[P, R]) -> Next[P, R]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import string
 from pathlib import Path
 from typing import IO
 
@@ -10,6 +11,7 @@ from genkit_rag._ingest.section import LoadContext, UnreadableFile
 
 _BLOCK = 1 << 20
 _SAMPLE = 256 * 1024
+_LETTERS = string.ascii_letters.encode()
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -26,30 +28,36 @@ def open_text(path: Path, context: LoadContext) -> IO[str]:
 
 def _encoding(path: Path, context: LoadContext) -> str:
     with path.open("rb") as file:
-        sample = file.read(_SAMPLE)
+        sample = file.read(_BLOCK)
         for mark, name in _MARKS:
             if sample.startswith(mark):
-                return name if _decodes(file, sample, name) else _refuse(f"not valid {name.upper()}")
+                if _undecodable(file, name) is not None:
+                    raise UnreadableFile(f"not valid {name.removesuffix('-sig').upper()}")
+                return name
         if b"\0" in sample:
-            _refuse("a binary file")
-        if _decodes(file, sample, "utf-8"):
+            raise UnreadableFile("a binary file")
+        invalid = _undecodable(file, "utf-8")
+        if invalid is None:
             return "utf-8"
-    guess = _guess(sample)
-    context.note(f"not UTF-8, read as {guess or 'latin-1'}")
-    return guess or "latin-1"
+        guess = _guess(invalid)
+        if guess is None or _undecodable(file, guess) is not None:
+            guess = "latin-1"  # decodes anything
+    context.note(f"not UTF-8, read as {guess}")
+    return guess
 
 
-def _decodes(file: IO[bytes], sample: bytes, encoding: str) -> bool:
+def _undecodable(file: IO[bytes], encoding: str) -> bytes | None:
+    """Returns what stands around the first bytes that are not in the encoding; None when all are."""
+    file.seek(0)
     decoder = codecs.getincrementaldecoder(encoding)()
+    block = b""
     try:
-        block = sample
-        while block:
+        while block := file.read(_BLOCK):
             decoder.decode(block)
-            block = file.read(_BLOCK)
         decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return False
-    return True
+    except UnicodeDecodeError as error:
+        return (block or error.object)[max(error.start - _SAMPLE // 2, 0) :][:_SAMPLE]
+    return None
 
 
 def _guess(sample: bytes) -> str | None:
@@ -58,8 +66,7 @@ def _guess(sample: bytes) -> str | None:
     except ImportError:
         return None
     best = from_bytes(sample).best()
-    return best.encoding if best is not None else None
-
-
-def _refuse(reason: str) -> str:
-    raise UnreadableFile(reason)
+    # EBCDIC "decodes" anything too, but a file whose ASCII letters are not themselves is hardly ever one.
+    if best is None or _LETTERS.decode(best.encoding, "replace") != _LETTERS.decode():
+        return None
+    return best.encoding

@@ -1,0 +1,123 @@
+"""The plugin: sentence-transformers models as embedders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from genkit_rag.plugin_api import (
+    ActionKind,
+    Batching,
+    Document,
+    EmbedderAction,
+    EmbedderInfo,
+    EmbedderOptions,
+    EmbedderSupports,
+    LocalModel,
+    Plugin,
+    Vectors,
+    embedder_action,
+    invalid,
+)
+from genkit_rag_sentence_transformers import _engine
+
+Prompts = tuple[str, str]
+
+_BATCHING = Batching(max_texts=128)
+
+
+class SentenceTransformers(Plugin):
+    """Registers `sentence-transformers/<model>` for your models, and for every id of the model hub when it is asked for.
+
+    torch is imported and a model loaded at its first call; until then nothing is read and no hub is asked. The
+    vectors have length 1. A model's own prompts for queries and documents are used unless you give others.
+
+    Args:
+        models: Ids of the hub, or name -> id or folder. The id `sentence-transformers/x` is called just `x`.
+        name: The first part of the embedders' names.
+        device: `cpu`, `cuda`, `mps`; the best that torch finds by default.
+        prompts: Model name -> (before queries, before documents).
+        batch_size: Texts in one run of the model.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[str] | Mapping[str, str | Path] = (),
+        *,
+        name: str = "sentence-transformers",
+        device: str | None = None,
+        prompts: Mapping[str, Prompts] | None = None,
+        batch_size: int = 32,
+    ) -> None:
+        if isinstance(models, str):
+            raise invalid("models", models, "must be a list of ids or a mapping", hint=f"Write models=[{models!r}].")
+        self.name = name
+        self._sources = dict(models) if isinstance(models, Mapping) else {_short(id_): id_ for id_ in models}
+        self._device = device
+        self._prompts = {_short(model): pair for model, pair in (prompts or {}).items()}
+        self._batch_size = batch_size
+        self._embedders: list[_Embedder] = []
+
+    async def init(self) -> Sequence[EmbedderAction]:
+        """Returns the embedders of the models that were named."""
+        return [self._add(model, source) for model, source in self._sources.items()]
+
+    async def resolve(self, kind: str, name: str) -> EmbedderAction | None:
+        """Returns an embedder for any id of the hub."""
+        model = name.removeprefix(f"{self.name}/")
+        return self._add(model, model) if kind == ActionKind.EMBEDDER and model != name else None
+
+    async def close(self) -> None:
+        """Frees the models."""
+        for embedder in self._embedders:
+            embedder.close()
+
+    def _add(self, model: str, source: str | Path) -> EmbedderAction:
+        embedder = _Embedder(f"{self.name}/{model}", source, self._device, self._prompts.get(model), self._batch_size)
+        self._embedders.append(embedder)
+        return embedder.action
+
+
+class _Embedder:
+    """One model and its action, which learns what it says of itself when the model is loaded."""
+
+    def __init__(
+        self, name: str, source: str | Path, device: str | None, prompts: Prompts | None, batch_size: int
+    ) -> None:
+        self._model = LocalModel(source, lambda place: self._learn(_engine.load(place, device)))
+        self._prompts = prompts
+        self._batch_size = batch_size
+        self.close = self._model.close
+        self.action = embedder_action(
+            name,
+            self._embed,
+            info=EmbedderInfo(label=str(source), supports=EmbedderSupports(input=["text"]), prefixes=prompts or ("", "")),
+            batching=_BATCHING,
+            count_tokens=lambda text: self._model.use(_engine.count_tokens, text),
+        )
+
+    def _learn(self, model: _engine.Loaded) -> _engine.Loaded:
+        known = {
+            "dimensions": model.dimensions,
+            "max_tokens": model.max_tokens,
+            "revision": model.revision,
+            "prefixes": self._prompts or model.prefixes,
+        }
+        self.action.info = self.action.info.model_copy(update=known)
+        return model
+
+    async def _embed(self, documents: Sequence[Document], options: EmbedderOptions) -> Vectors:
+        for position, document in enumerate(documents):
+            if not document.is_text:
+                raise invalid(f"input[{position}]", document, "must be text", hint="This embedder takes text only.")
+        texts = [document.text for document in documents]
+        return await self._model.run(self._encode, texts, options)
+
+    def _encode(self, model: _engine.Loaded, texts: list[str], options: EmbedderOptions) -> Vectors:
+        prefix = self.action.info.prefixes[0 if options.task == "query" else 1]
+        return _engine.encode(model, texts, prefix, options.dimensions, self._batch_size)
+
+
+def _short(model: str) -> str:
+    """Returns the id without the organisation that is the plugin's own name."""
+    return model.removeprefix("sentence-transformers/")

@@ -1,0 +1,72 @@
+"""What ingestion writes to: an indexer and the store behind it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from genkit_rag._blocks.document import Document
+from genkit_rag._blocks.store_actions import StorePlugin
+from genkit_rag._blocks.vector_store import DEFAULT_NAMESPACE, VectorStore
+
+if TYPE_CHECKING:
+    from genkit_rag._ai.genkit import Genkit
+    from genkit_rag._blocks.embedding import EmbedderAction
+
+
+class IndexSink:
+    """Chunks go through the indexer action, so that they are traced; what needs no embedding goes to its store.
+
+    Made with `await IndexSink.open(ai, "faiss/docs")`.
+
+    Attributes:
+        target: The indexer's name, with the namespace where there is one.
+        embedder: The embedder's name, revision and prefixes.
+        action: The embedder itself, for its token counter.
+    """
+
+    def __init__(
+        self, ai: Genkit, indexer: str, store: VectorStore, embedder: EmbedderAction, namespace: str
+    ) -> None:
+        self.target = f"{indexer} {namespace}".rstrip()
+        self.action = embedder
+        self.embedder = f"{embedder.name}@{embedder.info.revision} {embedder.info.prefixes}"
+        self._ai = ai
+        self._indexer = indexer
+        self._store = store
+        self._namespace = namespace
+
+    @classmethod
+    async def open(cls, ai: Genkit, indexer: str, *, namespace: str = DEFAULT_NAMESPACE) -> IndexSink:
+        """Returns a sink over `<plugin>/<store>`; NOT_FOUND says which plugins have stores."""
+        store = await ai.store(indexer)
+        plugin_name, _, store_name = indexer.partition("/")
+        plugin = next(plugin for plugin in ai.registry.plugins if plugin.name == plugin_name)
+        assert isinstance(plugin, StorePlugin)  # `ai.store` found the store there
+        service = await plugin.handle(store_name).service()
+        return cls(ai, indexer, store, service.embedder, namespace)
+
+    async def index(self, documents: list[Document]) -> None:
+        """Embeds and stores documents, replacing those with the same ids; they are durable then."""
+        await self._ai.index(self._indexer, documents, {"namespace": self._namespace})
+
+    async def refresh(self, documents: list[Document]) -> None:
+        """Replaces the metadata of documents whose vectors stay; embeds those that the store has lost meanwhile."""
+        import numpy as np
+
+        found = await self._store.vectors([document.id for document in documents], namespace=self._namespace)
+        pairs = [(document, row) for document, row in zip(documents, found, strict=True) if row is not None]
+        if pairs:
+            rows = np.stack([row for _, row in pairs])
+            await self._store.upsert([document for document, _ in pairs], rows, namespace=self._namespace)
+        lost = [document for document, row in zip(documents, found, strict=True) if row is None]
+        if lost:
+            await self.index(lost)
+
+    async def existing(self, ids: list[str]) -> set[str]:
+        """Returns those of the ids that are in the store."""
+        found = await self._store.get(ids, namespace=self._namespace)
+        return {document.id for document in found if document is not None}
+
+    async def delete_ids(self, ids: list[str]) -> None:
+        """Deletes documents; ids that are not there are no error."""
+        await self._ai.delete(self._indexer, ids=ids, namespace=self._namespace)

@@ -1,0 +1,24 @@
+"""The command `genkit-rag`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from genkit_rag._core.errors import MissingExtra
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and leaves with its exit code: 0 done, 1 failed, 2 used wrongly, 130 interrupted.
+
+    Args:
+        arguments: What stands behind the command's name; those of the process by default.
+    """
+    try:
+        from genkit_rag._cli.app import run
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in ("typer", "rich"):
+            raise
+        sys.stderr.write(f"error: {MissingExtra('cli', str(error.name))}\n")
+        sys.exit(1)
+    sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))

@@ -1,0 +1,55 @@
+"""The commands, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from genkit_rag._cli import ask, doctor, ingest, models, query, store
+from genkit_rag._cli.failures import report
+from genkit_rag._cli.options import examples
+from genkit_rag._cli.output import tolerate_any_encoding
+
+app = typer.Typer(
+    name="genkit-rag",
+    help="Index documents, search them, and answer questions from them.",
+    epilog=examples("genkit-rag ingest docs/", 'genkit-rag query "how are tokens renewed?"',
+                    'genkit-rag ask "how are tokens renewed?"', "genkit-rag doctor"),
+    rich_markup_mode=None,  # help must not cost an import of rich
+    pretty_exceptions_enable=False,
+)  # fmt: skip
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    """Index documents, search them, and answer questions from them."""
+    if version:
+        from importlib.metadata import version as installed_version
+
+        typer.echo(f"genkit-rag {installed_version('genkit-rag')}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+ingest.register(app)
+query.register(app)
+ask.register(app)
+app.add_typer(store.app, name="store")
+app.add_typer(models.app, name="models")
+doctor.register(app)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Returns the exit code of the command; nothing that goes wrong in it leaves as an exception."""
+    tolerate_any_encoding()
+    try:
+        code = app(list(arguments), prog_name="genkit-rag", standalone_mode=False)
+    except (Exception, KeyboardInterrupt) as error:
+        return report(error, json="--json" in arguments)
+    return code if isinstance(code, int) else 0

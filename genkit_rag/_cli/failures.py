@@ -1,0 +1,87 @@
+"""Turns what went wrong into a message, a fix and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from dataclasses import dataclass
+
+from genkit_rag._cli.output import Output, one_line
+from genkit_rag._core.errors import GenkitError, MissingExtra
+
+DEBUG_VARIABLE = "GENKIT_RAG_DEBUG"
+
+FAILED = 1
+USAGE = 2
+INTERRUPTED = 130
+"""128 + SIGINT, as shells count."""
+
+
+class WrongUsage(GenkitError):
+    """An argument of the command line that cannot be used."""
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__("INVALID_ARGUMENT", message, hint=hint)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What is said about an error, and the exit code."""
+
+    status: str
+    message: str
+    hint: str | None
+    code: int = FAILED
+
+
+def failure_of(error: BaseException) -> Failure | None:
+    """Returns what to say about an error; None for an interruption or a closed pipe, of which nothing is said."""
+    if isinstance(error, GenkitError):
+        code = USAGE if isinstance(error, WrongUsage) else FAILED
+        return Failure(error.status, error.message, error.hint, code)
+    if isinstance(error, MissingExtra):
+        problem, _, fix = str(error).partition(" Install it with: ")
+        return Failure("FAILED_PRECONDITION", problem, fix or None)
+    if _is_interruption(error) or isinstance(error, BrokenPipeError):
+        return None
+    parser_message = getattr(error, "format_message", None)
+    if parser_message is not None:  # an error of the command line's parser: typer has its own, older ones click's
+        context = getattr(error, "ctx", None)
+        command = getattr(context, "command_path", None) or "genkit-rag"
+        return Failure("INVALID_ARGUMENT", parser_message(), f"See: {command} --help", USAGE)
+    if isinstance(error, OSError):
+        return Failure("UNAVAILABLE", str(error), "Check the path, its permissions and the disk.")
+    return Failure(
+        "INTERNAL", f"{type(error).__name__}: {error}", f"This is a defect. {DEBUG_VARIABLE}=1 shows where it came up."
+    )
+
+
+def report(error: BaseException, *, json: bool) -> int:
+    """Returns the exit code after saying what went wrong: on stderr, and on stdout too where JSON was asked for."""
+    if os.environ.get(DEBUG_VARIABLE):
+        traceback.print_exception(error)
+    out = Output(json=json)
+    failure = failure_of(error)
+    if failure is None:
+        if isinstance(error, BrokenPipeError):
+            _discard_stdout()
+            return FAILED
+        out.say("Interrupted.")
+        return INTERRUPTED
+    out.say(f"error: {one_line(failure.message)}")
+    if failure.hint:
+        out.say(f"fix: {one_line(failure.hint)}")
+    if json:
+        said = {"status": failure.status, "message": failure.message, "hint": failure.hint}
+        out.data({"error": said})
+    return failure.code
+
+
+def _is_interruption(error: BaseException) -> bool:
+    return isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort"
+
+
+def _discard_stdout() -> None:
+    """Keeps the interpreter from complaining at its exit about the pipe that nobody reads."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,122 @@
+"""What the command prints: data on stdout, talk on stderr, and no control byte that is not ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+PIPE_WIDTH = 100
+"""The width of tables where no terminal says how wide it is."""
+
+# Control characters (all but tab and line feed), marks that reorder or hide text, and lone surrogates.
+_UNSAFE = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb"
+    r"\U000e0000-\U000e007f\ud800-\udfff]"
+)
+
+
+def clean(text: str) -> str:
+    """Returns a text that cannot steer a terminal: control characters as their pictures, hidden marks as U+FFFD.
+
+    Everything that comes from documents, models, file names or servers passes through here before it is printed.
+    """
+    return _UNSAFE.sub(_picture, text)
+
+
+def one_line(text: str) -> str:
+    """Returns a clean text without line ends and runs of white space."""
+    return " ".join(clean(text).split())
+
+
+def to_json(value: Any) -> str:
+    """Returns JSON for people and programs: readable letters, and escapes for whatever could steer a terminal."""
+    text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    return _UNSAFE.sub(_escape, text)
+
+
+def _picture(found: re.Match[str]) -> str:
+    character = found[0]
+    if character == "\r":
+        return ""
+    code = ord(character)
+    return chr(0x2400 + code) if code < 0x20 else "\u2421" if code == 0x7F else "\ufffd"
+
+
+def _escape(found: re.Match[str]) -> str:
+    units = found[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
+
+
+class Output:
+    """The two streams of a command.
+
+    Args:
+        json: Whether stdout gets one JSON object instead of text for people.
+    """
+
+    def __init__(self, *, json: bool = False) -> None:
+        self.json = json
+
+    @cached_property
+    def stdout(self) -> Console:
+        """Where results go that are for people."""
+        return _console(sys.stdout)
+
+    @cached_property
+    def stderr(self) -> Console:
+        """Where everything else goes."""
+        return _console(sys.stderr)
+
+    @property
+    def live(self) -> bool:
+        """Whether lines on stderr can be redrawn, as a progress bar does."""
+        return sys.stderr.isatty() and not _is_plain()
+
+    def data(self, value: Any) -> None:
+        """Prints a JSON object on stdout."""
+        sys.stdout.write(to_json(value) + "\n")
+
+    def show(self, *items: RenderableType) -> None:
+        """Prints rich texts and tables on stdout; their strings must be clean."""
+        for item in items:
+            self.stdout.print(item, soft_wrap=isinstance(item, str) or type(item).__name__ == "Text")
+
+    def write(self, text: str) -> None:
+        """Prints a piece of text on stdout at once, cleaned, without a line end of its own."""
+        sys.stdout.write(clean(text))
+        sys.stdout.flush()
+
+    def say(self, text: str) -> None:
+        """Prints a line on stderr, cleaned."""
+        sys.stderr.write(clean(text) + "\n")
+        sys.stderr.flush()
+
+
+def tolerate_any_encoding() -> None:
+    """Makes the standard streams write `?` for letters that their encoding lacks, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
+
+
+def _console(stream: TextIO) -> Console:
+    from rich.console import Console
+
+    styled = not _is_plain() and (stream.isatty() or bool(os.environ.get("FORCE_COLOR")))
+    fixed = None if stream.isatty() or os.environ.get("COLUMNS") else PIPE_WIDTH
+    return Console(
+        file=stream, force_terminal=styled, color_system="auto" if styled else None, width=fixed, markup=False,
+        highlight=False, emoji=False,
+    )  # fmt: skip
+
+
+def _is_plain() -> bool:
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") in ("dumb", "unknown")

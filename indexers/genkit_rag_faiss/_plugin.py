@@ -1,0 +1,51 @@
+"""The plugin: named stores below one folder, each with an indexer and a retriever."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from genkit_rag.plugin_api import SearchMode, StorePlugin
+from genkit_rag_faiss._files import check_store_name
+from genkit_rag_faiss._options import FaissOptions
+from genkit_rag_faiss._store import FaissStore
+
+
+class Faiss(StorePlugin):
+    """Durable vector stores in this process: `/indexer/faiss/<store>` and `/retriever/faiss/<store>`.
+
+    Args:
+        stores: The names of its stores; each is a folder, opened at its first use.
+        path: The folder of the stores. Stores that exist there are found by their names even when not named here.
+        embedder: The name of the embedder action that fills and queries them.
+        mode: How a retrieval searches when it does not say: by vectors, by words, or both fused.
+        name: The plugin's name, the first part of its actions' names.
+        **options: `FaissOptions` by name: `index='hnsw'`, `quantize='fp16'`, `metric='dot'`, `lock_timeout=5`.
+    """
+
+    def __init__(
+        self,
+        stores: Sequence[str] = ("docs",),
+        *,
+        path: str | os.PathLike[str] = ".genkit_rag/faiss",
+        embedder: str = "minilm/all-minilm-l6-v2",
+        mode: SearchMode = "hybrid",
+        name: str = "faiss",
+        **options: Any,
+    ) -> None:
+        self.path = Path(path)
+        self.options = FaissOptions(**options)
+        super().__init__([check_store_name(store) for store in stores], name=name, embedder=embedder, mode=mode)
+
+    async def open_store(self, store: str) -> FaissStore:
+        """Returns the store of this name, opened, created when it is not there."""
+        return await FaissStore.open(self.path / check_store_name(store), self.options)
+
+    def knows(self, store: str) -> bool:
+        """Returns whether there is a store of this name in the folder."""
+        try:
+            return (self.path / check_store_name(store) / "FORMAT").is_file()
+        except Exception:  # a name that is no folder name is no store
+            return False

@@ -1,0 +1,374 @@
+"""The store: durable, embedded, and never in the way of the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import numpy as np
+
+from genkit_rag.plugin_api import (
+    DEFAULT_NAMESPACE,
+    Document,
+    Filter,
+    Fingerprint,
+    GenkitError,
+    Hit,
+    ScoreInfo,
+    SearchMode,
+    StoreInfo,
+    Vectors,
+    VectorStore,
+    checked_vectors,
+    invalid,
+)
+from genkit_rag_faiss._engine import Engine
+from genkit_rag_faiss._exact import set_threads, threads
+from genkit_rag_faiss._files import check_store_name
+from genkit_rag_faiss._inline import BYTES_PER_SECOND, InlineBudget
+from genkit_rag_faiss._options import FaissOptions
+from genkit_rag_faiss._records import decode
+from genkit_rag_faiss._search import scanned, search
+from genkit_rag_faiss._verify import Report, describe, verify
+from genkit_rag_faiss._view import View
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+INLINE_DOCUMENTS = 64
+"""Up to so many documents are read on the event loop: about 5 microseconds each."""
+TEXT_SECONDS = (100e-6, 10e-9)
+"""What a search by words takes: about this, and this for each document."""
+_ATTEMPTS = 10
+
+
+class FaissStore(VectorStore):
+    """Documents and vectors in one directory: durable when a write returns, exact up to 200,000, with BM25.
+
+    `store = await FaissStore.open("data/docs")`; scores are cosines in [-1, 1], or inner products with `metric='dot'`.
+    """
+
+    modes: tuple[SearchMode, ...] = ("vector", "text", "hybrid")
+
+    def __init__(self, path: Path, options: FaissOptions) -> None:
+        self.name = path.name
+        self._engine = Engine(path, options)
+        self._budget = InlineBudget()
+        self._pid = os.getpid()
+        self._closed = False
+        self._writer = ThreadPoolExecutor(1, "faiss-writer")
+        self._searchers = ThreadPoolExecutor(2, "faiss-search", initializer=set_threads, initargs=(1,))
+        self._background = ThreadPoolExecutor(1, "faiss-background")
+        self._building: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def open(
+        cls, path: str | os.PathLike[str], options: FaissOptions | None = None, **changes: Any
+    ) -> FaissStore:
+        """Returns the store in a directory, creating it when it is not there.
+
+        Args:
+            path: Its directory; the last part is its name.
+            options: How to open it.
+            **changes: Single options by name: `mode='r'`, `index='hnsw'`.
+
+        Raises:
+            GenkitError: INVALID_ARGUMENT for a name that is no safe folder name, NOT_FOUND for nothing to read,
+                FAILED_PRECONDITION for another format or metric, DATA_LOSS for a damaged store.
+        """
+        directory = Path(path)
+        check_store_name(directory.name)
+        given = options.model_dump() if options is not None else {}
+        store = cls(directory, FaissOptions(**{**given, **changes}))
+        try:
+            await store._write(Engine.open)
+        except BaseException:
+            store._engine.close()
+            store._shut_down()
+            raise
+        store._keep_up()
+        return store
+
+    @property
+    def path(self) -> Path:
+        """Its directory."""
+        return self._engine.path
+
+    # Writing.
+
+    async def bind(self, fingerprint: Fingerprint) -> None:
+        """Ties the store to an embedder, kept with its first documents, or checks that it is tied to this one."""
+        await self._current()
+        self._engine.bind(fingerprint)
+
+    async def upsert(
+        self, documents: Sequence[Document], vectors: Vectors, *, namespace: str = DEFAULT_NAMESPACE
+    ) -> None:
+        """Adds documents, replacing those whose ids are there; all or none. Returning means that it is on disk."""
+        await self._write(Engine.upsert, documents, vectors, namespace)
+        self._keep_up()
+
+    async def delete(
+        self, *, ids: Sequence[str] | None = None, filter: Filter | None = None, namespace: str = DEFAULT_NAMESPACE
+    ) -> int:
+        """Returns how many documents were there and are gone, on disk too."""
+        return await self._write(Engine.delete, ids, filter, namespace)
+
+    async def compact(self) -> None:
+        """Drops the rows of deleted documents, builds the indexes that are due and writes all of it to disk.
+
+        Never needed for correctness: it saves memory, disk, and time at the next opening.
+        """
+        await self._write(Engine.compact)
+
+    # Searching.
+
+    async def search(
+        self, vectors: Vectors, k: int, *, filter: Filter | None = None, namespace: str = DEFAULT_NAMESPACE,
+        payload: bool = True,
+    ) -> list[list[Hit]]:  # fmt: skip
+        """Returns, for each query vector, the best `k` that pass the filter, best first; k of them when k exist."""
+        _check_k(k)
+        for attempt in range(_ATTEMPTS):
+            view = await self._current()
+            if view is None or k == 0:
+                return [[] for _ in range(len(checked_vectors(vectors, None)))]
+            queries = self._engine.normalized(checked_vectors(vectors, view.matrix.shape[1]))
+            job = _Search(self._engine, view, queries, k, filter, namespace, payload, attempt == _ATTEMPTS - 1)
+            found = job.run_here() if self._cheap(job) else await self._in(self._searchers, job.run)
+            if found is not None:
+                return found
+            await self._write(Engine.refresh)  # a deletion came between the search and its documents
+        raise AssertionError("the last attempt always answers")
+
+    async def search_text(
+        self, query: str, k: int, *, filter: Filter | None = None, namespace: str = DEFAULT_NAMESPACE,
+        payload: bool = True,
+    ) -> list[Hit]:  # fmt: skip
+        """Returns the best `k` by words (BM25). Any string is a query: there is no query syntax."""
+        _check_k(k)
+        for attempt in range(_ATTEMPTS):
+            view = await self._current()
+            if view is None or k == 0:
+                return []
+            text = self._engine.text
+            if text is None:
+                text = await self._in(self._background, self._engine.text_index)
+            if not text.covers(view):
+                await self._in(self._background, text.sync, view)
+            job = _Search(self._engine, view, query, k, filter, namespace, payload, attempt == _ATTEMPTS - 1)
+            found = job.run() if self._cheap(job) else await self._in(self._searchers, job.run)
+            if found is not None:
+                return found[0]
+            await self._write(Engine.refresh)
+        raise AssertionError("the last attempt always answers")
+
+    def _cheap(self, job: _Search) -> bool:
+        engine, view = self._engine, job.view
+        if job.size > INLINE_DOCUMENTS or not engine.filters.quick(job.filter, view):
+            return False
+        return self._budget.take(job.seconds())
+
+    # Reading.
+
+    async def get(self, ids: Sequence[str], *, namespace: str = DEFAULT_NAMESPACE) -> list[Document | None]:
+        """Returns the documents in the order of the ids; None where there is none."""
+        await self._current()
+        if len(ids) <= INLINE_DOCUMENTS:
+            return self._get(ids, namespace)
+        return await self._in(self._searchers, self._get, ids, namespace)
+
+    def _get(self, ids: Sequence[str], namespace: str) -> list[Document | None]:
+        rows = {row[2]: decode(row) for row in self._engine.database.rows_of(namespace, list(dict.fromkeys(ids)))}
+        return [rows[name].document() if name in rows else None for name in ids]
+
+    async def vectors(self, ids: Sequence[str], *, namespace: str = DEFAULT_NAMESPACE) -> list[Vectors | None]:
+        """Returns the vectors, as they are searched, in the order of the ids; None where there is none."""
+        view = await self._current()
+        if view is None:
+            return [None] * len(ids)
+        seqs = await self._in(self._searchers, self._engine.database.seqs_of, namespace, list(dict.fromkeys(ids)))
+        view = await self._current() or view
+        rows = dict(zip(seqs, view.rows_of_seqs(np.array(list(seqs.values()), np.int64)).tolist(), strict=True))
+        return [view.matrix[row].copy() if (row := rows.get(name, -1)) >= 0 else None for name in ids]
+
+    async def count(self, *, filter: Filter | None = None, namespace: str | None = None) -> int:
+        """Returns the number of live documents that pass; `namespace=None` counts all namespaces."""
+        view = await self._current()
+        if view is None:
+            return 0
+        if filter is None:
+            return view.live if namespace is None else view.counts.get(namespace, 0)
+        rows = await self._in(self._searchers, self._engine.filters.rows, filter, namespace, view)
+        return view.live if rows is None else len(rows)
+
+    async def ids(self, *, filter: Filter | None = None, namespace: str = DEFAULT_NAMESPACE) -> list[str]:
+        """Returns the ids of the documents that pass, oldest first."""
+        view = await self._current()
+        if view is None:
+            return []
+        rows = await self._in(self._searchers, self._engine.filters.rows, filter, namespace, view)
+        chosen = np.flatnonzero(view.alive) if rows is None else rows
+        return [view.ids[row] for row in chosen.tolist()]
+
+    async def describe(self) -> StoreInfo:
+        """Returns what the store is and holds."""
+        view = await self._current()
+        cosine = self._engine.options.metric == "cosine"
+        vector = ScoreInfo("cosine", -1.0, 1.0) if cosine else ScoreInfo("dot")
+        return StoreInfo(
+            name=self.name,
+            count=view.live if view is not None else 0,
+            modes=self.modes,
+            scores={"vector": vector, "text": ScoreInfo("bm25", 0.0), "hybrid": ScoreInfo("fused", 0.0)},
+            fingerprint=self._engine.fingerprint,
+            details=await self._in(self._searchers, describe, self._engine),
+        )
+
+    async def verify(self) -> Report:
+        """Returns what is wrong with the store after reading every byte of it; may take minutes."""
+        await self._current()
+        return await self._in(self._background, verify, self._engine)
+
+    async def close(self) -> None:
+        """Writes what makes the next opening fast and frees everything. Safe to call twice."""
+        if self._closed or os.getpid() != self._pid:
+            self._closed = True
+            return
+        self._closed = True
+
+        def finish() -> None:
+            self._searchers.shutdown(wait=True)
+            self._background.shutdown(wait=True)
+            self._engine.close()
+
+        await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._writer, finish))
+        self._shut_down()
+
+    # Threads.
+
+    async def _current(self) -> View | None:
+        """Returns the newest view; raises FAILED_PRECONDITION when the store cannot be used from here."""
+        self._usable()
+        if self._engine.behind():
+            await self._write(Engine.refresh)
+        return self._engine.view
+
+    def _usable(self) -> None:
+        if self._closed:
+            raise GenkitError("FAILED_PRECONDITION", f"The store `{self.name}` is closed.", hint="Open it again.")
+        if os.getpid() != self._pid:
+            raise GenkitError(
+                "FAILED_PRECONDITION", f"The store `{self.name}` was opened before this process was forked.",
+                hint="Open it in the process that uses it.",
+            )  # fmt: skip
+
+    async def _write(self, call: Callable[Concatenate[Engine, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        self._usable()
+        return await asyncio.get_running_loop().run_in_executor(
+            self._writer, lambda: call(self._engine, *args, **kwargs)
+        )
+
+    async def _in(self, pool: ThreadPoolExecutor, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.get_running_loop().run_in_executor(pool, lambda: call(*args, **kwargs))
+
+    def _keep_up(self) -> None:
+        """Starts building an approximate index when one is due and none is being built."""
+        if self._engine.ann_is_due() and (self._building is None or self._building.done()):
+            self._building = asyncio.ensure_future(self._build())
+
+    async def _build(self) -> None:
+        view, ann = await self._in(self._background, self._engine.build_ann)
+        if not self._closed:
+            await self._write(Engine.install, view, ann)
+
+    def _shut_down(self) -> None:
+        for pool in (self._searchers, self._background, self._writer):
+            pool.shutdown(wait=False)
+
+
+class _Search:
+    """One search over one view, to be run wherever there is time for it."""
+
+    __slots__ = ("engine", "filter", "k", "last", "namespace", "payload", "query", "view")
+
+    def __init__(
+        self, engine: Engine, view: View, query: Vectors | str, k: int, filter: Filter | None, namespace: str,
+        payload: bool, last: bool,
+    ) -> None:  # fmt: skip
+        self.engine = engine
+        self.view = view
+        self.query = query
+        self.k = k
+        self.filter = filter
+        self.namespace = namespace
+        self.payload = payload
+        self.last = last
+
+    @property
+    def size(self) -> int:
+        """How many hits it gives at most."""
+        return self.k if isinstance(self.query, str) else self.k * len(self.query)
+
+    def seconds(self) -> float:
+        """Returns about how long it takes."""
+        view = self.view
+        if isinstance(self.query, str):
+            return TEXT_SECONDS[0] + TEXT_SECONDS[1] * view.n
+        rows = self.engine.filters.rows(self.filter, self.namespace, view)
+        return len(self.query) * scanned(view, rows) * int(view.matrix.shape[1]) * 4 / BYTES_PER_SECOND
+
+    def run_here(self) -> list[list[Hit]] | None:
+        """Returns what `run` does, with one thread for FAISS, whatever this thread is set to."""
+        before = threads()
+        if before == 1:
+            return self.run()
+        set_threads(1)
+        try:
+            return self.run()
+        finally:
+            set_threads(before)
+
+    def run(self) -> list[list[Hit]] | None:
+        """Returns the hits of each query; None when documents of hits are gone by now, unless it is the last try."""
+        view = self.view
+        rows = self.engine.filters.rows(self.filter, self.namespace, view)
+        if isinstance(self.query, str):
+            assert self.engine.text is not None
+            pairs = self.engine.text.search(self.query, self.k, view, rows)
+            found = [[score for _, score in pairs]], [[row for row, _ in pairs]]
+        else:
+            scores, numbers = search(view, self.query, self.k, rows)
+            if self.engine.options.metric == "cosine" and scores.size and scores.max() > 1.0:
+                np.minimum(scores, 1.0, out=scores)  # rounding
+            found = scores.tolist(), numbers.tolist()
+        hits: list[list[Hit]] = []
+        for row_scores, row_numbers in zip(*found, strict=True):
+            one = self._hits(row_scores, row_numbers)
+            if one is None:
+                return None
+            hits.append(one)
+        return hits
+
+    def _hits(self, scores: list[float], rows: list[int]) -> list[Hit] | None:
+        ids = self.view.ids
+        if not self.payload:
+            return [Hit(ids[row], score) for score, row in zip(scores, rows, strict=True)]
+        seqs: list[int] = self.view.seqs[rows].tolist() if rows else []
+        payloads = self.engine.payloads.fetch(seqs)
+        if len(payloads) < len(seqs) and not self.last:
+            return None
+        return [
+            Hit(payload.id, score, payload.document(score))
+            for score, seq in zip(scores, seqs, strict=True)
+            if (payload := payloads.get(seq)) is not None
+        ]
+
+
+def _check_k(k: int) -> None:
+    if not isinstance(k, int) or isinstance(k, bool) or k < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise invalid("k", k, "must be 0 or more")

@@ -1,0 +1,112 @@
+"""What a store is and whether all of it is right."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+from genkit_rag.plugin_api import GenkitError
+from genkit_rag_faiss._database import State
+from genkit_rag_faiss._engine import Engine
+from genkit_rag_faiss._files import file_digest
+from genkit_rag_faiss._records import check_row, key_crc, vector_crc
+
+MAX_PROBLEMS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a check found.
+
+    Attributes:
+        documents: How many documents were read.
+        problems: What is wrong with the truth; empty when every document and vector is as it was written.
+        derived: Which caches are not what they were; they are made again by themselves.
+    """
+
+    documents: int
+    problems: tuple[str, ...] = ()
+    derived: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether the truth is undamaged."""
+        return not self.problems
+
+
+def verify(engine: Engine) -> Report:
+    """Returns what is wrong with a store: reads every row, every segment and lets SQLite check its file."""
+    problems: list[str] = []
+    count = digest = 0
+    try:
+        problems += [f"SQLite: {finding}" for finding in engine.database.integrity()]
+        with engine.database.snapshot() as connection:
+            seqs: list[int] = []
+            for row in connection.execute(
+                "SELECT seq, namespace, id, kind, content, metadata, crc FROM doc ORDER BY seq"
+            ):
+                seqs.append(row[0])
+                count, digest = count + 1, digest + key_crc(*row[:3])
+                _note(problems, lambda row=row: check_row(row))
+            vectors: list[int] = []
+            for seq, data, crc in connection.execute("SELECT seq, data, crc FROM vec ORDER BY seq"):
+                vectors.append(seq)
+                if vector_crc(seq, data) != crc:
+                    problems.append(f"the vector {seq} does not match its checksum")
+            if seqs != vectors:
+                problems.append("documents and vectors do not belong together")
+            if engine.database.state(connection) != State(count, digest % 2**62):
+                problems.append("it has other documents than its state record says")
+    except (GenkitError, sqlite3.Error) as error:
+        problems.append(getattr(error, "message", str(error)))
+    return Report(count, tuple(problems[:MAX_PROBLEMS]), tuple(_derived(engine)))
+
+
+def _derived(engine: Engine) -> list[str]:
+    try:
+        found: list[str] = []
+        for segment in engine.database.segments():
+            files = segment.params.get("files", {})
+            expected = {f"text/{name}": digest for name, digest in files.items()} if segment.kind == "text" else {
+                f"seg/{segment.name}": segment.digest
+            }  # fmt: skip
+            if segment.kind == "text" and engine.text is not None:
+                continue  # it is open and may be ahead of what was recorded
+            found += [name for name, digest in expected.items() if _digest(engine, name) != digest]
+        return [f"{name} is damaged and will be made again" for name in found]
+    except GenkitError as error:
+        return [error.message]
+
+
+def _digest(engine: Engine, name: str) -> str | None:
+    try:
+        return file_digest(engine.path / name)
+    except OSError:
+        return None
+
+
+def _note(problems: list[str], check: Any) -> None:
+    try:
+        check()
+    except GenkitError as error:
+        problems.append(error.message)
+
+
+def describe(engine: Engine) -> dict[str, Any]:
+    """Returns facts for people: where it is, how big, and which index answers."""
+    view = engine.view
+    ann = view.ann if view is not None else None
+    return {
+        "path": str(engine.path),
+        "bytes": sum(path.stat().st_size for path in engine.path.rglob("*") if path.is_file()),
+        "dimensions": view.matrix.shape[1] if view is not None else None,
+        "namespaces": sorted(name for name, count in view.counts.items() if count) if view is not None else [],
+        "index": "flat" if ann is None else f"{ann.kind}{f'+{ann.quantize}' if ann.quantize else ''}",
+        "index_rows": ann.n if ann is not None else 0,
+        "dead_rows": view.n - view.live if view is not None else 0,
+        "segments": [segment.name for segment in engine.database.segments()],
+        "writer": engine.lock.held,
+        "metric": engine.options.metric,
+        "sqlite": sqlite3.sqlite_version,
+    }
