@@ -1,5 +1,6 @@
 """The door for plugin authors: everything a plugin may import of the framework."""
 
+from genkit_rag._blocks import openai_wire
 from genkit_rag._blocks.document import Document, to_document
 from genkit_rag._blocks.embedding import (
     Batching,
@@ -25,6 +26,7 @@ from genkit_rag._blocks.filters import (
     parse_filter,
 )
 from genkit_rag._blocks.fusion import fuse
+from genkit_rag._blocks.mmr import mmr_order, mmr_select
 from genkit_rag._blocks.model import (
     Citation,
     FinishReason,
@@ -76,6 +78,9 @@ from genkit_rag._core.errors import GenkitError, MissingExtra, PublicError, Stat
 from genkit_rag._core.plugin import Plugin
 from genkit_rag._core.registry import Registry
 from genkit_rag._core.threads import run_in_thread
+from genkit_rag._weights import weights_path
+from genkit_rag._weights.encoder import TextEncoder
+from genkit_rag._weights.local_model import LocalModel
 
 __all__ = [
     "DEFAULT_NAMESPACE",
@@ -111,6 +116,7 @@ __all__ = [
     "IndexerOptions",
     "IndexerRequest",
     "IndexerResponse",
+    "LocalModel",
     "Media",
     "Message",
     "MissingExtra",
@@ -143,6 +149,7 @@ __all__ = [
     "StoreHandle",
     "StoreInfo",
     "StorePlugin",
+    "TextEncoder",
     "ToolChoice",
     "ToolDefinition",
     "ToolRequest",
@@ -162,8 +169,11 @@ __all__ = [
     "invalid",
     "matches",
     "matches_value",
+    "mmr_order",
+    "mmr_select",
     "model_action",
     "model_info",
+    "openai_wire",
     "parse_filter",
     "ranked",
     "reranker_action",
@@ -174,4 +184,5 @@ __all__ = [
     "store_actions",
     "to_document",
     "to_parts",
+    "weights_path",
 ]

@@ -24,9 +24,7 @@ class IndexSink:
         action: The embedder itself, for its token counter.
     """
 
-    def __init__(
-        self, ai: Genkit, indexer: str, store: VectorStore, embedder: EmbedderAction, namespace: str
-    ) -> None:
+    def __init__(self, ai: Genkit, indexer: str, store: VectorStore, embedder: EmbedderAction, namespace: str) -> None:
         self.target = f"{indexer} {namespace}".rstrip()
         self.action = embedder
         self.embedder = f"{embedder.name}@{embedder.info.revision} {embedder.info.prefixes}"

@@ -165,9 +165,9 @@ class Document:
         made = cls(wire.content, metadata)
         if isinstance(metadata.get("id"), str):
             made._id = made.metadata.pop("id")
-        if isinstance(metadata.get("score"), int | float):
+        if type(metadata.get("score")) in (int, float):  # a flag is no score
             made.score = float(made.metadata.pop("score"))
-        if isinstance(metadata.get("rank"), int):
+        if type(metadata.get("rank")) is int:
             made.rank = made.metadata.pop("rank")
         if isinstance(metadata.get("retriever"), str):
             made.retriever = made.metadata.pop("retriever")

@@ -46,5 +46,5 @@ def _unit(vectors: Vectors) -> Vectors:
     import numpy as np
 
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: Vectors = vectors / np.where(lengths > 0, lengths, 1)
+    unit: Vectors = vectors / np.maximum(lengths, 1e-12)
     return unit

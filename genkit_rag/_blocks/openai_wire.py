@@ -39,14 +39,9 @@ def error_text(payload: Any) -> str | None:
     """Returns the message of a provider's error body in any of its usual shapes; None when it has none."""
     if isinstance(payload, str):
         return payload.strip() or None
-    if not isinstance(payload, dict):
-        return None
-    body = cast(Json, payload)
-    for name in ("error", "message", "detail"):
-        found = error_text(body.get(name))
-        if found:
-            return found
-    return None
+    body = cast(Json, payload) if isinstance(payload, dict) else {}
+    found = (error_text(body[name]) for name in ("error", "message", "detail") if name in body)
+    return next((text for text in found if text), None)
 
 
 # ---- tools

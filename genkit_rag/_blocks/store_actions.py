@@ -89,11 +89,12 @@ class StoreHandle:
             return self._store
         opening = self._opening = self._opening or asyncio.ensure_future(self._open())
         try:
-            store = self._store = await asyncio.shield(opening)
+            store = await asyncio.shield(opening)
         except BaseException:
             if opening.done() and self._opening is opening:
                 self._opening = None  # it failed: the next call tries again
             raise
+        self._store = store
         return store
 
     async def close(self) -> None:

@@ -244,7 +244,9 @@ def _input_model(signature: _Signature, name: str, doc: str) -> tuple[type[BaseM
         alias_generator=lambda field: aliases[field], extra="forbid", json_schema_extra=_without_titles,
     )  # fmt: skip
     try:
-        return create_model(f"{name.replace('/', '_')}_input", __config__=config, **definitions), fields
+        model = create_model(f"{name.replace('/', '_')}_input", __config__=config, **definitions)
+        schema.json_schema(model)
+        return model, fields
     except PydanticUserError as error:
         raise _no_json_form(name, error) from error
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from genkit_rag._cli import ask, doctor, ingest, models, query, store
-from genkit_rag._cli.failures import report
+from genkit_rag._cli.failures import INTERRUPTED, interrupted, report
 from genkit_rag._cli.options import examples
 from genkit_rag._cli.output import tolerate_any_encoding
 
@@ -52,4 +52,6 @@ def run(arguments: Sequence[str]) -> int:
         code = app(list(arguments), prog_name="genkit-rag", standalone_mode=False)
     except (Exception, KeyboardInterrupt) as error:
         return report(error, json="--json" in arguments)
+    if code == INTERRUPTED:  # typer makes an exit code of Ctrl-C itself
+        return interrupted()
     return code if isinstance(code, int) else 0

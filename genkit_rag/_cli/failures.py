@@ -67,8 +67,7 @@ def report(error: BaseException, *, json: bool) -> int:
         if isinstance(error, BrokenPipeError):
             _discard_stdout()
             return FAILED
-        out.say("Interrupted.")
-        return INTERRUPTED
+        return interrupted()
     out.say(f"error: {one_line(failure.message)}")
     if failure.hint:
         out.say(f"fix: {one_line(failure.hint)}")
@@ -76,6 +75,12 @@ def report(error: BaseException, *, json: bool) -> int:
         said = {"status": failure.status, "message": failure.message, "hint": failure.hint}
         out.data({"error": said})
     return failure.code
+
+
+def interrupted() -> int:
+    """Returns the exit code of an interruption after saying that it was one."""
+    Output().say("Interrupted. What was done is kept.")
+    return INTERRUPTED
 
 
 def _is_interruption(error: BaseException) -> bool:

@@ -21,5 +21,6 @@ Embedder = Annotated[
 
 
 def examples(*lines: str) -> str:
-    """Returns an epilog with one example a line; `\\b` keeps the help from joining them."""
+    """Returns an epilog with one example a line."""
+    # The backspace is how a help text says that its lines are not to be joined.
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

@@ -10,7 +10,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from collections.abc import Sequence
+
+    from rich.console import Console
+    from rich.text import Text
 
 PIPE_WIDTH = 100
 """The width of tables where no terminal says how wide it is."""
@@ -83,10 +86,46 @@ class Output:
         """Prints a JSON object on stdout."""
         sys.stdout.write(to_json(value) + "\n")
 
-    def show(self, *items: RenderableType) -> None:
-        """Prints rich texts and tables on stdout; their strings must be clean."""
-        for item in items:
-            self.stdout.print(item, soft_wrap=isinstance(item, str) or type(item).__name__ == "Text")
+    def show(self, text: Text, *, indent: int = 0) -> None:
+        """Prints a rich text on stdout; what is in it must be clean.
+
+        Only a terminal gets lines that are wrapped below each other: elsewhere a line stays one.
+        """
+        if indent and self.stdout.is_terminal:
+            from rich.padding import Padding
+
+            self.stdout.print(Padding(text, (0, 0, 0, indent)))
+        else:
+            self.stdout.print(" " * indent, text, sep="", soft_wrap=True)
+
+    def result(self, data: Any, line: str) -> None:
+        """Prints the data as JSON where that was asked for, else the line; on stdout."""
+        if self.json:
+            self.data(data)
+        else:
+            self.line(line)
+
+    def table(self, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Prints a table on stdout, cleaned; without heads when all are empty. Only a terminal gets folded cells."""
+        cells = [[clean(cell) for cell in row] for row in ([heads, *rows] if any(heads) else rows)]
+        if not self.stdout.is_terminal:
+            widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+            for row in cells:
+                padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+                self.line("  ".join(padded).rstrip())
+            return
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+        table.add_column(style="bold")
+        for number, row in enumerate(cells):
+            table.add_row(*(Text(cell) for cell in row), style="bold" if number == 0 and any(heads) else "")
+        self.stdout.print(table)
+
+    def line(self, text: str) -> None:
+        """Prints a line on stdout, cleaned."""
+        sys.stdout.write(clean(text) + "\n")
 
     def write(self, text: str) -> None:
         """Prints a piece of text on stdout at once, cleaned, without a line end of its own."""

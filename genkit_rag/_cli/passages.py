@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from genkit_rag._cli.output import one_line
+from genkit_rag._cli.output import Output, one_line
 from genkit_rag._cli.snippets import snippet_of
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from genkit_rag._blocks.document import Document
 
 BAR_CELLS = 8
@@ -56,10 +54,13 @@ def bar(share: float) -> str:
     return ("█" * full + (_EIGHTHS[rest] if rest else "")).ljust(BAR_CELLS)
 
 
-def passage_text(label: str, document: Document, query: str, *, best: float | None, explained: str = "") -> Text:
-    """Returns a passage for people: a head with bar, score and source, the snippet below it.
+def show_passage(
+    out: Output, label: str, document: Document, query: str, *, best: float | None = None, explained: str = ""
+) -> None:
+    """Prints a passage for people: a head with bar, score and source, the snippet below it.
 
     Args:
+        out: Where to.
         label: What stands first: its rank or citation key.
         document: The passage.
         query: Its words are set in bold.
@@ -68,21 +69,20 @@ def passage_text(label: str, document: Document, query: str, *, best: float | No
     """
     from rich.text import Text
 
-    text = Text(f"{label} ", style="bold")
+    head = Text.assemble((f"{label} ", "bold"))
     if best is not None and document.score is not None:
         share = document.score / best if best > 0 else 0.0
-        text.append(bar(share), style="cyan")
-        text.append(f" {document.score:.3f}  ", style="not bold")
-    text.append(source_of(document), style="not bold green")
+        head.append(bar(share), style="cyan").append(f" {document.score:.3f}  ")
+    head.append(source_of(document), style="green")
     headings = headings_of(document)
     if headings:
-        text.append(f"  {headings}", style="not bold dim")
-    indent = " " * (len(label) + 1)
+        head.append(f"  {headings}", style="dim")
+    out.show(head)
+    indent = len(label) + 1
     if explained:
-        text.append(f"\n{indent}{explained}", style="not bold dim")
-    text.append(f"\n{indent}")
+        out.show(Text(explained, style="dim"), indent=indent)
     snippet = snippet_of(document.text, query)
-    body = Text(snippet.text, style="not bold")
+    body = Text(snippet.text)
     for start, end in snippet.spans:
         body.stylize("bold yellow", start, end)
-    return text.append_text(body)
+    out.show(body, indent=indent)

@@ -26,7 +26,8 @@ class KnownPlugin:
         extra: What `pip install "genkit-rag[...]"` calls it.
         packages: The import names that the extra installs.
         provides: Kinds of actions that the command uses.
-        default: Its action when only the plugin is named, without the plugin's own name.
+        default: The rest of its action's name when only the plugin is named; empty when the plugin's name is all of it.
+        over_embedder: Whether it is made with the name of the store's embedder.
     """
 
     module: str
@@ -35,6 +36,7 @@ class KnownPlugin:
     packages: tuple[str, ...]
     provides: tuple[Provides, ...]
     default: str | None = None
+    over_embedder: bool = False
 
 
 PLUGINS: Mapping[str, KnownPlugin] = {
@@ -54,12 +56,13 @@ PLUGINS: Mapping[str, KnownPlugin] = {
     ),
     "late-interaction": KnownPlugin(
         "genkit_rag_late_interaction", "LateInteraction", "late-interaction", ("onnxruntime", "tokenizers"),
-        ("reranker",),
+        ("reranker",), "all-minilm-l6-v2",
     ),
     "cross-encoder": KnownPlugin(
-        "genkit_rag_cross_encoder", "CrossEncoder", "cross-encoder", ("sentence_transformers",), ("reranker",)
+        "genkit_rag_cross_encoder", "CrossEncoder", "cross-encoder", ("sentence_transformers",), ("reranker",),
+        "ms-marco-minilm",
     ),
-    "mmr": KnownPlugin("genkit_rag_mmr", "MMR", "mmr", (), ("reranker",), "mmr"),
+    "mmr": KnownPlugin("genkit_rag_mmr", "MMR", "mmr", (), ("reranker",), "", over_embedder=True),
 }  # fmt: skip
 """Plugin name -> where it is."""
 
@@ -79,11 +82,11 @@ def action_name(given: str, kind: Provides, option: str) -> str:
             f"`{option}`: no {kind} plugin is called `{plugin}`, got {given!r}.",
             hint=f"{guess}Write PLUGIN/NAME with one of: {', '.join(names)}.",
         )
-    if rest:
+    if rest and known.default != "":
         return given
     if known.default is None:
         raise WrongUsage(f"`{option}`: {given!r} names no {kind}.", hint=f"Write {plugin}/NAME.")
-    return f"{plugin}/{known.default}"
+    return f"{plugin}/{known.default}".rstrip("/")
 
 
 def plugin_class(name: str) -> type[Any]:
@@ -97,12 +100,12 @@ def plugin_class(name: str) -> type[Any]:
     return found
 
 
-def make_plugin(name: str) -> Plugin:
-    """Returns a new plugin with its defaults."""
-    plugin: Plugin = plugin_class(name)()
+def make_plugin(name: str, embedder: str = "") -> Plugin:
+    """Returns a new plugin with its defaults, over the embedder where it works with one."""
+    plugin: Plugin = plugin_class(name)(embedder) if PLUGINS[name].over_embedder else plugin_class(name)()
     return plugin
 
 
 def missing_packages(known: KnownPlugin) -> list[str]:
-    """Returns the packages of a plugin that are not installed; imports nothing."""
+    """Returns the packages of a plugin that are not installed, itself among them; imports nothing."""
     return [name for name in (*known.packages, known.module) if importlib.util.find_spec(name) is None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +75,7 @@ class Opened:
 @asynccontextmanager
 async def opened(
     project: Project, *, create: bool = False, embeds: bool = True, actions: Sequence[str] = ()
-) -> AsyncIterator[Opened]:
+) -> AsyncGenerator[Opened]:
     """Gives the project's store in a `Genkit` with all plugins that are needed; closes them afterwards.
 
     Args:
@@ -98,7 +98,7 @@ async def opened(
         stores.handle(project.store).embedder_name = embedder  # known only now, and not used before
         needed = [_known(embedder, project.store), *actions] if embeds else list(actions)
         for plugin in dict.fromkeys(name.partition("/")[0] for name in needed):
-            ai.registry.add_plugin(make_plugin(plugin))
+            ai.registry.add_plugin(make_plugin(plugin, embedder))
         yield Opened(ai, store, info, embedder)
 
 

@@ -80,7 +80,7 @@ def register(app: typer.Typer) -> None:
     )(query)
 
 
-def query(
+def query(  # noqa: PLR0913 - each is an option of the command line
     text: Annotated[str, typer.Argument(help="What to look for; - reads it from stdin.")],
     k: K = 5,
     mode: Annotated[Mode, typer.Option("--mode", help="By words and meaning, by meaning, or by words.")] = "hybrid",
@@ -92,7 +92,10 @@ def query(
     embedder: Embedder = None,
     json: Json = False,
 ) -> None:
-    """Search a store: ranked passages with their scores, sources and best lines."""
+    """Search for passages.
+
+    They are ranked, with their scores, sources and best lines.
+    """
     search = Search(read_text(text), k, mode, parsed_filter(filter), reranker_name(rerank))
     asyncio.run(_query(Project(folder, store, embedder), search, Output(json=json), explain=explain))
 
@@ -113,7 +116,9 @@ def parsed_filter(raw: str | None) -> dict[str, Any] | None:
     try:
         value = json.loads(raw)
     except ValueError as error:
-        raise WrongUsage(f"`--filter` is not JSON: {error}.", hint="""For example: --filter '{"lang": "en"}'""") from error
+        raise WrongUsage(
+            f"`--filter` is not JSON: {error}.", hint="""For example: --filter '{"lang": "en"}'"""
+        ) from error
     from genkit_rag._blocks.filters import parse_filter
     from genkit_rag._core.errors import GenkitError
 
@@ -148,7 +153,7 @@ async def find(place: Opened, project: Project, search: Search) -> Found:
 
 
 async def _query(project: Project, search: Search, out: Output, *, explain: bool) -> None:
-    from genkit_rag._cli.passages import passage_data, passage_text
+    from genkit_rag._cli.passages import passage_data, show_passage
 
     async with opened(project, embeds=search.mode != "text", actions=search.actions) as place:
         found = await find(place, project, search)
@@ -167,7 +172,7 @@ async def _query(project: Project, search: Search, out: Output, *, explain: bool
         width = len(str(len(found.documents)))
         for rank, document in enumerate(found.documents, 1):
             explained = explanation(document, search, found) if explain else ""
-            out.show(passage_text(str(rank).rjust(width), document, search.text, best=best, explained=explained))
+            show_passage(out, str(rank).rjust(width), document, search.text, best=best, explained=explained)
         if explain:
             out.say(", ".join(f"{stage} in {value * 1000:.0f} ms" for stage, value in found.seconds.items()))
 
@@ -186,6 +191,8 @@ def explanation(document: Document, search: Search, found: Found) -> str:
     """Returns the stages for people, with the rank before a reranker."""
     parts: list[str] = []
     for name, score in stages(document, search, found).items():
-        place = f" (rank {found.before[document.id][0] + 1})" if search.reranker and name in ("fused", search.mode) else ""
+        place = (
+            f" (rank {found.before[document.id][0] + 1})" if search.reranker and name in ("fused", search.mode) else ""
+        )
         parts.append(f"{name} {score:.3f}{place}")
     return " · ".join(parts)

@@ -13,6 +13,7 @@ _WORD = re.compile(r"\w+")
 _MIN_STEM = 4
 _MIN_TERM = 3
 """Shorter words (`is`, `of`) only count when a query has no longer ones."""
+_MAX_FOUND = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ def snippet_of(text: str, query: str, width: int = SNIPPET_CHARACTERS) -> Snippe
     flat = one_line(text)
     terms = _terms(query)
     found = [(match.span(), term) for match in _WORD.finditer(flat) if (term := _term_of(match[0], terms)) is not None]
-    start = _best_start(found, width) if len(flat) > width else 0
+    start = _best_start(found[:_MAX_FOUND], width) if len(flat) > width else 0
     start, end = _at_words(flat, start, width)
     lead = "… " if start else ""
     shown = lead + flat[start:end] + (" …" if end < len(flat) else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import difflib
+import logging
 import threading
 from collections.abc import Iterable
 from contextvars import ContextVar
@@ -13,6 +14,8 @@ from typing import Any, TypeVar
 from genkit_rag._core.action import Action, ActionMetadata
 from genkit_rag._core.errors import GenkitError
 from genkit_rag._core.plugin import Plugin
+
+logger = logging.getLogger("genkit_rag.registry")
 
 AnyAction = Action[Any, Any, Any]
 A = TypeVar("A", bound=AnyAction)
@@ -101,13 +104,19 @@ class Registry:
         return action
 
     async def list_actions(self) -> list[ActionMetadata]:
-        """Returns everything that is registered or that a plugin could resolve, sorted by key."""
+        """Returns everything that is registered or that a plugin could resolve, sorted by key.
+
+        A plugin that cannot say (no key, no server) is logged and left out: the others are listed all the same.
+        """
         found: dict[str, ActionMetadata] = {}
         if self.parent is not None:
             found = {item.key: item for item in await self.parent.list_actions()}
         for plugin in self.plugins:
-            await self._start(plugin)
-            found |= {item.key: item for item in await plugin.list_actions()}
+            try:
+                await self._start(plugin)
+                found |= {item.key: item for item in await plugin.list_actions()}
+            except Exception as error:
+                logger.warning("the plugin `%s` cannot list its actions: %s", plugin.name, error)
         found |= {a.key: ActionMetadata(a.kind, a.name, a.description, a.metadata) for a in self._own()}
         return [found[key] for key in sorted(found)]
 

@@ -138,7 +138,8 @@ class Roots:
                 elif pattern is not None and not pattern.accepts(entry.path):
                     continue
                 elif entry.is_symlink():
-                    if not Path(entry.path).resolve().is_relative_to(inside):
+                    end = Path(entry.path).resolve()
+                    if not (end.is_relative_to(inside) and end.exists()):
                         problem(self.name(entry.path), "a symbolic link out of the folder, or a broken one")
                 else:
                     found = self._found(entry, problem)

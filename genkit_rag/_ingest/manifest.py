@@ -72,8 +72,12 @@ class Manifest:
         self._lock = threading.Lock()  # one connection serves the producing thread and the others
         try:
             self._db = _copy(path) if discard else _open(path)
+        except sqlite3.DatabaseError as error:
+            raise _problem(path, error) from error
+        try:
             self._prepare()
         except sqlite3.DatabaseError as error:
+            self._db.close()
             raise _problem(path, error) from error
 
     def _prepare(self) -> None:
@@ -240,16 +244,21 @@ class Manifest:
 def _open(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     db = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
-    # EXCLUSIVE keeps the lock between transactions: a second ingestion fails at once, and a killed one frees it.
-    for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = FULL"):
-        db.execute(f"PRAGMA {pragma}")
+    try:
+        # EXCLUSIVE keeps the lock between transactions: a second ingestion fails at once, and a killed one frees it.
+        for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = FULL"):
+            db.execute(f"PRAGMA {pragma}")
+        db.execute("SELECT count(*) FROM sqlite_master").fetchone()  # takes the lock
+    except sqlite3.DatabaseError:
+        db.close()
+        raise
     return db
 
 
 def _copy(path: Path) -> sqlite3.Connection:
     copy = sqlite3.connect("", isolation_level=None, check_same_thread=False)  # a private file, gone when closed
     if path.exists():
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=0.5)) as db:
+        with closing(_open(path)) as db:
             db.backup(copy)
     return copy
 

@@ -114,8 +114,8 @@ class _Run:
 
     def files(self, roots: Roots) -> Iterator[Source]:
         def problem(name: str, reason: str) -> None:
-            self.manifest.see(name)  # it is there, so what was indexed of it stays
-            self.preparer.events.append(SourceDone(name, "failed", reason=reason))
+            if self.manifest.see(name):  # it is there, so what was indexed of it stays
+                self.preparer.events.append(SourceDone(name, "failed", reason=reason))
 
         for found in roots.files_found(problem):
             self.found += 1

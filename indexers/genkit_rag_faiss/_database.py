@@ -18,7 +18,7 @@ import numpy as np
 
 from genkit_rag.plugin_api import GenkitError, Vectors
 from genkit_rag_faiss._files import FORMAT, full, newer_format
-from genkit_rag_faiss._records import Row, check_row, damaged, key_crc, vector_crc
+from genkit_rag_faiss._records import Row, check_row, check_vector, damaged, key_crc, vector_crc
 
 PAGE_SIZE = 16384
 """Ten vectors of 384 dimensions fit one page; with 4096 a quarter of every page is wasted."""
@@ -76,10 +76,12 @@ class Database:
         self._lock = threading.Lock()
 
     def create(self) -> None:
-        """Makes the tables; the caller holds the writer lock."""
+        """Makes the tables unless they are there; the caller holds the writer lock."""
         with self.errors():
             os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))
-            writer = self.writer
+            writer = self.writer  # also takes back what a crash left half done, which a reading connection may not
+            if writer.execute("PRAGMA user_version").fetchone()[0]:
+                return
             writer.execute("BEGIN IMMEDIATE")
             for statement in _SCHEMA.strip().split(";\n"):
                 writer.execute(statement)
@@ -184,20 +186,22 @@ class Database:
 
     def keys(self, connection: sqlite3.Connection, after: int = 0) -> list[Key]:
         """Returns the keys of the live rows above a sequence number, in its order."""
-        if after:
-            query = "SELECT seq, namespace, id FROM doc WHERE seq > ? ORDER BY seq"
-            return [Key(*row) for row in connection.execute(query, (after,))]
-        # The unique index has all three columns and is a tenth of the table.
-        rows = connection.execute("SELECT seq, namespace, id FROM doc INDEXED BY sqlite_autoindex_doc_1")
-        return sorted(Key(*row) for row in rows)
+        query = "SELECT seq, namespace, id FROM doc NOT INDEXED WHERE seq > ? ORDER BY seq"
+        keys = [Key(*row) for row in connection.execute(query, (after,))]
+        if not after:
+            indexed = connection.execute("SELECT count(*) FROM doc INDEXED BY sqlite_autoindex_doc_1").fetchone()[0]
+            if indexed != len(keys):
+                raise damaged(f"its index has {indexed} documents, its table {len(keys)}")
+        return keys
 
     def vectors(self, connection: sqlite3.Connection, after: int, dimensions: int) -> tuple[list[int], Vectors]:
         """Returns sequence numbers and vectors of the rows above a sequence number, in its order, checked."""
         seqs: list[int] = []
         blobs: list[bytes] = []
         for seq, data, crc in connection.execute("SELECT seq, data, crc FROM vec WHERE seq > ? ORDER BY seq", (after,)):
-            if len(data) != 4 * dimensions or vector_crc(seq, data) != crc:
-                raise damaged(f"the vector {seq} does not match its checksum")
+            check_vector(seq, data, crc)
+            if len(data) != 4 * dimensions:
+                raise damaged(f"the vector {seq} has another length")
             seqs.append(seq)
             blobs.append(data)
         return seqs, np.frombuffer(b"".join(blobs), dtype="<f4").reshape(-1, dimensions)

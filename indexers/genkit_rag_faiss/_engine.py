@@ -71,29 +71,26 @@ class Engine:
     def open(self) -> None:
         """Opens the store, creating it when it is not there."""
         complete = read_format(self.path)
-        writable = self.options.mode == "w"
-        if writable:
+        if self.options.mode == "w":
             make_directory(self.path)
+            if not complete:
+                self._create()
+        elif not complete:
+            raise GenkitError(
+                "NOT_FOUND", f"There is no store at `{self.path}`.", hint="Open it with mode='w' to create it."
+            )
         if not self.database.initialised():
-            if complete:
-                raise damaged(f"`{self.database.path}` is missing or empty")
-            if not writable:
-                raise GenkitError(
-                    "NOT_FOUND", f"There is no store at `{self.path}`.", hint="Open it with mode='w' to create it."
-                )
-            self._create()
-        elif not complete and writable:
-            write_format(self.path)
+            raise damaged(f"`{self.database.path}` is missing or empty")
         self._version = self.database.version()
         self._load()
 
     def _create(self) -> None:
         self.lock.acquire(max(self.options.lock_timeout, 10))  # another process may be creating it right now
         try:
-            if not self.database.initialised():
-                self.database.create()
-            write_format(self.path)
+            self.database.create()
+            write_format(self.path)  # last: a store that has it is complete
         finally:
+            self.database.close()
             self.lock.release()
 
     def _load(self) -> None:
@@ -176,7 +173,7 @@ class Engine:
         with self.database.snapshot() as connection:
             state = self.database.state(connection)
             last = int(self._rows.seqs[self._rows.n - 1]) if self._rows.n else 0
-            new = self.database.keys(connection, last) if last else self.database.keys(connection)
+            new = self.database.keys(connection, last)
             self._append_from(connection, new)
             self._add_state(len(new), sum(key_crc(*key) for key in new))
             if self._state != state:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from genkit_rag.plugin_api import WireModel
+from genkit_rag.plugin_api import GenkitError, WireModel
 from genkit_rag_faiss._ann import IndexKind, Quantize
 
 Metric = Literal["cosine", "dot"]
@@ -32,6 +33,20 @@ class FaissOptions(WireModel):
     quantize: Quantize | None = None
     metric: Metric = "cosine"
     lock_timeout: float = Field(default=0.0, ge=0)
+
+    def changed(self, changes: Mapping[str, Any]) -> FaissOptions:
+        """Returns the options with some of them changed; raises INVALID_ARGUMENT that says which there are."""
+        try:
+            return FaissOptions(**{**self.model_dump(), **changes})
+        except ValidationError as error:
+            problem = error.errors()[0]
+            name = str(problem["loc"][0])
+            raise GenkitError(
+                "INVALID_ARGUMENT",
+                f"The option `{name}` of the store is not valid: {problem['msg']}, got {changes[name]!r}.",
+                hint=f"Known options: {', '.join(FaissOptions.model_fields)}.",
+                details={"argument": name},
+            ) from error
 
     @property
     def ann_kind(self) -> str | None:

@@ -31,12 +31,12 @@ class Faiss(StorePlugin):
         *,
         path: str | os.PathLike[str] = ".genkit_rag/faiss",
         embedder: str = "minilm/all-minilm-l6-v2",
-        mode: SearchMode = "hybrid",
+        mode: SearchMode = "vector",
         name: str = "faiss",
         **options: Any,
     ) -> None:
         self.path = Path(path)
-        self.options = FaissOptions(**options)
+        self.options = FaissOptions().changed(options)
         super().__init__([check_store_name(store) for store in stores], name=name, embedder=embedder, mode=mode)
 
     async def open_store(self, store: str) -> FaissStore:

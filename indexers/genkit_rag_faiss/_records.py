@@ -104,6 +104,12 @@ def vector_crc(seq: int, data: bytes | memoryview) -> int:
     return zlib.crc32(data, seq & 0xFFFFFFFF)
 
 
+def check_vector(seq: int, data: object, crc: object) -> None:
+    """Raises DATA_LOSS when the vector's checksum does not hold."""
+    if not isinstance(data, bytes) or vector_crc(seq, data) != crc:
+        raise damaged(f"the vector {seq} does not match its checksum")
+
+
 def metadata_of(row: Row) -> dict[str, Any]:
     """Returns the metadata of a row, checked."""
     check_row(row)

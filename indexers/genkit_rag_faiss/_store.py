@@ -31,7 +31,7 @@ from genkit_rag_faiss._exact import set_threads, threads
 from genkit_rag_faiss._files import check_store_name
 from genkit_rag_faiss._inline import BYTES_PER_SECOND, InlineBudget
 from genkit_rag_faiss._options import FaissOptions
-from genkit_rag_faiss._records import decode
+from genkit_rag_faiss._records import damaged, decode
 from genkit_rag_faiss._search import scanned, search
 from genkit_rag_faiss._verify import Report, describe, verify
 from genkit_rag_faiss._view import View
@@ -44,6 +44,7 @@ INLINE_DOCUMENTS = 64
 TEXT_SECONDS = (100e-6, 10e-9)
 """What a search by words takes: about this, and this for each document."""
 _ATTEMPTS = 10
+"""One is enough in the process that writes; a reader may meet the writer's next deletion."""
 
 
 class FaissStore(VectorStore):
@@ -82,8 +83,7 @@ class FaissStore(VectorStore):
         """
         directory = Path(path)
         check_store_name(directory.name)
-        given = options.model_dump() if options is not None else {}
-        store = cls(directory, FaissOptions(**{**given, **changes}))
+        store = cls(directory, (options or FaissOptions()).changed(changes))
         try:
             await store._write(Engine.open)
         except BaseException:
@@ -133,17 +133,11 @@ class FaissStore(VectorStore):
     ) -> list[list[Hit]]:  # fmt: skip
         """Returns, for each query vector, the best `k` that pass the filter, best first; k of them when k exist."""
         _check_k(k)
-        for attempt in range(_ATTEMPTS):
-            view = await self._current()
-            if view is None or k == 0:
-                return [[] for _ in range(len(checked_vectors(vectors, None)))]
-            queries = self._engine.normalized(checked_vectors(vectors, view.matrix.shape[1]))
-            job = _Search(self._engine, view, queries, k, filter, namespace, payload, attempt == _ATTEMPTS - 1)
-            found = job.run_here() if self._cheap(job) else await self._in(self._searchers, job.run)
-            if found is not None:
-                return found
-            await self._write(Engine.refresh)  # a deletion came between the search and its documents
-        raise AssertionError("the last attempt always answers")
+        view = await self._current()
+        if view is None or k == 0:
+            return [[] for _ in range(len(checked_vectors(vectors, None)))]
+        queries = self._engine.normalized(checked_vectors(vectors, view.matrix.shape[1]))
+        return await self._run(_Search(self._engine, view, queries, k, filter, namespace, payload))
 
     async def search_text(
         self, query: str, k: int, *, filter: Filter | None = None, namespace: str = DEFAULT_NAMESPACE,
@@ -151,21 +145,23 @@ class FaissStore(VectorStore):
     ) -> list[Hit]:  # fmt: skip
         """Returns the best `k` by words (BM25). Any string is a query: there is no query syntax."""
         _check_k(k)
-        for attempt in range(_ATTEMPTS):
-            view = await self._current()
-            if view is None or k == 0:
-                return []
-            text = self._engine.text
-            if text is None:
-                text = await self._in(self._background, self._engine.text_index)
-            if not text.covers(view):
-                await self._in(self._background, text.sync, view)
-            job = _Search(self._engine, view, query, k, filter, namespace, payload, attempt == _ATTEMPTS - 1)
-            found = job.run() if self._cheap(job) else await self._in(self._searchers, job.run)
+        view = await self._current()
+        if view is None or k == 0:
+            return []
+        text = self._engine.text
+        if text is None:
+            text = await self._in(self._background, self._engine.text_index)
+        if not text.covers(view):
+            await self._in(self._background, text.sync, view)
+        return (await self._run(_Search(self._engine, view, query, k, filter, namespace, payload)))[0]
+
+    async def _run(self, job: _Search) -> list[list[Hit]]:
+        found = job.run_here() if self._cheap(job) else await self._in(self._searchers, job.run)
+        for _ in range(_ATTEMPTS):
             if found is not None:
-                return found[0]
-            await self._write(Engine.refresh)
-        raise AssertionError("the last attempt always answers")
+                return found
+            found = await self._write(job.again)  # a deletion came between the search and the reading of documents
+        raise damaged("documents that it should have are missing")
 
     def _cheap(self, job: _Search) -> bool:
         engine, view = self._engine, job.view
@@ -282,9 +278,10 @@ class FaissStore(VectorStore):
             self._building = asyncio.ensure_future(self._build())
 
     async def _build(self) -> None:
-        view, ann = await self._in(self._background, self._engine.build_ann)
-        if not self._closed:
-            await self._write(Engine.install, view, ann)
+        while self._engine.ann_is_due() and not self._closed:
+            view, ann = await self._in(self._background, self._engine.build_ann)
+            if not self._closed:
+                await self._write(Engine.install, view, ann)
 
     def _shut_down(self) -> None:
         for pool in (self._searchers, self._background, self._writer):
@@ -294,11 +291,11 @@ class FaissStore(VectorStore):
 class _Search:
     """One search over one view, to be run wherever there is time for it."""
 
-    __slots__ = ("engine", "filter", "k", "last", "namespace", "payload", "query", "view")
+    __slots__ = ("engine", "filter", "k", "namespace", "payload", "query", "view")
 
     def __init__(
         self, engine: Engine, view: View, query: Vectors | str, k: int, filter: Filter | None, namespace: str,
-        payload: bool, last: bool,
+        payload: bool,
     ) -> None:  # fmt: skip
         self.engine = engine
         self.view = view
@@ -307,7 +304,6 @@ class _Search:
         self.filter = filter
         self.namespace = namespace
         self.payload = payload
-        self.last = last
 
     @property
     def size(self) -> int:
@@ -333,8 +329,16 @@ class _Search:
         finally:
             set_threads(before)
 
+    def again(self, engine: Engine) -> list[list[Hit]] | None:
+        """Returns what `run` does on the newest view; called where the writing is done, so that none comes between."""
+        engine.refresh()
+        self.view = engine.view or self.view
+        if isinstance(self.query, str) and engine.text is not None:
+            engine.text.sync(self.view)
+        return self.run_here()
+
     def run(self) -> list[list[Hit]] | None:
-        """Returns the hits of each query; None when documents of hits are gone by now, unless it is the last try."""
+        """Returns the hits of each query; None when documents of hits are gone by now."""
         view = self.view
         rows = self.engine.filters.rows(self.filter, self.namespace, view)
         if isinstance(self.query, str):
@@ -360,12 +364,11 @@ class _Search:
             return [Hit(ids[row], score) for score, row in zip(scores, rows, strict=True)]
         seqs: list[int] = self.view.seqs[rows].tolist() if rows else []
         payloads = self.engine.payloads.fetch(seqs)
-        if len(payloads) < len(seqs) and not self.last:
+        if len(payloads) < len(seqs):
             return None
         return [
-            Hit(payload.id, score, payload.document(score))
+            Hit((payload := payloads[seq]).id, score, payload.document(score))
             for score, seq in zip(scores, seqs, strict=True)
-            if (payload := payloads.get(seq)) is not None
         ]
 
 

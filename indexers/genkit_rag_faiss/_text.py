@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import tantivy
 
+from genkit_rag.plugin_api import GenkitError
 from genkit_rag_faiss._database import Database, Segment
 from genkit_rag_faiss._files import file_digest
 from genkit_rag_faiss._records import text_of
@@ -89,18 +90,26 @@ class TextIndex:
 
     def _fresh(self) -> tuple[Any, Ints]:
         nothing = np.empty(0, np.int64)
-        if not self._writable:
-            return self._register(_tantivy.Index(self._schema)), nothing
-        _empty(self._directory)
-        return self._register(_tantivy.Index(self._schema, path=str(self._directory))), nothing
+        if self._writable:
+            try:
+                _empty(self._directory)
+                return self._register(_tantivy.Index(self._schema, path=str(self._directory))), nothing
+            except Exception as error:
+                self._stay_in_memory(error)
+        return self._register(_tantivy.Index(self._schema)), nothing
+
+    def _stay_in_memory(self, error: Exception) -> None:
+        # A full or broken disk: words can be searched in memory all the same.
+        logger.warning("The text index in %s cannot be written (%s): it stays in memory.", self._directory, error)
+        self._writable = False
 
     def _trusted(self, manifest: Segment) -> bool:
         directory = self._directory
-        files = manifest.params.get("files")
+        with contextlib.suppress(OSError):
+            if manifest.params.get("files") == _digests(directory):
+                return True
         if manifest.params.get("analyzer") != ANALYZER_VERSION:
             return False
-        if isinstance(files, dict) and files == _digests(directory):
-            return True
         logger.warning("The text index in %s does not match its checksums: it is made again.", directory)
         return False
 
@@ -121,12 +130,22 @@ class TextIndex:
             new = np.setdiff1d(wanted, self._seqs, assume_unique=True)
             gone = np.setdiff1d(self._seqs, wanted, assume_unique=True)
             if len(new) or len(gone):
-                if not self._writable and len(self._seqs):  # it may be another process's: start one of our own
-                    self._index, _ = self._fresh()
-                    new, gone = wanted, wanted[:0]
-                self._write(new, gone)
+                self._follow(wanted, new, gone)
             self._seqs = wanted
             self._generation = view.generation
+
+    def _follow(self, wanted: Ints, new: Ints, gone: Ints) -> None:
+        if self._writable:
+            try:
+                return self._write(new, gone)
+            except GenkitError:
+                raise
+            except Exception as error:
+                self._stay_in_memory(error)
+        elif not len(self._seqs):
+            return self._write(new, gone)
+        self._index, _ = self._fresh()  # the files may be another process's, or half written: start one of our own
+        self._write(wanted, wanted[:0])
 
     def _write(self, new: Ints, gone: Ints) -> None:
         writer = self._index.writer(heap_size=HEAP_BYTES, num_threads=1)
@@ -192,7 +211,10 @@ class TextIndex:
         """Returns what to record so that the files can be trusted at the next opening; None for one in memory."""
         if not self._writable:
             return None
-        files = _digests(self._directory)
+        try:
+            files = _digests(self._directory)
+        except OSError as error:
+            return self._stay_in_memory(error)
         digest = hashlib.blake2b(repr(sorted(files.items())).encode(), digest_size=32).hexdigest()
         return Segment(TEXT, TEXT, digest, {"analyzer": ANALYZER_VERSION, "files": files})
 

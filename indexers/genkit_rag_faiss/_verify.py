@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from genkit_rag.plugin_api import GenkitError
 from genkit_rag_faiss._database import State
 from genkit_rag_faiss._engine import Engine
 from genkit_rag_faiss._files import file_digest
-from genkit_rag_faiss._records import check_row, key_crc, vector_crc
+from genkit_rag_faiss._records import check_row, check_vector, key_crc
 
 MAX_PROBLEMS = 100
 
@@ -48,12 +49,11 @@ def verify(engine: Engine) -> Report:
             ):
                 seqs.append(row[0])
                 count, digest = count + 1, digest + key_crc(*row[:3])
-                _note(problems, lambda row=row: check_row(row))
+                _note(problems, check_row, row)
             vectors: list[int] = []
             for seq, data, crc in connection.execute("SELECT seq, data, crc FROM vec ORDER BY seq"):
                 vectors.append(seq)
-                if vector_crc(seq, data) != crc:
-                    problems.append(f"the vector {seq} does not match its checksum")
+                _note(problems, check_vector, seq, data, crc)
             if seqs != vectors:
                 problems.append("documents and vectors do not belong together")
             if engine.database.state(connection) != State(count, digest % 2**62):
@@ -86,9 +86,9 @@ def _digest(engine: Engine, name: str) -> str | None:
         return None
 
 
-def _note(problems: list[str], check: Any) -> None:
+def _note(problems: list[str], check: Callable[..., None], *values: Any) -> None:
     try:
-        check()
+        check(*values)
     except GenkitError as error:
         problems.append(error.message)
 

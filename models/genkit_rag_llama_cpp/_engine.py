@@ -10,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import xllamacpp
+import xllamacpp as _xllamacpp
 
 from genkit_rag.plugin_api import GenkitError
 
+_xlc: Any = _xllamacpp  # it says nothing of its types
 _QUIET = -1
 _END = object()
 
@@ -90,7 +91,7 @@ class Engine:
                     hint="Give the path of a GGUF file: LlamaCpp(models={'name': '/path/to/model.gguf'}).",
                 )
             try:
-                self._server = xllamacpp.Server(self._params(path))
+                self._server = _xlc.Server(self._params(path))
             except RuntimeError as error:
                 raise GenkitError(
                     "FAILED_PRECONDITION",
@@ -100,7 +101,7 @@ class Engine:
         return self._server
 
     def _params(self, path: Path) -> Any:
-        params = xllamacpp.CommonParams()
+        params = _xlc.CommonParams()
         params.model.path = str(path)
         params.n_ctx = self._n_ctx
         params.n_parallel = 1

@@ -17,6 +17,7 @@ from genkit_rag.plugin_api import (
     RerankerAction,
     RerankerOptions,
     Vectors,
+    invalid,
     mmr_select,
     reranker_action,
     service_of,
@@ -47,9 +48,11 @@ class MMR(Plugin):
     """
 
     def __init__(self, embedder: str, *, mmr_lambda: float = DEFAULT_LAMBDA, name: str = "mmr") -> None:
+        if not 0 <= mmr_lambda <= 1:
+            raise invalid("mmr_lambda", mmr_lambda, "must be in [0, 1]")
         self.name = name
         self._embedder = embedder
-        self._lambda = MMROptions(mmr_lambda=mmr_lambda).mmr_lambda
+        self._lambda = mmr_lambda
 
     async def init(self) -> Sequence[RerankerAction]:
         """Returns the one reranker."""

@@ -235,7 +235,9 @@ async def test_eight_blocking_tools_run_at_the_same_time() -> None:
 async def test_return_tool_requests_runs_nothing() -> None:
     ran: list[int] = []
     response = await run(
-        scripted([call("note", n=1)]), tools=[tool_action(ran.append, name="note", input_type={})], return_tool_requests=True
+        scripted([call("note", n=1)]),
+        tools=[tool_action(ran.append, name="note", input_type={})],
+        return_tool_requests=True,
     )
     assert [part.tool_request.name for part in response.tool_requests if part.tool_request] == ["note"]
     assert ran == []
@@ -335,7 +337,8 @@ async def test_a_failing_tool_is_told_to_the_model_when_errors_are_returned(
     response = await run(model, tools=ALL, tool_errors="return")
     assert response.text == "sorry"
     good, bad = (part.tool_response for part in response.messages[2].content)
-    assert good is not None and bad is not None
+    assert good is not None
+    assert bad is not None
     assert (good.output, good.ref) == (2, "r1")
     assert bad.name == request_.name
     assert list(bad.output) == ["error"]
@@ -454,7 +457,9 @@ async def test_something_else_than_a_response_is_internal() -> None:
 
 async def test_usage_is_the_sum_over_turns_with_characters_counted() -> None:
     first = ModelResponse(message=Message.model([Part(tool_request=call("add", a=1))]), usage=Usage(input_tokens=10))
-    second = ModelResponse(message=Message.model("done"), usage=Usage(input_tokens=20, output_tokens=3, output_characters=9))
+    second = ModelResponse(
+        message=Message.model("done"), usage=Usage(input_tokens=20, output_tokens=3, output_characters=9)
+    )
     image = Part(media=Media(url="data:image/png;base64,AA"))
     response = await run(scripted(first, second), prompt=["four", image], tools=[add])
     assert response.usage == Usage(

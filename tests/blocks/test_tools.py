@@ -1,6 +1,7 @@
 import functools
 import threading
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -222,9 +223,17 @@ def test_functions_that_cannot_be_tools_are_refused_with_the_fix() -> None:
     def double(**words: str) -> None: ...
     def live(thread: threading.Thread) -> None: ...
     def whole(thing: NoForm) -> None: ...
+    def hook(then: Callable[[], None]) -> None: ...
     def lost(thing: "NoSuchType") -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
-    for fn, problem in ((star, "needs names"), (double, "needs names"), (live, "JSON form"), (whole, "JSON form"), (lost, "resolve")):
+    for fn, problem in (
+        (star, "needs names"),
+        (double, "needs names"),
+        (live, "JSON form"),
+        (whole, "JSON form"),
+        (hook, "JSON form"),
+        (lost, "resolve"),
+    ):
         with pytest.raises(GenkitError) as caught:
             tool_action(fn)
         assert caught.value.status == "INVALID_ARGUMENT"
