@@ -16,11 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from genkit_rag import Document, Genkit
 from genkit_rag_faiss import Faiss
 from genkit_rag_late_interaction import LateInteraction
 from genkit_rag_minilm import MiniLM
-
-from genkit_rag import Document, Genkit
 
 SYSTEMS: dict[str, dict[str, Any]] = {
     "vector": {"mode": "vector"},

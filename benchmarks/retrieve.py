@@ -12,7 +12,6 @@ from typing import Any
 
 import faiss
 import numpy as np
-from genkit_rag_faiss import Faiss
 
 from benchmarks.workload import (
     DIMENSIONS,
@@ -25,6 +24,7 @@ from benchmarks.workload import (
     with_ticker,
 )
 from genkit_rag import Genkit
+from genkit_rag_faiss import Faiss
 
 K = {"k": 10, "mode": "vector"}
 

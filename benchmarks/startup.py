@@ -8,7 +8,13 @@ import sys
 
 from benchmarks.workload import Report
 
-_MEASURE = "import time; s = time.process_time(); {}; print(time.process_time() - s); import sys; print('numpy' in sys.modules)"
+_MEASURE = """
+import sys, time
+start = time.process_time()
+{}
+print(time.process_time() - start)
+print("numpy" in sys.modules)
+"""
 _BARE = "import pydantic; pydantic.create_model('M', x=(int, ...))"
 
 

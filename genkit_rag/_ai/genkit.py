@@ -235,20 +235,16 @@ class Genkit(Definitions):
             GenkitError: NOT_FOUND for a path that does not exist, or a store.
             IngestStopped: The embedder or the store failed; it has the report until then.
         """
-        from genkit_rag._ai.ingestion import IndexSink  # numpy: not at import
+        from genkit_rag._ai.ingestion import IndexSink
         from genkit_rag._ingest.pipeline import ingest
         from genkit_rag._ingest.sink import IngestOptions
+        from genkit_rag._ingest.splitter import Splitter
 
-        action, handle = await self._action(ActionKind.INDEXER, indexer), await self._handle(indexer)
-        embedder = (await handle.service()).embedder
-        fingerprint = str(embedder.fingerprint(embedder.info.dimensions or 0))
-        return await ingest(
-            paths,
-            sink=IndexSink(action, handle, fingerprint, namespace),
-            documents=documents,
-            options=options or IngestOptions(name=indexer.replace("/", "-")),
-            progress=progress,
-        )
+        sink = await IndexSink.open(self, indexer, namespace=namespace)
+        if options is None:
+            # Measured with the embedder's own tokens, where it can count them: what is beyond its limit is lost.
+            options = IngestOptions(splitter=Splitter(count=sink.action.count_tokens), name=indexer.replace("/", "-"))
+        return await ingest(paths, sink=sink, documents=documents, options=options, progress=progress)
 
     async def store(self, name: str) -> VectorStore:
         """Returns the store behind `<plugin>/<store>`, opened: for counting, reading by id and `describe()`."""

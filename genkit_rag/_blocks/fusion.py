@@ -21,12 +21,20 @@ def fuse(
     *,
     method: Literal["convex", "rrf"] = "convex",
     weights: Mapping[str, float] | None = None,
+    floors: Mapping[str, float] | None = None,
 ) -> list[tuple[str, float]]:
     """Returns `(id, fused score)`, best first; ties are broken by the first ranking's order.
 
-    `convex`: each ranking's scores are scaled to [0, 1] over its candidates, a document that a ranking does not
-    have counts 0 there, and the weighted sum is divided by the sum of the weights: the result is in [0, 1].
-    `rrf`: the weighted sum of `1 / (60 + rank)`, ranks from 1.
+    `convex`: each ranking's scores are scaled to [0, 1], a document that a ranking does not have counts 0 there, and
+    the weighted sum is divided by the sum of the weights: the result is in [0, 1]. `rrf`: the weighted sum of
+    `1 / (60 + rank)`, ranks from 1.
+
+    Args:
+        rankings: Each by its name.
+        method: How.
+        weights: By name; 1 where none is given.
+        floors: For convex, the score that becomes 0, by name, where it has a meaning: BM25's 0 says that no word is
+            shared. Without one it is the lowest score among the candidates: a cosine of 0 says nothing.
     """
     shares = {name: (weights or {}).get(name, 1.0) for name in rankings}
     total = sum(shares.values()) or 1.0
@@ -35,18 +43,19 @@ def fuse(
         if method == "rrf":
             points = [1.0 / (RRF_K + rank) for rank in range(1, len(ranking) + 1)]
         else:
-            points = normalised([score for _, score in ranking])
+            points = normalised([score for _, score in ranking], (floors or {}).get(name))
         for (id_, _), point in zip(ranking, points, strict=True):
             share = shares[name] if method == "rrf" else shares[name] / total
             fused[id_] = fused.get(id_, 0.0) + share * point
     return sorted(fused.items(), key=lambda item: -item[1])
 
 
-def normalised(scores: Sequence[float]) -> list[float]:
-    """Returns scores scaled to [0, 1] by their extremes; all 1 when they are equal."""
+def normalised(scores: Sequence[float], floor: float | None = None) -> list[float]:
+    """Returns scores scaled to [0, 1]: the highest is 1, the floor (else the lowest) is 0; all 1 when they are equal."""
     if not scores:
         return []
-    low, high = min(scores), max(scores)
+    high = max(scores)
+    low = min(scores) if floor is None else floor
     if high <= low:
         return [1.0] * len(scores)
     return [(score - low) / (high - low) for score in scores]

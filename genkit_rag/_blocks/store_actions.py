@@ -36,10 +36,10 @@ from genkit_rag._core.context import ActionContext
 from genkit_rag._core.errors import GenkitError
 from genkit_rag._core.plugin import Plugin
 
-HYBRID_CANDIDATES = 100
+HYBRID_CANDIDATES = 150
 """How many candidates each leg of a hybrid search looks at, unless the options say otherwise."""
 
-VECTOR_WEIGHT = 0.6
+VECTOR_WEIGHT = 0.5
 """The share of the vector ranking in convex fusion."""
 
 
@@ -259,7 +259,7 @@ class StoreHandle:
         weights = {"vector": weight, "text": 1 - weight}
         if method == "rrf" and options.vector_weight is None:
             weights = {}
-        fused = fuse(legs, method=method, weights=weights)[: options.k]
+        fused = fuse(legs, method=method, weights=weights, floors={"text": 0.0})[: options.k]
         scores: dict[str, dict[str, float]] = {}
         for name, leg in legs.items():
             for id_, score in leg:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
 from genkit_rag._core.errors import MissingExtra
+
+
+_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -21,4 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         sys.stderr.write(f"error: {MissingExtra('cli', str(error.name))}\n")
         sys.exit(1)
-    sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+    code = run(sys.argv[1:] if arguments is None else list(arguments))
+    if code == _INTERRUPTED:
+        # The stores are closed. What still runs in threads (a model's batch) is of no use, and Python would wait for it.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -176,13 +176,15 @@ def _guard(step: Callable[..., Any], *args: Any) -> None:
 
 
 _SECRET = re.compile(
-    r'("(?:api_?key|password|secret|authorization|(?:access_?|auth_?)?token)"\s*:\s*)"(?:[^"\\]|\\.)*"', re.IGNORECASE
+    r'"((?:[^"]*_)?(?:api_?key|authorization|password|secret|(?:access_?|auth_?)token))"\s*:\s*"(?:[^"\\]|\\.)*"',
+    re.IGNORECASE,
 )
 
 
 def _content(value: Any) -> str:
+    """Returns a value as JSON for a span: without what stands under the name of a secret, and capped."""
     try:
-        text = _SECRET.sub(r'\1"***"', dump_json(value))
-    except Exception:  # the span must be written all the same
+        text = _SECRET.sub(r'"\1":"[redacted]"', dump_json(value))  # before the cut, which could halve a secret
+    except Exception:  # what is not JSON must not cost the span
         text = f'"<{type(value).__name__}>"'
     return text if len(text) <= MAX_CONTENT_CHARS else text[:MAX_CONTENT_CHARS] + "…"

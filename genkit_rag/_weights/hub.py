@@ -60,6 +60,11 @@ def fetch_from_hub(source: HubFile, size: int, partial: Path, report: Report) ->
                         f"No connection to {url}: {type(error).__name__}: {error}.",
                         hint="Check the network and proxy settings, or use --source index.",
                     ) from error
+            else:
+                if _size_of(partial) <= before:
+                    raise GenkitError(
+                        "UNAVAILABLE", f"{url} ends after {before} of {size} bytes.", hint="Use --source index."
+                    )
 
 
 def _receive(client: httpx.Client, url: str, size: int, partial: Path, report: Report) -> None:
@@ -85,8 +90,6 @@ def _receive(client: httpx.Client, url: str, size: int, partial: Path, report: R
                     )
                 stream.write(chunk)
                 report(done)
-    if done <= have:
-        raise GenkitError("UNAVAILABLE", f"{url} ended after {done} of {size} bytes.", hint="Try again later.")
 
 
 def _refused(url: str, response: httpx.Response) -> GenkitError:

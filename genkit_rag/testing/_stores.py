@@ -30,8 +30,8 @@ def unit_vectors(count: int, seed: int = 0, dimensions: int = DIMENSIONS) -> Vec
 class VectorStoreContract:
     """What holds for every store, whatever stands behind it.
 
-    A subclass gives the async fixture `store`: an empty store under the metric cosine. `tolerance` is how far a score may
-    be from the exact cosine, for stores that quantise.
+    A subclass gives the async fixture `store`: an empty store under the metric cosine. `tolerance` is how far a score
+    may be from the exact cosine, for stores that quantise.
     """
 
     tolerance = 1e-4

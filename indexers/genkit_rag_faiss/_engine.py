@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,15 +26,15 @@ from genkit_rag.plugin_api import (
     fingerprint_mismatch,
     invalid,
 )
-from genkit_rag_faiss._ann import ANN, EXACT_ROWS, Ann, build, read_ann, write_ann
+from genkit_rag_faiss._ann import Ann
+from genkit_rag_faiss._caches import Caches
 from genkit_rag_faiss._columns import Filters
-from genkit_rag_faiss._database import Database, Key, Segment, State
+from genkit_rag_faiss._database import Database, Key, State
 from genkit_rag_faiss._files import WriterLock, make_directory, read_format, write_format
 from genkit_rag_faiss._options import FaissOptions
 from genkit_rag_faiss._payloads import Payloads
 from genkit_rag_faiss._records import check_batch, check_names, damaged, encode, key_crc
-from genkit_rag_faiss._segments import VECTORS, DamagedSegment, read_vectors, remove_strangers, write_vectors
-from genkit_rag_faiss._text import TEXT, TextIndex
+from genkit_rag_faiss._text import TextIndex
 from genkit_rag_faiss._view import Rows, View
 
 logger = logging.getLogger("genkit_rag.faiss")
@@ -56,15 +56,13 @@ class Engine:
         self.lock = WriterLock(path)
         self.payloads = Payloads(self.database)
         self.filters = Filters(self.database)
+        self.caches = Caches(path, self.database, options)
         self.fingerprint: Fingerprint | None = None
-        self.text: TextIndex | None = None
         self.view: View | None = None
         self._rows: Rows | None = None
         self._state = State(0, 0)
         self._version = 0
         self._poisoned: GenkitError | None = None
-        self._saved: tuple[int, int] = (0, 0)
-        """Layout and number of rows that the vector segment has."""
 
     # Opening and following.
 
@@ -103,36 +101,9 @@ class Engine:
             self._state = State(len(keys), sum(key_crc(*key) for key in keys) % 2**62)
             if self._state != self.database.state(connection):
                 raise damaged("it has other documents than its state record says")
-            segments = self.database.segments(connection)
-            self._rows = rows = self._from_segment(segments, keys, int(dimensions)) or Rows(int(dimensions))
-            self._saved = (rows.layout, rows.n)
+            self._rows = self.caches.rows(self.database.segments(connection), keys, int(dimensions))
             self._append_from(connection, keys)
-        for segment in segments:
-            if segment.kind == ANN:
-                self._read_ann(segment, rows)
         self.publish()
-
-    def _from_segment(self, segments: Sequence[Segment], keys: Sequence[Key], dimensions: int) -> Rows | None:
-        segment = next((segment for segment in segments if segment.kind == VECTORS), None)
-        if segment is None:
-            return None
-        try:
-            seqs, matrix = read_vectors(self.path, segment, dimensions)
-        except DamagedSegment as error:
-            logger.warning("A segment of the store %s is damaged (%s): it is made again.", self.path, error)
-            return None
-        covered = [key for key in keys if len(seqs) and key.seq <= seqs[-1]]
-        if not np.isin([key.seq for key in covered], seqs).all():
-            return None
-        return Rows.adopt(seqs, matrix, covered)
-
-    def _read_ann(self, segment: Segment, rows: Rows) -> None:
-        if segment.params.get("rows", 0) > self._saved[1] or not self._saved[1]:
-            return  # made over other rows than those of the vector segment
-        try:
-            rows.ann = read_ann(self.path, segment, rows.dimensions, self._exact_rows)
-        except DamagedSegment as error:
-            logger.warning("An index of the store %s is damaged (%s): it is made again.", self.path, error)
 
     def _append_from(self, connection: Any, keys: Sequence[Key]) -> None:
         """Adds the rows of the database that are newer than those in memory."""
@@ -147,8 +118,9 @@ class Engine:
     def _read_meta(self) -> None:
         raw = self.database.meta("fingerprint")
         if raw is not None:
-            stored: Any = json.loads(raw)
-            self.fingerprint = Fingerprint(**{**stored, "prefixes": tuple(stored["prefixes"])})
+            stored = json.loads(raw)
+            stored["prefixes"] = tuple(stored["prefixes"])
+            self.fingerprint = Fingerprint(**stored)
         metric = self.database.meta("metric")
         if metric is not None and metric != self.options.metric:
             raise GenkitError(
@@ -328,30 +300,13 @@ class Engine:
 
     # What is derived.
 
-    def text_index(self) -> TextIndex:
-        """Returns the index of words, opened at the first call."""
-        if self.text is None:
-            manifest = next((segment for segment in self.database.segments() if segment.kind == TEXT), None)
-            self.text = TextIndex(self.database, self.path / "text", manifest, writable=self.lock.held)
-        return self.text
-
     def ann_is_due(self) -> bool:
         """Returns whether there should be an approximate index that covers more than it does."""
-        view = self.view
-        if view is None or self.options.ann_kind is None or view.live < self.options.ann_threshold:
-            return False
-        return view.ann is None or view.n - view.ann.n > view.ann.n // 4
+        return self.caches.ann_is_due(self.view)
 
-    def build_ann(self) -> tuple[View, Ann]:
-        """Returns an approximate index over the current view; for `install`. Runs in any thread, takes long."""
-        view, kind = self.view, self.options.ann_kind
-        assert view is not None
-        assert kind is not None
-        return view, build(view, kind, self.options.quantize, self._exact_rows)
-
-    @property
-    def _exact_rows(self) -> int:
-        return min(EXACT_ROWS, self.options.ann_threshold // 4)
+    def open_text(self) -> TextIndex:
+        """Returns the index of words, opened at the first call."""
+        return self.caches.open_text(writable=self.lock.held)
 
     def install(self, view: View, ann: Ann) -> None:
         """Publishes an index, unless the rows were numbered anew since."""
@@ -365,49 +320,20 @@ class Engine:
             if self._rows is not None:
                 if self._rows.live < self._rows.n:
                     self._rows = self._rows.compacted()
-                self.publish()
+                view = self.publish()
                 if self.ann_is_due():
-                    self.install(*self.build_ann())
-                self.save(force=True)
+                    self.install(view, self.caches.build_ann(view))
+                self.caches.save(self.view or view, force=True)
             self.database.tidy()
-
-    def save(self, *, force: bool = False) -> None:
-        """Writes the segments that spare the next opening the way through all rows."""
-        view = self.view
-        if view is None or not self.lock.held:
-            return
-        covered = self._saved[1] if self._saved[0] == view.layout else 0
-        ann = view.ann
-        due = force or (view.n - covered) * 8 > view.n or (ann is not None and not ann.saved)
-        jobs: dict[str, Callable[[], Segment | None]] = {}
-        if due:
-            jobs[VECTORS] = lambda: write_vectors(self.path, view)
-            jobs[ANN] = lambda: write_ann(self.path, view, ann) if ann is not None else None
-        if force or self.text is not None or any(segment.kind == TEXT for segment in self.database.segments()):
-            jobs[TEXT] = lambda: self._synced_text(view).manifest()
-        if not jobs:
-            return
-        segments = [segment for segment in (job() for job in jobs.values()) if segment is not None]
-        with self.database.transaction() as writer:
-            self.database.set_segments(writer, list(jobs), segments)
-            known = {segment.name for segment in self.database.segments(writer)}
-        if due:
-            self._saved = (view.layout, view.n)
-        remove_strangers(self.path, known)
-
-    def _synced_text(self, view: View) -> TextIndex:
-        text = self.text_index()
-        text.sync(view)
-        return text
 
     def close(self) -> None:
         """Saves what is due and closes the files. What is durable does not depend on it."""
-        if self._poisoned is None:
+        if self._poisoned is None and self.view is not None and self.lock.held:
             try:
-                self.save()
+                self.caches.save(self.view)
             except (GenkitError, OSError) as error:
                 logger.warning("The segments of the store %s were not written: %s", self.path, error)
-        self.text = None
+        self.caches.text = None
         self.database.close()
         self.payloads.forget()
         self.lock.release()

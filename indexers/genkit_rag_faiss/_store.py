@@ -27,12 +27,11 @@ from genkit_rag.plugin_api import (
     invalid,
 )
 from genkit_rag_faiss._engine import Engine
-from genkit_rag_faiss._exact import set_threads, threads
 from genkit_rag_faiss._files import check_store_name
-from genkit_rag_faiss._inline import BYTES_PER_SECOND, InlineBudget
+from genkit_rag_faiss._inline import InlineBudget
 from genkit_rag_faiss._options import FaissOptions
+from genkit_rag_faiss._query import Crowd, Query
 from genkit_rag_faiss._records import damaged, decode
-from genkit_rag_faiss._search import scanned, search
 from genkit_rag_faiss._verify import Report, describe, verify
 from genkit_rag_faiss._view import View
 
@@ -41,8 +40,6 @@ T = TypeVar("T")
 
 INLINE_DOCUMENTS = 64
 """Up to so many documents are read on the event loop: about 5 microseconds each."""
-TEXT_SECONDS = (100e-6, 10e-9)
-"""What a search by words takes: about this, and this for each document."""
 _ATTEMPTS = 10
 """One is enough in the process that writes; a reader may meet the writer's next deletion."""
 
@@ -62,7 +59,8 @@ class FaissStore(VectorStore):
         self._pid = os.getpid()
         self._closed = False
         self._writer = ThreadPoolExecutor(1, "faiss-writer")
-        self._searchers = ThreadPoolExecutor(2, "faiss-search", initializer=set_threads, initargs=(1,))
+        self._crowd = Crowd()
+        self._searchers = self._crowd.pool
         self._background = ThreadPoolExecutor(1, "faiss-background")
         self._building: asyncio.Task[None] | None = None
 
@@ -137,7 +135,7 @@ class FaissStore(VectorStore):
         if view is None or k == 0:
             return [[] for _ in range(len(checked_vectors(vectors, None)))]
         queries = self._engine.normalized(checked_vectors(vectors, view.matrix.shape[1]))
-        return await self._run(_Search(self._engine, view, queries, k, filter, namespace, payload))
+        return await self._run(Query(self._engine, view, queries, k, filter, namespace, payload))
 
     async def search_text(
         self, query: str, k: int, *, filter: Filter | None = None, namespace: str = DEFAULT_NAMESPACE,
@@ -148,22 +146,22 @@ class FaissStore(VectorStore):
         view = await self._current()
         if view is None or k == 0:
             return []
-        text = self._engine.text
+        text = self._engine.caches.text
         if text is None:
-            text = await self._in(self._background, self._engine.text_index)
+            text = await self._in(self._background, self._engine.open_text)
         if not text.covers(view):
             await self._in(self._background, text.sync, view)
-        return (await self._run(_Search(self._engine, view, query, k, filter, namespace, payload)))[0]
+        return (await self._run(Query(self._engine, view, query, k, filter, namespace, payload)))[0]
 
-    async def _run(self, job: _Search) -> list[list[Hit]]:
-        found = job.run_here() if self._cheap(job) else await self._in(self._searchers, job.run)
+    async def _run(self, job: Query) -> list[list[Hit]]:
+        found = job.run_here() if self._cheap(job) else await self._crowd.run(job)
         for _ in range(_ATTEMPTS):
             if found is not None:
                 return found
             found = await self._write(job.again)  # a deletion came between the search and the reading of documents
         raise damaged("documents that it should have are missing")
 
-    def _cheap(self, job: _Search) -> bool:
+    def _cheap(self, job: Query) -> bool:
         engine, view = self._engine, job.view
         if job.size > INLINE_DOCUMENTS or not engine.filters.quick(job.filter, view):
             return False
@@ -279,97 +277,15 @@ class FaissStore(VectorStore):
 
     async def _build(self) -> None:
         while self._engine.ann_is_due() and not self._closed:
-            view, ann = await self._in(self._background, self._engine.build_ann)
+            view = self._engine.view
+            assert view is not None
+            ann = await self._in(self._background, self._engine.caches.build_ann, view)
             if not self._closed:
                 await self._write(Engine.install, view, ann)
 
     def _shut_down(self) -> None:
         for pool in (self._searchers, self._background, self._writer):
             pool.shutdown(wait=False)
-
-
-class _Search:
-    """One search over one view, to be run wherever there is time for it."""
-
-    __slots__ = ("engine", "filter", "k", "namespace", "payload", "query", "view")
-
-    def __init__(
-        self, engine: Engine, view: View, query: Vectors | str, k: int, filter: Filter | None, namespace: str,
-        payload: bool,
-    ) -> None:  # fmt: skip
-        self.engine = engine
-        self.view = view
-        self.query = query
-        self.k = k
-        self.filter = filter
-        self.namespace = namespace
-        self.payload = payload
-
-    @property
-    def size(self) -> int:
-        """How many hits it gives at most."""
-        return self.k if isinstance(self.query, str) else self.k * len(self.query)
-
-    def seconds(self) -> float:
-        """Returns about how long it takes."""
-        view = self.view
-        if isinstance(self.query, str):
-            return TEXT_SECONDS[0] + TEXT_SECONDS[1] * view.n
-        rows = self.engine.filters.rows(self.filter, self.namespace, view)
-        return len(self.query) * scanned(view, rows) * int(view.matrix.shape[1]) * 4 / BYTES_PER_SECOND
-
-    def run_here(self) -> list[list[Hit]] | None:
-        """Returns what `run` does, with one thread for FAISS, whatever this thread is set to."""
-        before = threads()
-        if before == 1:
-            return self.run()
-        set_threads(1)
-        try:
-            return self.run()
-        finally:
-            set_threads(before)
-
-    def again(self, engine: Engine) -> list[list[Hit]] | None:
-        """Returns what `run` does on the newest view; called where the writing is done, so that none comes between."""
-        engine.refresh()
-        self.view = engine.view or self.view
-        if isinstance(self.query, str) and engine.text is not None:
-            engine.text.sync(self.view)
-        return self.run_here()
-
-    def run(self) -> list[list[Hit]] | None:
-        """Returns the hits of each query; None when documents of hits are gone by now."""
-        view = self.view
-        rows = self.engine.filters.rows(self.filter, self.namespace, view)
-        if isinstance(self.query, str):
-            assert self.engine.text is not None
-            pairs = self.engine.text.search(self.query, self.k, view, rows)
-            found = [[score for _, score in pairs]], [[row for row, _ in pairs]]
-        else:
-            scores, numbers = search(view, self.query, self.k, rows)
-            if self.engine.options.metric == "cosine" and scores.size and scores.max() > 1.0:
-                np.minimum(scores, 1.0, out=scores)  # rounding
-            found = scores.tolist(), numbers.tolist()
-        hits: list[list[Hit]] = []
-        for row_scores, row_numbers in zip(*found, strict=True):
-            one = self._hits(row_scores, row_numbers)
-            if one is None:
-                return None
-            hits.append(one)
-        return hits
-
-    def _hits(self, scores: list[float], rows: list[int]) -> list[Hit] | None:
-        ids = self.view.ids
-        if not self.payload:
-            return [Hit(ids[row], score) for score, row in zip(scores, rows, strict=True)]
-        seqs: list[int] = self.view.seqs[rows].tolist() if rows else []
-        payloads = self.engine.payloads.fetch(seqs)
-        if len(payloads) < len(seqs):
-            return None
-        return [
-            Hit((payload := payloads[seq]).id, score, payload.document(score))
-            for score, seq in zip(scores, seqs, strict=True)
-        ]
 
 
 def _check_k(k: int) -> None:

@@ -71,7 +71,8 @@ class TextIndex:
     def __init__(self, database: Database, directory: Path, manifest: Segment | None, *, writable: bool) -> None:
         self._database = database
         self._directory = directory
-        self._writable = writable
+        self.writable = writable
+        self.failed = False
         self._schema = _schema()
         self._analyzer = _analyzer()
         self._lock = threading.Lock()
@@ -90,7 +91,7 @@ class TextIndex:
 
     def _fresh(self) -> tuple[Any, Ints]:
         nothing = np.empty(0, np.int64)
-        if self._writable:
+        if self.writable:
             try:
                 _empty(self._directory)
                 return self._register(_tantivy.Index(self._schema, path=str(self._directory))), nothing
@@ -101,7 +102,7 @@ class TextIndex:
     def _stay_in_memory(self, error: Exception) -> None:
         # A full or broken disk: words can be searched in memory all the same.
         logger.warning("The text index in %s cannot be written (%s): it stays in memory.", self._directory, error)
-        self._writable = False
+        self.writable, self.failed = False, True
 
     def _trusted(self, manifest: Segment) -> bool:
         directory = self._directory
@@ -135,7 +136,7 @@ class TextIndex:
             self._generation = view.generation
 
     def _follow(self, wanted: Ints, new: Ints, gone: Ints) -> None:
-        if self._writable:
+        if self.writable:
             try:
                 return self._write(new, gone)
             except GenkitError:
@@ -209,12 +210,13 @@ class TextIndex:
 
     def manifest(self) -> Segment | None:
         """Returns what to record so that the files can be trusted at the next opening; None for one in memory."""
-        if not self._writable:
+        if not self.writable:
             return None
         try:
             files = _digests(self._directory)
         except OSError as error:
-            return self._stay_in_memory(error)
+            self._stay_in_memory(error)
+            return None
         digest = hashlib.blake2b(repr(sorted(files.items())).encode(), digest_size=32).hexdigest()
         return Segment(TEXT, TEXT, digest, {"analyzer": ANALYZER_VERSION, "files": files})
 

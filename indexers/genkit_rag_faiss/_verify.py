@@ -71,7 +71,7 @@ def _derived(engine: Engine) -> list[str]:
             expected = {f"text/{name}": digest for name, digest in files.items()} if segment.kind == "text" else {
                 f"seg/{segment.name}": segment.digest
             }  # fmt: skip
-            if segment.kind == "text" and engine.text is not None:
+            if segment.kind == "text" and engine.caches.text is not None:
                 continue  # it is open and may be ahead of what was recorded
             found += [name for name, digest in expected.items() if _digest(engine, name) != digest]
         return [f"{name} is damaged and will be made again" for name in found]

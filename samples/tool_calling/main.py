@@ -9,8 +9,6 @@ import argparse
 import tempfile
 from typing import Annotated
 
-from genkit_rag_ollama import Ollama
-from genkit_rag_openai import OpenAI
 from pydantic import Field
 
 from genkit_rag import (
@@ -27,6 +25,8 @@ from genkit_rag import (
 )
 from genkit_rag.local import Faiss, MiniLM
 from genkit_rag.plugin_api import ModelSupports
+from genkit_rag_ollama import Ollama
+from genkit_rag_openai import OpenAI
 
 HANDBOOK = [
     Document("Parcels are sent within two working days.", {"page": 3}),
@@ -51,11 +51,11 @@ def order_status(order: str) -> str:
 
 
 async def stand_in(request: ModelRequest, ctx: ActionContext) -> ModelResponse:
-    """A model without a model: asks for both tools, then repeats what they gave. A model is an action like any other."""
+    """A model without a model: asks for both tools, then repeats what they gave. A model is just an action."""
     last = request.messages[-1]
     if last.role == "tool":
         found = [part.tool_response.output for part in last.content if part.tool_response]
-        return _answer(Part(text=f"The handbook says: {found[0][0]} Your order: {found[1]}."))
+        return _answer(Part(text=f"The handbook says: {" ".join(found[0])} Your order: {found[1]}."))
     return _answer(
         Part(tool_request=ToolRequest(name="search_handbook", input={"question": last.text}, ref="1")),
         Part(tool_request=ToolRequest(name="order_status", input={"order": "A17"}, ref="2")),

@@ -237,13 +237,17 @@ async def test_a_lost_database_is_reported_never_replaced_by_an_empty_one(tmp_pa
             database.write_bytes(b"x" * database.stat().st_size)
         case _:
             database.write_bytes(database.read_bytes()[: database.stat().st_size // 2])
-    with pytest.raises(GenkitError) as caught:
+
+    async def read() -> None:
         store = await FaissStore.open(tmp_path / "docs")
         try:
             assert not (await store.verify()).ok
             await store.get([f"d{i}" for i in range(N)])
         finally:
             await store.close()
+
+    with pytest.raises(GenkitError) as caught:
+        await read()
     assert caught.value.status == "DATA_LOSS"
     assert "backup" in str(caught.value)
 
@@ -256,13 +260,17 @@ async def test_a_changed_row_is_never_returned_as_if_it_were_right(tmp_path: Pat
     connection.execute(f"UPDATE doc SET {column} = ? WHERE id = 'd77'", (value,))
     connection.commit()
     connection.close()
-    with pytest.raises(GenkitError) as caught:
+
+    async def read() -> None:
         store = await FaissStore.open(tmp_path / "docs")
         try:
             assert not (await store.verify()).ok
             await store.search(unit(N)[77:78], 1)
         finally:
             await store.close()
+
+    with pytest.raises(GenkitError) as caught:
+        await read()
     assert caught.value.status == "DATA_LOSS"
 
 
@@ -316,6 +324,20 @@ async def test_after_a_failed_write_reading_goes_on_and_writing_does_not(tmp_pat
     assert (await store.search(unit(N)[5:6], 1))[0][0].id == "d5"
     await store.close()
     await assert_whole(tmp_path / "docs")
+
+
+async def test_an_index_of_words_is_kept_even_when_it_was_opened_before_the_first_write(tmp_path: Path) -> None:
+    await with_segments(tmp_path / "docs")
+    store = await FaissStore.open(tmp_path / "docs")
+    assert await store.search_text("word77", 1)
+    await store.upsert([Document("zebra", id="z")], unit(1))
+    assert [hit.id for hit in await store.search_text("zebra", 3)] == ["z"]
+    await store.close()
+    store = await FaissStore.open(tmp_path / "docs")
+    assert (await store.verify()).derived == ()
+    assert "text" in (await store.describe()).details["segments"]
+    assert [hit.id for hit in await store.search_text("zebra", 3)] == ["z"]
+    await store.close()
 
 
 async def test_a_compacted_store_gives_its_space_back(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ scalars = st.one_of(
     st.sampled_from(["", "a", "ab", "1", "True", "é", "None"]),
 )
 stored = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["x", "y", "z"]), inner, max_size=2)
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["x", "y", "z"]), inner, max_size=2),
 )
 metadata = st.dictionaries(st.sampled_from(["a", "b", "n", "a.b"]), stored, max_size=3)
 ordered = scalars.filter(lambda v: v is not None and not isinstance(v, bool))
@@ -35,7 +36,9 @@ leaves = st.builds(lambda field, condition: {field: condition}, fields, conditio
 trees = st.recursive(
     leaves,
     lambda inner: st.one_of(
-        st.builds(lambda op, terms: {op: terms}, st.sampled_from(["$and", "$or"]), st.lists(inner, min_size=1, max_size=3)),
+        st.builds(
+            lambda op, terms: {op: terms}, st.sampled_from(["$and", "$or"]), st.lists(inner, min_size=1, max_size=3)
+        ),
         st.builds(lambda term: {"$not": term}, inner),
     ),
     max_leaves=4,
@@ -43,7 +46,11 @@ trees = st.recursive(
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rows=st.lists(metadata, min_size=1, max_size=12), more=st.lists(metadata, max_size=4), raws=st.lists(trees, max_size=8))
+@given(
+    rows=st.lists(metadata, min_size=1, max_size=12),
+    more=st.lists(metadata, max_size=4),
+    raws=st.lists(trees, max_size=8),
+)
 async def test_a_filter_passes_exactly_what_the_oracle_passes(
     rows: list[dict[str, Any]], more: list[dict[str, Any]], raws: list[Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -80,9 +80,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(raw=filters, space=spaces, k=st.integers(1, 20), payload=st.booleans(), many=st.integers(1, 10))
     def search(self, raw: Any, space: str, k: int, payload: bool, many: int) -> None:
         queries = vector(self.random, many)
-        found = self.run(
-            self.store.search(queries, k, filter=parse_filter(raw), namespace=space, payload=payload)
-        )
+        found = self.run(self.store.search(queries, k, filter=parse_filter(raw), namespace=space, payload=payload))
         candidates = self.passing(space, raw)
         for query, hits in zip(queries, found, strict=True):
             scores = {name: float(query @ self.model[space, name][2]) for name in candidates}

@@ -58,5 +58,5 @@ def test_a_store_name_that_is_no_folder_name_is_refused_at_once(tmp_path: Path) 
 
 
 def test_an_unknown_option_is_refused_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(GenkitError, match="Known options.*index"):
+    with pytest.raises(GenkitError, match=r"Known options.*index"):
         Faiss(["docs"], path=tmp_path, metrik="dot")

@@ -112,7 +112,8 @@ async def test_an_id_twice_in_one_batch_is_refused(store: FaissStore) -> None:
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(codec="utf-8")),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=3),
     max_leaves=8,
 )  # fmt: skip
 
@@ -221,7 +222,7 @@ async def test_a_forked_process_is_told_to_open_its_own(store: FaissStore) -> No
             code = 0 if error.status == "FAILED_PRECONDITION" and "forked" in error.message else 2
         finally:
             os._exit(code)
-    assert os.waitpid(child, 0)[1] == 0
+    assert os.waitpid(child, 0)[1] == 0  # noqa: ASYNC222
     assert await store.count() == 1
 
 

@@ -97,9 +97,7 @@ async def test_k_hits_pass_the_filter_when_k_exist(
 ) -> None:
     monkeypatch.setattr(_text, "SELECTIVE_ROWS", selective)  # both ways to the same answer
     store = await FaissStore.open(tmp_path / "docs")
-    documents = [
-        Document("apple " * (1 + i % 7) + f"pear{i}", {"c": i % 50, "i": i}, id=str(i)) for i in range(2000)
-    ]
+    documents = [Document("apple " * (1 + i % 7) + f"pear{i}", {"c": i % 50, "i": i}, id=str(i)) for i in range(2000)]
     await store.upsert(documents, ones(2000))
     await store.upsert([Document("apple", {"c": 7}, id="elsewhere")], ones(1), namespace="other")
     everything = await store.search_text("apple", 3000, payload=False)

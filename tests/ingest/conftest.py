@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from genkit_rag import Document
-from genkit_rag.ingest import IngestOptions, IngestReport, LoadContext, Loaders, Section, ingest
+from genkit_rag.ingest import IngestOptions, IngestReport, Loaders, Section, ingest
 
 
 class MemorySink:
@@ -103,6 +103,3 @@ def load(tmp_path: Path) -> Callable[..., tuple[list[Section], list[str]]]:
         return list((loaders or Loaders()).load(path, notes.append)), notes
 
     return load
-
-
-__all__ = ["LoadContext", "MemorySink"]

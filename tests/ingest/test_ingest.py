@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -456,3 +457,36 @@ async def test_batches_are_full_and_bounded(corpus: Corpus) -> None:
     await corpus.ingest(sink=Measuring(), splitter=SMALL, batch_size=64)
     assert set(sizes[:-1]) == {64}
     assert sizes[-1] <= 64
+
+
+async def test_a_folder_that_cannot_be_listed_is_reported_and_keeps_its_chunks(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus.write("a.txt", "Alpha.")
+    corpus.write("locked/b.txt", "Beta.")
+    corpus.write("gone.txt", "Gamma.")
+    await corpus.ingest()
+    (corpus.folder / "gone.txt").unlink()
+    scandir = os.scandir
+
+    def refuse(path: Any) -> Any:  # this process may be root's, whom no permission stops
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    report = await corpus.ingest()
+    assert [(problem.source, problem.reason) for problem in report.failed] == [
+        ("docs/locked", "cannot be listed: Permission denied")
+    ]
+    assert corpus.sink.sources() == {"docs/a.txt", "docs/locked/b.txt"}
+    assert report.removed == 1
+
+
+async def test_a_newer_manifest_is_left_alone(corpus: Corpus) -> None:
+    corpus.write("a.txt", "Alpha.")
+    await corpus.ingest()
+    with contextlib.closing(sqlite3.connect(corpus.base / ".genkit_rag/ingest/default.db")) as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(GenkitError, match="version 99 is newer"):
+        await corpus.ingest()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -156,6 +157,13 @@ def test_a_csv_row_with_too_many_fields_is_left_out_and_noted(load: Load) -> Non
     sections, notes = load("a.csv", "a,b\n1,2\n1,2,3\n4\n")
     assert [section.text for section in sections] == ["a: 1\nb: 2", "a: 4"]
     assert notes == ["1 of 3 rows left out (line 3: 3 fields under 2 columns)"]
+
+
+def test_a_cell_beyond_the_limit_is_left_out_and_noted(load: Load) -> None:
+    limit = csv.field_size_limit()  # of the process; loaders only raise it
+    sections, notes = load("a.csv", f"text\n{'x' * (limit + 1)}\nfine\n", Loaders(LoadLimits(max_row_characters=10)))
+    assert [section.text for section in sections] == ["text: fine"]
+    assert "1 of 2 rows left out" in notes[0]
 
 
 def test_a_cell_may_hold_a_whole_document(load: Load) -> None:

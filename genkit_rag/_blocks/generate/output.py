@@ -6,7 +6,7 @@ import functools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 from genkit_rag._blocks.generate.options import GenerateOptions
@@ -139,13 +139,15 @@ def parse_output(text: str, tp: Any) -> Any:
     raise first
 
 
-_FENCE = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)^[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL)
+MAX_BROKEN = 100
+"""How many beginnings of JSON that come to nothing are looked at: each costs time in proportion to the text."""
+
 _START = re.compile(r"[{\[]")
 
 
 def json_values(text: str) -> Iterator[Any]:
     """Yields JSON values: the whole text if it is one, else what fences hold, else every outermost object and array."""
-    for piece in (text, *(match[1] for match in _FENCE.finditer(text))):
+    for piece in chain([text], islice(_fenced(text), MAX_BROKEN)):
         try:
             value = json.loads(piece.strip(), parse_constant=_refuse)
         except (ValueError, RecursionError):
@@ -153,8 +155,8 @@ def json_values(text: str) -> Iterator[Any]:
         yield value
         if piece is text:
             return
-    at = 0
-    while (start := _START.search(text, at)) is not None:
+    at = broken = 0
+    while broken < MAX_BROKEN and (start := _START.search(text, at)) is not None:
         try:
             value, at = _decoder.raw_decode(text, start.start())
         except json.JSONDecodeError as error:
@@ -162,10 +164,25 @@ def json_values(text: str) -> Iterator[Any]:
             if ":" in text[start.start() : error.pos] or error.msg.startswith("Unterminated"):
                 return
             at = max(error.pos, start.end())
+            broken += 1
         except (ValueError, RecursionError):
             return
         else:
             yield value
+
+
+def _fenced(text: str) -> Iterator[str]:
+    """Yields what stands in code fences."""
+    inside: list[str] | None = None
+    for line in text.splitlines(keepends=True) if "```" in text else ():
+        mark = line.strip()
+        if inside is None:
+            inside = [] if mark.startswith("```") else None
+        elif mark == "```":
+            yield "".join(inside)
+            inside = None
+        else:
+            inside.append(line)
 
 
 def _refuse(constant: str) -> Any:
