@@ -51,7 +51,7 @@ def fuse(
 
 
 def normalised(scores: Sequence[float], floor: float | None = None) -> list[float]:
-    """Returns scores scaled to [0, 1]: the highest is 1, the floor (else the lowest) is 0; all 1 when they are equal."""
+    """Returns scores scaled to [0, 1]: the highest is 1, the floor (else the lowest) 0; all 1 when they are equal."""
     if not scores:
         return []
     high = max(scores)

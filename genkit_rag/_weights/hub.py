@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genkit_rag._core.errors import GenkitError, MissingExtra, Status
-from genkit_rag._weights.cache import CHUNK
 from genkit_rag._weights.manifest import HubFile
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ def _receive(client: httpx.Client, url: str, size: int, partial: Path, report: R
             raise GenkitError("DATA_LOSS", f"{url} answered with another range.", hint="Use --source index.")
         done = have if response.status_code == 206 else 0
         with partial.open("ab" if done else "wb") as stream:
-            for chunk in response.iter_raw(CHUNK):
+            for chunk in response.iter_raw():  # with a chunk size, a cut would lose what is not a full chunk
                 done += len(chunk)
                 if done > size:
                     raise GenkitError(

@@ -32,6 +32,10 @@ CREATE TABLE vec (seq INTEGER PRIMARY KEY, data BLOB NOT NULL, crc INTEGER NOT N
 CREATE TABLE segment (name TEXT PRIMARY KEY, kind TEXT NOT NULL, digest TEXT NOT NULL, params TEXT NOT NULL);
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, crc INTEGER NOT NULL);
 """
+_FINDABLE = """
+SELECT count(*) FROM doc a NOT INDEXED CROSS JOIN doc b INDEXED BY sqlite_autoindex_doc_1
+ON b.namespace = a.namespace AND b.id = a.id WHERE b.seq = a.seq
+"""
 _ROW = "d.seq, d.namespace, d.id, d.kind, d.content, d.metadata, d.crc"
 
 
@@ -189,9 +193,9 @@ class Database:
         query = "SELECT seq, namespace, id FROM doc NOT INDEXED WHERE seq > ? ORDER BY seq"
         keys = [Key(*row) for row in connection.execute(query, (after,))]
         if not after:
-            indexed = connection.execute("SELECT count(*) FROM doc INDEXED BY sqlite_autoindex_doc_1").fetchone()[0]
+            indexed = connection.execute(_FINDABLE).fetchone()[0]
             if indexed != len(keys):
-                raise damaged(f"its index has {indexed} documents, its table {len(keys)}")
+                raise damaged(f"{len(keys) - indexed} documents cannot be found by their ids")
         return keys
 
     def vectors(self, connection: sqlite3.Connection, after: int, dimensions: int) -> tuple[list[int], Vectors]:

@@ -6,6 +6,7 @@ little endian. The rows of a sequence number never change, so equal sequence num
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import struct
 from pathlib import Path
@@ -84,6 +85,7 @@ def _read_into(file: BinaryIO, target: memoryview, digest: hashlib.blake2b) -> N
 
 def remove_strangers(directory: Path, known: set[str]) -> None:
     """Removes the files of `seg/` that the manifest does not name: left by a crash, or replaced."""
-    for path in (directory / "seg").iterdir():
-        if path.name not in known:
-            path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # they are in nobody's way; the next time will do
+        for path in (directory / "seg").iterdir():
+            if path.name not in known:
+                path.unlink(missing_ok=True)

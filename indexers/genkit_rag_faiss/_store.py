@@ -27,7 +27,7 @@ from genkit_rag.plugin_api import (
     invalid,
 )
 from genkit_rag_faiss._engine import Engine
-from genkit_rag_faiss._files import check_store_name
+from genkit_rag_faiss._files import check_store_name, io_error
 from genkit_rag_faiss._inline import InlineBudget
 from genkit_rag_faiss._options import FaissOptions
 from genkit_rag_faiss._query import Crowd, Query
@@ -263,12 +263,13 @@ class FaissStore(VectorStore):
 
     async def _write(self, call: Callable[Concatenate[Engine, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         self._usable()
-        return await asyncio.get_running_loop().run_in_executor(
-            self._writer, lambda: call(self._engine, *args, **kwargs)
-        )
+        return await self._in(self._writer, call, self._engine, *args, **kwargs)
 
     async def _in(self, pool: ThreadPoolExecutor, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await asyncio.get_running_loop().run_in_executor(pool, lambda: call(*args, **kwargs))
+        try:
+            return await asyncio.get_running_loop().run_in_executor(pool, lambda: call(*args, **kwargs))
+        except OSError as error:
+            raise io_error(error, self._engine.path) from error
 
     def _keep_up(self) -> None:
         """Starts building an approximate index when one is due and none is being built."""

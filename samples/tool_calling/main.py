@@ -55,7 +55,8 @@ async def stand_in(request: ModelRequest, ctx: ActionContext) -> ModelResponse:
     last = request.messages[-1]
     if last.role == "tool":
         found = [part.tool_response.output for part in last.content if part.tool_response]
-        return _answer(Part(text=f"The handbook says: {" ".join(found[0])} Your order: {found[1]}."))
+        passages, status = " ".join(found[0]), found[1]
+        return _answer(Part(text=f"The handbook says: {passages} Your order: {status}."))
     return _answer(
         Part(tool_request=ToolRequest(name="search_handbook", input={"question": last.text}, ref="1")),
         Part(tool_request=ToolRequest(name="order_status", input={"order": "A17"}, ref="2")),

@@ -200,6 +200,14 @@ async def test_a_type_without_a_schema_is_refused() -> None:
     assert "output_schema" in caught.value.message
 
 
+@pytest.mark.parametrize("unit", ["{", "[", "[{", '{"a" ', "[1 ", "```\n", "```json\n{\n", '"', "{}"])
+def test_a_long_hostile_answer_is_refused(unit: str) -> None:
+    from genkit_rag._blocks.generate.output import parse_output
+
+    with pytest.raises(GenkitError):
+        parse_output(unit * (1_000_000 // len(unit)), City)
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
