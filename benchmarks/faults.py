@@ -278,7 +278,8 @@ def sweep(work: Path, fault: str, every: int, seed: int) -> int:
 
 def damage(path: Path, chance: random.Random) -> str:
     """Returns what was done to one file of a closed store."""
-    files = sorted(p for p in path.rglob("*") if p.is_file() and p.stat().st_size and "LOCK" not in p.name)
+    files = sorted(p for p in path.rglob("*") if p.is_file() and p.stat().st_size)
+    files = [file for file in files if not file.name.startswith(("LOCK", "store.db-"))]
     groups = {"store.db": [], "seg": [], "text": [], "FORMAT": []}  # type: ignore[var-annotated]
     for file in files:
         groups[file.relative_to(path).parts[0]].append(file)

@@ -57,6 +57,7 @@ async def run(report: Report, n: int = 20_000) -> None:
     try:
         workload = Workload(n)
         await _index(report, workload, folder)
+        await _small(report, folder)
         await _retrieve(report, workload, folder)
         await _concurrent(report, workload, folder)
     finally:
@@ -113,11 +114,26 @@ async def _retrieve(report: Report, workload: Workload, folder: Path) -> None:
         )
         cost = found["ours"].cpu - found["plain"].cpu
         report.add("retrieve, plain faiss + payload, CPU", f"{found['plain'].cpu:.0f} us")
-        report.add("retrieve over plain, CPU, untraced", f"+{cost:.0f} us", "<= 40 us", holds=cost <= 40)
+        report.add("retrieve over plain, CPU, untraced", f"{cost:+.0f} us", "<= 40 us", holds=cost <= 40)
         ratio = found["ours filtered"].p50 / found["plain filtered"].p50
         report.add("5 % filter, plain id selector, p50", f"{found['plain filtered'].p50:.0f} us")
         report.add("5 % filter, ours / plain, p50", f"{ratio:.2f}x", "<= 2x", holds=ratio <= 2)
         await _traced(report, plain, ours, workload)
+
+
+async def _small(report: Report, folder: Path) -> None:
+    """What the framework costs by itself: 200 documents, so that the vector arithmetic is next to nothing."""
+    workload = Workload(200)
+    plain = Plain(workload)
+    async with make(workload, folder / "small") as ai:
+        await ai.index("faiss/docs", workload.documents())
+
+        async def ours(query: str) -> Any:
+            return await ai.retrieve("faiss/docs", query, K)
+
+        found = await interleaved({"plain": plain.retrieve, "ours": ours}, workload.queries * 3)
+        report.add("200 documents: plain, CPU", f"{found['plain'].cpu:.0f} us")
+        report.add("200 documents: retrieve over plain, CPU", f"+{found['ours'].cpu - found['plain'].cpu:.0f} us")
 
 
 async def _traced(report: Report, plain: Plain, ours: Any, workload: Workload) -> None:
@@ -135,7 +151,7 @@ async def _traced(report: Report, plain: Plain, ours: Any, workload: Workload) -
     await ours(workload.queries[0])
     spans = len(exporter.get_finished_spans())
     cost = found["ours"].cpu - found["plain"].cpu
-    report.add(f"retrieve over plain, CPU, traced ({spans} spans)", f"+{cost:.0f} us", "<= 120 us", holds=cost <= 120)
+    report.add(f"retrieve over plain, CPU, traced ({spans} spans)", f"{cost:+.0f} us", "<= 120 us", holds=cost <= 120)
 
 
 async def _concurrent(report: Report, workload: Workload, folder: Path) -> None:

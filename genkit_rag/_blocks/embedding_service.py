@@ -82,23 +82,40 @@ class EmbeddingService:
 
 
 class _Queue:
-    """The queries of one event loop that wait for a call."""
+    """The queries of one event loop: each text that waits for a call, with those who wait for it."""
 
     def __init__(self, embedder: EmbedderAction, remember: Callable[[str, Vectors], None]) -> None:
         self.embedder = embedder
         self._remember = remember
-        self._waiting: dict[str, asyncio.Future[Vectors]] = {}
+        self._waiting: dict[str, list[asyncio.Future[Vectors]]] = {}
         self._running = 0
         self._draining = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def vector(self, text: str) -> Vectors:
-        future = self._waiting.get(text)
-        if future is None:
-            future = self._waiting[text] = asyncio.get_running_loop().create_future()
-            self._drain_soon()
-        # Shielded: another caller with the same text may wait for the same future.
-        return await asyncio.shield(future)
+        if not self._waiting and not self._draining and self._running < self.embedder.batching.concurrency:
+            self._waiting[text] = []
+            try:
+                await asyncio.sleep(0)  # whoever comes in the same turn of the loop joins
+            except BaseException:
+                if not self._waiting.get(text, True):
+                    del self._waiting[text]
+                raise
+            if self._waiting == {text: []}:
+                return await self._alone(text)
+        future: asyncio.Future[Vectors] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(text, []).append(future)
+        self._drain_soon()
+        return await future
+
+    async def _alone(self, text: str) -> Vectors:
+        """Embeds in the caller's own task: no other one waits for it."""
+        del self._waiting[text]
+        self._running += 1
+        try:
+            return (await self._embed([text]))[0]
+        finally:
+            self._ended()
 
     def _drain_soon(self) -> None:
         if not self._draining:
@@ -111,32 +128,42 @@ class _Queue:
         limits = self.embedder.batching
         while self._waiting and self._running < limits.concurrency:
             texts = list(self._waiting)[: limits.max_texts]
-            futures = [self._waiting.pop(text) for text in texts]
+            waiters = [self._waiting.pop(text) for text in texts]
             self._running += 1
-            task = asyncio.ensure_future(self._run(texts, futures))
+            task = asyncio.ensure_future(self._run(texts, waiters))
             self._tasks.add(task)  # the loop itself holds tasks weakly
             task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, texts: list[str], futures: list[asyncio.Future[Vectors]]) -> None:
+    async def _run(self, texts: list[str], waiters: list[list[asyncio.Future[Vectors]]]) -> None:
         try:
-            request = EmbedRequest(input=[Document(text) for text in texts], options=_QUERY)
-            response = await self.embedder(request)
-            if response.owners is not None:
-                raise _several(self.embedder)
-            for text, future, row in zip(texts, futures, response.vectors, strict=True):
-                vector = row.copy()  # a row would keep the whole batch alive
-                vector.setflags(write=False)
-                self._remember(text, vector)
-                if not future.done():
-                    future.set_result(vector)
+            for vector, futures in zip(await self._embed(texts), waiters, strict=True):
+                for future in futures:
+                    if not future.done():
+                        future.set_result(vector)
         except BaseException as error:
-            _fail(futures, error)
+            _fail([future for futures in waiters for future in futures], error)
             if not isinstance(error, Exception):
                 raise
         finally:
-            self._running -= 1
-            if self._waiting:
-                self._drain_soon()
+            self._ended()
+
+    def _ended(self) -> None:
+        self._running -= 1
+        if self._waiting:
+            self._drain_soon()
+
+    async def _embed(self, texts: list[str]) -> list[Vectors]:
+        request = EmbedRequest(input=[Document(text) for text in texts], options=_QUERY)
+        response = await self.embedder(request)
+        if response.owners is not None:
+            raise _several(self.embedder)
+        vectors: list[Vectors] = []
+        for text, row in zip(texts, response.vectors, strict=True):
+            vector = row.copy()  # a row would keep the whole batch alive
+            vector.setflags(write=False)
+            self._remember(text, vector)
+            vectors.append(vector)
+        return vectors
 
 
 def _fail(futures: list[asyncio.Future[Vectors]], error: BaseException) -> None:

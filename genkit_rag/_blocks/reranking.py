@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -94,6 +95,13 @@ def ranked(name: str, documents: Sequence[Document], raw: Any) -> list[Document]
             "INTERNAL",
             f"The reranker `{name}` returned {len(result)} scores for {len(documents)} documents.",
             hint="Return one score for each document, in their order, or the documents themselves.",
+        )
+    unordered = next((document.id for document, score in order if score is not None and math.isnan(score)), None)
+    if unordered is not None:
+        raise GenkitError(
+            "INTERNAL",
+            f"The reranker `{name}` returned NaN for the document {unordered!r}.",
+            hint="A score must be a number: NaN has no place in an order.",
         )
     return [_scored(document, score, rank, name) for rank, (document, score) in enumerate(order)]
 

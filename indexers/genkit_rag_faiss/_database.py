@@ -10,7 +10,7 @@ import sqlite3
 import sys
 import threading
 import zlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -29,8 +29,9 @@ CREATE TABLE doc (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, namespace TEXT NOT NULL, id TEXT NOT NULL, kind INTEGER NOT NULL,
     content TEXT NOT NULL, metadata TEXT NOT NULL, crc INTEGER NOT NULL, UNIQUE (namespace, id));
 CREATE TABLE vec (seq INTEGER PRIMARY KEY, data BLOB NOT NULL, crc INTEGER NOT NULL);
-CREATE TABLE segment (name TEXT PRIMARY KEY, kind TEXT NOT NULL, digest TEXT NOT NULL, params TEXT NOT NULL);
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, crc INTEGER NOT NULL);
+CREATE TABLE segment (name TEXT PRIMARY KEY, kind TEXT NOT NULL, digest TEXT NOT NULL, params TEXT NOT NULL)
+    WITHOUT ROWID;
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID;
 """
 _FINDABLE = """
 SELECT count(*) FROM doc a NOT INDEXED CROSS JOIN doc b INDEXED BY sqlite_autoindex_doc_1
@@ -176,9 +177,10 @@ class Database:
     def state(self, connection: sqlite3.Connection) -> State:
         """Returns count and digest of the live rows."""
         raw = self.meta("state", connection)
-        if raw is None:
-            raise damaged("its state record is missing")
-        return State(*json.loads(raw))
+        live, digest, settings = json.loads(raw) if raw is not None else (0, 0, -1)
+        if settings != _settings(connection):
+            raise damaged("its settings are not all there")
+        return State(live, digest)
 
     def meta(self, key: str, connection: sqlite3.Connection | None = None) -> str | None:
         """Returns a value of the table `meta`."""
@@ -277,10 +279,14 @@ class Database:
         writer.executemany("DELETE FROM vec WHERE seq = ?", seqs)
         return sum(key_crc(*key) for key in keys)
 
-    def add_to_state(self, writer: sqlite3.Connection, count: int, digest: int) -> State:
-        """Adds to count and digest; returns the new ones."""
+    def add_to_state(
+        self, writer: sqlite3.Connection, count: int, digest: int, settings: Mapping[str, str] | None = None
+    ) -> State:
+        """Adds to count and digest, and new settings; returns the new state."""
         old = self.state(writer)
         new = State(old.live + count, (old.digest + digest) % 2**62)
+        for key, value in (settings or {}).items():
+            self.set_meta(writer, key, value)
         self._write_state(writer, new)
         return new
 
@@ -290,7 +296,7 @@ class Database:
         writer.execute("INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", (key, value, crc))
 
     def _write_state(self, writer: sqlite3.Connection, state: State) -> None:
-        self.set_meta(writer, "state", json.dumps(state))
+        self.set_meta(writer, "state", json.dumps([*state, _settings(writer)]))
 
     def set_segments(self, writer: sqlite3.Connection, kinds: Sequence[str], segments: Sequence[Segment]) -> None:
         """Replaces the manifest's entries of some kinds."""
@@ -370,3 +376,7 @@ class Database:
                 hint="Check the disk, then open the store again. Everything that was acknowledged is safe.",
             )  # fmt: skip
         return damaged(f"`{self.path}`: {error}")
+
+
+def _settings(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT count(*) FROM meta WHERE key <> 'state'").fetchone()[0])

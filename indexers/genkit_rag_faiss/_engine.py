@@ -93,13 +93,14 @@ class Engine:
 
     def _load(self) -> None:
         with self.database.snapshot() as connection:
+            state = self.database.state(connection)
             self._read_meta()
             dimensions = self.database.meta("dimensions", connection)
-            if dimensions is None:
+            if dimensions is None and not state.live:
                 return
             keys = self.database.keys(connection)
             self._state = State(len(keys), sum(key_crc(*key) for key in keys) % 2**62)
-            if self._state != self.database.state(connection):
+            if self._state != state or dimensions is None:
                 raise damaged("it has other documents than its state record says")
             self._rows = self.caches.rows(self.database.segments(connection), keys, int(dimensions))
             self._append_from(connection, keys)
@@ -202,8 +203,8 @@ class Engine:
             old = self.database.find(writer, namespace, ids)
             digest -= self.database.remove(writer, old)
             self.database.insert(writer, rows, vectors)
-            self._write_meta(writer, vectors.shape[1])
-            self._state = self.database.add_to_state(writer, len(rows) - len(old), digest)
+            settings = self._new_settings(writer, vectors.shape[1])
+            self._state = self.database.add_to_state(writer, len(rows) - len(old), digest, settings)
         if self._rows is None:
             self._rows = Rows(vectors.shape[1])
         self._rows.remove(old)
@@ -264,12 +265,13 @@ class Engine:
             if self.database.version() != self._version:
                 self._follow()
 
-    def _write_meta(self, writer: Any, dimensions: int) -> None:
+    def _new_settings(self, writer: Any, dimensions: int) -> dict[str, str]:
+        settings: dict[str, str] = {}
         if self._rows is None:
-            self.database.set_meta(writer, "dimensions", str(dimensions))
-            self.database.set_meta(writer, "metric", self.options.metric)
+            settings |= {"dimensions": str(dimensions), "metric": self.options.metric}
         if self.fingerprint is not None and self.database.meta("fingerprint", writer) is None:
-            self.database.set_meta(writer, "fingerprint", json.dumps(asdict(self.fingerprint)))
+            settings["fingerprint"] = json.dumps(asdict(self.fingerprint))
+        return settings
 
     def _checked(self, raw: Vectors, ids: Sequence[str]) -> Vectors:
         dimensions = self._rows.dimensions if self._rows is not None else None
