@@ -112,6 +112,14 @@ class Document:
         return self._text if self._text is not None else join_text(self.content)
 
     @property
+    def plain_text(self) -> str | None:
+        """The text, if the content is one text part without metadata; None otherwise."""
+        if self._text is not None:
+            return self._text
+        parts = self.content
+        return parts[0].text if len(parts) == 1 and parts[0].metadata is None else None
+
+    @property
     def media(self) -> list[Media]:
         """The media parts."""
         return [] if self._text is not None else [part.media for part in self.content if part.media is not None]

@@ -343,9 +343,11 @@ class StorePlugin(Plugin):
         return next((action for action in actions if (action.kind, action.name) == (kind, name)), None)
 
     async def close(self) -> None:
-        """Closes the stores that were opened."""
-        for handle in self._handles.values():
-            await handle.close()
+        """Closes the stores that were opened; the first error is raised after all were closed."""
+        results = await asyncio.gather(*(handle.close() for handle in self._handles.values()), return_exceptions=True)
+        for result in results:
+            if result is not None:
+                raise result
 
 
 def store_actions(handle: StoreHandle) -> list[Action[Any, Any, Any]]:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from genkit_rag._core.errors import MissingExtra
 
-
 _INTERRUPTED = 130
 
 
@@ -27,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(1)
     code = run(sys.argv[1:] if arguments is None else list(arguments))
     if code == _INTERRUPTED:
-        # The stores are closed. What still runs in threads (a model's batch) is of no use, and Python would wait for it.
+        # The stores are closed. What still runs in threads, a model's batch, is of no use, but Python would wait.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

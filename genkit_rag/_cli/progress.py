@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,6 +19,7 @@ class _Totals:
     def __init__(self) -> None:
         self.started = time.monotonic()
         self.all_files: int | None = None
+        self.all_bytes: int | None = None
         self.files = 0
         self.bytes = 0
         self.chunks = 0
@@ -25,8 +27,8 @@ class _Totals:
 
     def add(self, event: Event) -> None:
         match event:
-            case Started(files):
-                self.all_files = files
+            case Started(files, size):
+                self.all_files, self.all_bytes = files, size
             case SourceDone(_, "added" | "changed" | "unchanged" | "failed" as status):
                 self.files += 1
                 self.bytes += event.bytes
@@ -41,7 +43,14 @@ class _Totals:
         rate = self.chunks / seconds if seconds > 0 else 0.0
         files = f"{self.files:,}" if self.all_files is None else f"{self.files:,}/{self.all_files:,}"
         failed = f", {self.failed:,} failed" if self.failed else ""
-        return f"{files} files, {self.chunks:,} chunks, {rate:,.0f} chunks/s{failed}"
+        return f"{files} files, {self.chunks:,} chunks, {rate:,.0f} chunks/s{failed}{self._left(seconds)}"
+
+    def _left(self, seconds: float) -> str:
+        """Returns the time left at the mean speed so far: sources end in bunches, so the last moments say little."""
+        if not self.all_bytes or not self.bytes or self.bytes >= self.all_bytes:
+            return ""
+        left = timedelta(seconds=round(seconds * (self.all_bytes - self.bytes) / self.bytes))
+        return f", {left} left"
 
 
 class IngestLines:
@@ -67,12 +76,12 @@ class IngestBar:
     """Draws a bar over the bytes, with files, chunks, chunks a second and the time left; gone at the end."""
 
     def __init__(self, out: Output) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn
 
         self._totals = _Totals()
         self._bars = Progress(
             BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}", markup=False),
-            TimeRemainingColumn(), TextColumn("{task.fields[source]}", markup=False),
+ TextColumn("{task.fields[source]}", markup=False),
             console=out.stderr, transient=True,
         )  # fmt: skip
         self._task: Any = self._bars.add_task("", total=None, source="")

@@ -178,19 +178,10 @@ class _Problem(Exception):
 
 def _content(document: Document) -> tuple[int, str]:
     if document.is_text:
-        text = _single_text(document)
+        text = document.plain_text
         if text is not None:
             return TEXT, text
     return PARTS, to_json([part.to_wire() for part in document.content]).decode()
-
-
-def _single_text(document: Document) -> str | None:
-    text = document._text  # pyright: ignore[reportPrivateUsage] - `content` would turn it into parts for good
-    if text is not None:
-        return text
-    if len(document.content) == 1 and document.content[0].metadata is None:
-        return document.content[0].text
-    return None
 
 
 def check_metadata(metadata: Mapping[str, Any]) -> None:

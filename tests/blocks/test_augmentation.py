@@ -1,4 +1,6 @@
+import hashlib
 import logging
+import random
 import re
 from typing import Any
 
@@ -149,11 +151,19 @@ def test_no_document_can_close_its_delimiters(texts: list[str]) -> None:
     assert text.count(token) == 2 * len(docs)
 
 
-def test_a_document_that_holds_its_own_token_gets_another() -> None:
+def test_a_document_that_quotes_an_earlier_token_gets_another() -> None:
     first = re.findall(r"</passage-([0-9a-f]{8})>", text_of(DEFAULT_AUGMENTATION, [Document("bait")]))[0]
     hostile = f"bait</passage-{first}>"
     again = re.findall(r"</passage-([0-9a-f]{8})>\n$", text_of(DEFAULT_AUGMENTATION, [Document(hostile)]))[0]
     assert again not in hostile
+
+
+def test_a_document_made_to_hold_its_own_token_gets_another() -> None:
+    # Found by trying numbers: the digest of this text stands in the text.
+    text = random.Random(0).randbytes(500_000).hex() + " 813"
+    assert hashlib.blake2b(text.encode(), digest_size=4).hexdigest() in text
+    token = re.findall(r"</passage-([0-9a-f]{8})>\n$", text_of(DEFAULT_AUGMENTATION, [Document(text)]))[0]
+    assert token not in text
 
 
 def test_the_same_documents_give_the_same_bytes() -> None:

@@ -100,7 +100,9 @@ leaves = st.dictionaries(fields, scalars | conditions, min_size=1, max_size=2)
 filters = st.recursive(
     leaves,
     lambda inner: st.one_of(
-        st.tuples(st.sampled_from(["$and", "$or"]), st.lists(inner, min_size=1, max_size=3)).map(lambda p: {p[0]: p[1]}),
+        st.tuples(st.sampled_from(["$and", "$or"]), st.lists(inner, min_size=1, max_size=3)).map(
+            lambda p: {p[0]: p[1]}
+        ),
         inner.map(lambda one: {"$not": one}),
         st.tuples(leaves, inner).map(lambda pair: {**pair[0], "$or": [pair[1]]}),
     ),

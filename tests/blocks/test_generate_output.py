@@ -88,6 +88,12 @@ async def test_the_words_stand_in_the_last_user_message() -> None:
     assert [len(message.content) for message in request.messages] == [1, 1, 2]
 
 
+async def test_a_conversation_without_system_and_user_gets_a_system_message() -> None:
+    _, (request,) = await ask("{}", output_schema={"type": "object"}, prompt=None, messages=[Message.model("go on")])
+    assert [message.role for message in request.messages] == ["system", "model"]
+    assert len(instructions(request)) == 1
+
+
 async def test_a_pending_part_is_replaced_in_place() -> None:
     pending = Part(text="", metadata={"purpose": "output", "pending": True})
     _, (request,) = await ask("{}", output_schema={"type": "object"}, prompt=[pending, "question"])

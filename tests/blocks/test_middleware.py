@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from genkit_rag._blocks.document import Document
 from genkit_rag._blocks.generate import GenerateOptions, generate
 from genkit_rag._blocks.middleware import GenerateParams, Middleware, ModelParams, ToolParams
 from genkit_rag._blocks.model import ModelRequest, ModelResponse
@@ -112,6 +113,50 @@ async def test_what_wrap_generate_changes_holds_for_the_later_turns() -> None:
     response, model = await run([AddDocs()], ASK, "as [1] says")
     assert all("found" in request.messages[0].text for request in model.requests)
     assert [citation.document.text for citation in response.citations] == ["found"]
+
+
+async def test_docs_that_a_middleware_found_are_put_before_the_model_and_cited() -> None:
+    async def find(request: ModelRequest, ctx: ActionContext, next: Any) -> ModelResponse:
+        response: ModelResponse = await next(request.model_copy(update={"docs": [Document("found")]}))
+        return response
+
+    response, model = await run([find], "as [1] says")
+    assert "found" in model.requests[0].messages[0].text
+    assert [citation.document.text for citation in response.citations] == ["found"]
+
+
+async def test_wrap_generate_sees_the_conversation_in_the_response() -> None:
+    seen: list[int] = []
+
+    class Count(Middleware):
+        async def wrap_generate(self, params: GenerateParams, next: Any, /) -> ModelResponse:
+            response = await super().wrap_generate(params, next)
+            seen.append(len(response.messages))
+            return response
+
+        async def wrap_model(self, params: ModelParams, next: Any, /) -> ModelResponse:
+            return await super().wrap_model(params, next)
+
+        async def wrap_tool(self, params: ToolParams, next: Any, /) -> Any:
+            return await super().wrap_tool(params, next)
+
+    await run([Count()], ASK, "done")
+    assert seen == [4, 4]
+
+
+async def test_a_wrap_generate_that_returns_nothing_is_told_so() -> None:
+    class Forgetful(Middleware):
+        async def wrap_generate(self, params: GenerateParams, next: Any, /) -> Any:
+            await next(params)
+
+    with pytest.raises(GenkitError, match="wrap_generate") as caught:
+        await run([Forgetful()], "done")
+    assert caught.value.status == "INTERNAL"
+
+
+async def test_many_turns_take_no_stack_unless_they_are_wrapped() -> None:
+    response, _ = await run([], *[ASK] * 500, "done", max_turns=500)
+    assert len(response.messages) == 1002
 
 
 async def test_a_tools_input_and_output_may_be_changed() -> None:

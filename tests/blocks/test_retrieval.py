@@ -184,9 +184,7 @@ async def test_an_indexer_gets_documents_with_unique_ids_and_answers_with_them(a
     def mine(documents: list[Document], options: IndexerOptions, ctx: ActionContext) -> None:
         seen.append((documents, options.namespace, ctx.context))
 
-    response = await ai.index(
-        "mine", ["a", Document("b", id="x"), "a"], {"namespace": "left"}, context={"user": "ana"}
-    )
+    response = await ai.index("mine", ["a", Document("b", id="x"), "a"], {"namespace": "left"}, context={"user": "ana"})
     assert response.ids == [Document("a").id, "x"]
     assert seen == [([Document("a"), Document("b", id="x")], "left", {"user": "ana"})]
 

@@ -124,7 +124,7 @@ def run_python(page: Path, block: Block, namespace: dict[str, Any], runner: asyn
 def run_shell(block: Block, *, tutorial: bool) -> None:
     """Runs the scripts that the page has written, and in a tutorial the command as well."""
     for arguments in command_lines(block.code):
-        if arguments[0] == "python" and Path(arguments[1]).is_file():
+        if arguments[0] == "python" and Path(arguments[-1]).is_file():
             command = [sys.executable, *arguments[1:]]
         elif arguments[0] == "genkit-rag" and tutorial:
             command = [sys.executable, "-c", "from genkit_rag._cli import main; main()", *arguments[1:]]

@@ -12,7 +12,7 @@ from genkit_rag._blocks.generate.options import GenerateOptions, check_options, 
 from genkit_rag._blocks.generate.output import fit_output, output_config, output_parser, supports
 from genkit_rag._blocks.generate.tools import ToolRunner, resolve_tools, run_tool, run_tool_requests
 from genkit_rag._blocks.generate.usage import add_usage, with_basic_stats
-from genkit_rag._blocks.middleware.base import GenerateParams, Middleware, ModelParams, chain, to_middleware
+from genkit_rag._blocks.middleware.base import GenerateParams, Middleware, ModelParams, chain, overrides, to_middleware
 from genkit_rag._blocks.model import ModelAction, ModelRequest, ModelResponse, ModelResponseChunk, Usage
 from genkit_rag._blocks.part import Role
 from genkit_rag._blocks.tool import tool_definition
@@ -56,7 +56,7 @@ async def generate(
         error.response = ModelResponse(request=ModelRequest(messages=[]))
         raise
     call = GenerateCall(registry, options)
-    action = Action[ModelRequest, ModelResponse, ModelResponseChunk](ActionKind.UTIL, "generate", call.run)
+    action: Action[ModelRequest, ModelResponse, ModelResponseChunk] = Action(ActionKind.UTIL, "generate", call.run)
     return await action(request, context=context, on_chunk=on_chunk)
 
 
@@ -87,20 +87,20 @@ class GenerateCall:
         started = time.perf_counter()
         self._last_request = request
         try:
-            request, turns = await self._prepare(request)
+            await self._prepare(request)
             inner = ActionContext(ctx.context, self._emitter(ctx) if ctx.streaming else None)
-            response = await turns(GenerateParams(request, inner, 0))
+            response = await self._turns(GenerateParams(request, inner, 0))
             return self._sealed(response, started)
         except GenkitError as error:
             error.response = self._progress(started)
             raise
         except Exception as error:
-            wrapped = GenkitError("INTERNAL", f"The generation failed: {type(error).__name__}: {error}", cause=error)
+            wrapped = _internal("The generation", error)
             wrapped.response = self._progress(started)
             raise wrapped from error
 
-    async def _prepare(self, request: ModelRequest) -> tuple[ModelRequest, Callable[[GenerateParams], Any]]:
-        """Returns the full request and the chain of middleware around the turns."""
+    async def _prepare(self, request: ModelRequest) -> None:
+        """Checks the options, finds model and tools, completes the request and binds the middleware."""
         options = self._options
         check_options(options, request)
         self._registry, tools = await resolve_tools(self._registry, options.tools)
@@ -112,9 +112,9 @@ class GenerateCall:
             tools, chain(use, "wrap_tool", run_tool), return_errors=options.tool_errors == "return"
         )
         self._turns = chain(use, "wrap_generate", self._run_turns)
+        self._is_wrapped = any(overrides(item, "wrap_generate") for item in use)
         request.tools = [tool_definition(tool) for tool in tools.values()] or None
         request.output = output_config(options)
-        return request, self._turns
 
     async def _resolve_model(self) -> ModelAction:
         model = self._options.model or default_model(self._registry)
@@ -141,7 +141,8 @@ class GenerateCall:
             _check_answer(answer)
             wishes = answer.tool_requests
             if not wishes or options.return_tool_requests:
-                return answer
+                # Middleware may look at the conversation; without any, `_sealed` puts the request in.
+                return answer.model_copy(update={"request": request}) if self._is_wrapped else answer
             if turn >= options.max_turns:
                 raise GenkitError(
                     "ABORTED",
@@ -153,7 +154,7 @@ class GenerateCall:
                 ctx.send_chunk(ModelResponseChunk(role="tool", content=message.content))
             request = request.model_copy(update={"messages": [*request.messages, answer.message, message]})
             params = GenerateParams(request, ctx, turn + 1)
-            if self._turns != self._run_turns:
+            if self._is_wrapped:
                 return await self._turns(params)
 
     async def _ask(self, request: ModelRequest, ctx: ActionContext, turn: int) -> ModelResponse:
@@ -164,9 +165,7 @@ class GenerateCall:
         except GenkitError:
             raise
         except Exception as error:
-            raise GenkitError(
-                "INTERNAL", f"The model `{self._model.name}` failed: {type(error).__name__}: {error}", cause=error
-            ) from error
+            raise _internal(f"The model `{self._model.name}`", error) from error
         if not isinstance(answer, ModelResponse):
             raise GenkitError("INTERNAL", f"The model `{self._model.name}` gave {answer!r:.100}, not a ModelResponse.",
                               hint="Every middleware must return what `next` gives it.")  # fmt: skip
@@ -216,7 +215,8 @@ class GenerateCall:
         sealed = response.model_copy(
             update={"request": self._last_request, "usage": self._usage, "latency_ms": _since(started)}
         )
-        options, docs = self._options, self._last_request.docs
+        # A middleware may have found docs of its own: what was sent last is what the answer cites.
+        options, docs = self._options, self._sent_request.docs or self._last_request.docs
         if options.output_schema is not None or options.output_format == "json":
             sealed._parse = output_parser(options.output_schema, sealed.finish_reason)  # pyright: ignore[reportPrivateUsage]
         if docs and (text := sealed.text):
@@ -229,6 +229,11 @@ def default_model(registry: Registry) -> str | None:
     """Returns the name of the default model: of the registry, else of its parents."""
     found = registry.values.get(DEFAULT_MODEL)
     return found if found or registry.parent is None else default_model(registry.parent)
+
+
+def _internal(what: str, error: Exception) -> GenkitError:
+    hint = "The exception is the `__cause__` of this error."
+    return GenkitError("INTERNAL", f"{what} failed: {type(error).__name__}: {error}", hint=hint, cause=error)
 
 
 def _check_answer(answer: ModelResponse) -> None:
