@@ -51,6 +51,8 @@ def _guarded(real: Any) -> Any:
 
 
 def _guarded_getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
+    if str(host if isinstance(host, str) else bytes(host or b"").decode()).endswith(".invalid"):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")  # RFC 6761: it never has an address
     _check(host)
     return _getaddrinfo(host, *args, **kwargs)
 

@@ -172,6 +172,7 @@ def _measured(cutter: _Cutter, splitter: Splitter, count: Count) -> Iterator[Chu
     """Yields chunks that count at most the size; the window is guessed from the density of the chunk before."""
     text, size = cutter.text, splitter.size
     start = cutter.next_start(0, 0, 0)
+    covered = 0
     density = float(CHARACTERS_PER_TOKEN)  # characters per unit
     while start < cutter.stop:
         high = start + max(int(size * density), 1)
@@ -187,8 +188,12 @@ def _measured(cutter: _Cutter, splitter: Splitter, count: Count) -> Iterator[Chu
             high = start + max(min(int((end - start) * size / units * 0.97), end - start - 1), 1)
             end, clean = cutter.cut(start, high, _repeatable(splitter, density, high - start))
             units = count(text[start:end])
-        yield cutter.chunk(start, end)
         density = (end - start) / max(units, 1)
+        if end <= covered:  # the text is denser here, and what is repeated leaves no room for more: without it, then
+            start = cutter.next_start(start, covered, 0)
+            continue
+        covered = end
+        yield cutter.chunk(start, end)
         start = cutter.next_start(start, end, 0 if clean else _repeatable(splitter, density, end - start))
 
 

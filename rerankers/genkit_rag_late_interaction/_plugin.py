@@ -19,7 +19,8 @@ from genkit_rag.plugin_api import (
 )
 
 WEIGHTS = "all-minilm-l6-v2"
-DEFAULT_WEIGHT = 0.5
+DEFAULT_WEIGHT = 0.6
+"""The best mean nDCG@10 over three collections with a hybrid first stage (.591 -> .604, 40 candidates); see the README."""
 
 
 class LateInteraction(Plugin):
