@@ -207,6 +207,10 @@ def checked_vectors(raw: Any, dimensions: int | None, *, argument: str = "vector
     """
     import numpy as np
 
+    if isinstance(raw, np.ndarray) and raw.shape == (1, dimensions or raw.shape[-1]) and raw.dtype == np.float32:
+        one: Any = raw[0]
+        if math.isfinite(one @ one):  # a query: every microsecond of it counts
+            return raw if raw.flags.c_contiguous else np.ascontiguousarray(raw)
     try:
         array = np.asarray(raw, dtype=None if isinstance(raw, np.ndarray) else np.float32)
     except (ValueError, TypeError) as error:

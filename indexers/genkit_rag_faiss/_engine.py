@@ -288,6 +288,8 @@ class Engine:
         """Returns vectors of length 1 for the metric `cosine`; raises INVALID_ARGUMENT for zero vectors."""
         if self.options.metric != "cosine":
             return vectors
+        if len(vectors) == 1 and abs(vectors[0] @ vectors[0] - 1) <= 2 * _UNIT:
+            return vectors  # a query of a normalising embedder, as nearly all are
         squares = np.einsum("ij,ij->i", vectors, vectors)
         if not (squares > 0).all():
             row = int(np.flatnonzero(squares <= 0)[0])

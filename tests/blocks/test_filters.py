@@ -42,44 +42,40 @@ def naive(raw: dict[str, Any], metadata: dict[str, Any]) -> bool:
 def naive_field(field: str, condition: Any, metadata: dict[str, Any]) -> bool:
     if not isinstance(condition, dict):
         condition = {"$eq": condition}
-    there, found = True, None
+    there, found = naive_value(field, metadata)
+    return all(
+        not naive_field(field, wanted, metadata) if op == "$not" else naive_operator(op, wanted, there, found)
+        for op, wanted in condition.items()
+    )
+
+
+def naive_value(field: str, metadata: Any) -> tuple[bool, Any]:
     if field in metadata:
-        found = metadata[field]
-    else:
-        found = metadata
-        for step in field.split("."):
-            there = there and isinstance(found, dict) and step in found
-            found = found[step] if there else None
-    elements = found if isinstance(found, list) else [found]
-    for op, wanted in condition.items():
-        if op == "$not":
-            passed = not naive_field(field, wanted, metadata)
-        elif op == "$exists":
-            passed = there == wanted
-        elif op == "$ne":
-            passed = not (there and any(equal(e, wanted) for e in elements))
-        elif op == "$nin":
-            passed = not (there and any(equal(e, w) for e in elements for w in wanted))
-        elif not there:
-            passed = False
-        elif op == "$eq":
-            passed = any(equal(e, wanted) for e in elements)
-        elif op == "$in":
-            passed = any(equal(e, w) for e in elements for w in wanted)
-        elif op == "$contains":
-            if isinstance(found, str):
-                passed = isinstance(wanted, str) and found.find(wanted) >= 0
-            else:
-                passed = isinstance(found, list) and any(equal(e, wanted) for e in found)
-        else:
-            comparable = [e for e in elements if kind(e) == kind(wanted)]
-            passed = {
-                "$gt": lambda pool, w: any(e > w for e in pool), "$gte": lambda pool, w: any(e >= w for e in pool),
-                "$lt": lambda pool, w: any(e < w for e in pool), "$lte": lambda pool, w: any(e <= w for e in pool),
-            }[op](comparable, wanted)  # fmt: skip
-        if not passed:
-            return False
-    return True
+        return True, metadata[field]
+    for step in field.split("."):
+        if not isinstance(metadata, dict) or step not in metadata:
+            return False, None
+        metadata = metadata[step]
+    return True, metadata
+
+
+ORDERS: dict[str, Any] = {
+    "$gt": lambda a, b: a > b, "$gte": lambda a, b: a >= b, "$lt": lambda a, b: a < b, "$lte": lambda a, b: a <= b,
+}  # fmt: skip
+
+
+def naive_operator(op: str, wanted: Any, there: bool, found: Any) -> bool:
+    elements = [] if not there else found if isinstance(found, list) else [found]
+    if op in ORDERS:
+        return any(kind(e) == kind(wanted) and ORDERS[op](e, wanted) for e in elements)
+    if op == "$contains" and isinstance(found, str):
+        return isinstance(wanted, str) and found.find(wanted) >= 0
+    if op == "$contains" and not isinstance(found, list):
+        return False
+    if op == "$exists":
+        return there is wanted
+    among = any(equal(e, w) for e in elements for w in (wanted if op in ("$in", "$nin") else [wanted]))
+    return not among if op in ("$ne", "$nin") else among
 
 
 # -- generators: few names and values, so that things meet

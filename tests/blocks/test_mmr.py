@@ -8,14 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genkit_rag._blocks.mmr import mmr_order
+from genkit_rag.plugin_api import Vectors
 
 
-def unit(raw: np.ndarray) -> np.ndarray:
-    result: np.ndarray = raw / np.linalg.norm(raw, axis=-1, keepdims=True)
+def unit(raw: Vectors) -> Vectors:
+    result: Vectors = raw / np.linalg.norm(raw, axis=-1, keepdims=True)
     return result
 
 
-def sample(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+def sample(seed: int, count: int) -> tuple[Vectors, Vectors]:
     rng = np.random.default_rng(seed)
     return rng.standard_normal(4).astype(np.float32), rng.standard_normal((count, 4)).astype(np.float32)
 
@@ -54,7 +55,8 @@ def test_a_copy_comes_after_something_new() -> None:
 def test_lengths_of_vectors_do_not_matter(scale: float) -> None:
     query, vectors = sample(3, 8)
     scales = np.linspace(1, scale, 8, dtype=np.float32)[:, None]
-    assert mmr_order(query * scale, vectors * scales, 8, 0.5) == mmr_order(query, vectors, 8, 0.5)
+    scaled = np.asarray(vectors * scales, dtype=np.float32)
+    assert mmr_order(query * np.float32(scale), scaled, 8, 0.5) == mmr_order(query, vectors, 8, 0.5)
 
 
 def test_a_zero_vector_and_no_vectors_are_no_trouble() -> None:

@@ -187,7 +187,7 @@ async def test_a_mode_that_a_store_does_not_have_is_refused_with_those_it_has(em
             return opened
 
     async with Genkit(plugins=[embedder, VectorsOnly(embedder=embedder.embedder)]) as ai:
-        with pytest.raises(GenkitError, match="UNIMPLEMENTED.*'hybrid'") as caught:
+        with pytest.raises(GenkitError, match=r"UNIMPLEMENTED.*'hybrid'") as caught:
             await ids(ai, mode="hybrid")
         assert caught.value.hint == "It has vector."
 
@@ -238,10 +238,10 @@ async def test_any_sequence_of_writes_leaves_what_a_dict_would_hold(steps: list[
                 model[name] = number
                 continue
             gone = {key for key, n in model.items() if (key == name if verb == "ids" else n == number)}
-            arguments: dict[str, Any] = {
+            ways: dict[str, Any] = {
                 "ids": {"ids": [name]}, "filter": {"filter": {"n": number}}, "source": {"source": f"s{number}"},
-            }[verb]  # fmt: skip
-            assert await ai.delete("memory/docs", **arguments) == len(gone)
+            }  # fmt: skip
+            assert await ai.delete("memory/docs", **ways[verb]) == len(gone)
             model = {key: n for key, n in model.items() if key not in gone}
         found = {d.id: d.metadata["n"] for d in await ai.retrieve("memory/docs", "a", {"k": 100})}
         assert found == model
@@ -327,7 +327,7 @@ async def test_a_write_that_fails_reaches_the_caller() -> None:
 
 async def test_a_missing_embedder_is_named(ai: Genkit) -> None:
     ai.registry.add_plugin(Memory(["x"], name="lost", embedder="fake/word"))
-    with pytest.raises(GenkitError, match="no embedder `fake/word`.*Did you mean `fake/words`"):
+    with pytest.raises(GenkitError, match=r"no embedder `fake/word`.*Did you mean `fake/words`"):
         await ai.index("lost/x", ["a"])
 
 
@@ -479,7 +479,7 @@ async def test_a_store_that_was_not_named_is_found_when_the_plugin_knows_it(embe
     await ai.index("memory/found", ["a quick fox"])
     assert [document.text for document in await ai.retrieve("memory/found", "fox")] == ["a quick fox"]
     assert await ai.delete("memory/found", filter={}) == 1
-    with pytest.raises(GenkitError, match="NOT_FOUND.*memory/docs"):
+    with pytest.raises(GenkitError, match=r"NOT_FOUND.*memory/docs"):
         await ai.retrieve("memory/lost", "fox")
     with pytest.raises(GenkitError, match="NOT_FOUND: No plugin owns a store `lost/docs`"):
         await ai.store("lost/docs")

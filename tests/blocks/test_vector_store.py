@@ -18,7 +18,7 @@ def test_a_mismatch_names_both_embedders_and_the_ways_out() -> None:
 
 
 async def test_a_store_without_words_says_which_mode_it_has() -> None:
-    with pytest.raises(GenkitError, match="UNIMPLEMENTED.*mode='vector'"):
+    with pytest.raises(GenkitError, match=r"UNIMPLEMENTED.*mode='vector'"):
         await VectorStore().search_text("x", 1)
 
 

@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from genkit_rag.plugin_api import Action, ActionContext, ActionKind, GenkitError, adapt, current_context, run_in_thread
+from genkit_rag.plugin_api import (
+    Action,
+    ActionContext,
+    ActionKind,
+    ActionStream,
+    GenkitError,
+    adapt,
+    current_context,
+    run_in_thread,
+)
 
 
 class Order(BaseModel):
@@ -156,13 +165,17 @@ async def test_an_error_reaches_both_ends_of_a_stream_after_the_chunks() -> None
         raise GenkitError("UNAVAILABLE", "The engine is off.")
 
     stream = flow(fail).stream(None)
-    chunks = []
+    chunks: list[Any] = []
     with pytest.raises(GenkitError, match="off"):
-        async for chunk in stream.stream:
-            chunks.append(chunk)  # noqa: PERF401 - what came before the error counts
+        await _collect(stream, chunks)
     assert chunks == [1]
     with pytest.raises(GenkitError, match="off"):
         await stream.response
+
+
+async def _collect(stream: ActionStream[Any, Any], chunks: list[Any]) -> None:
+    async for chunk in stream:
+        chunks.append(chunk)
 
 
 async def test_a_handler_in_a_thread_streams_while_it_runs_and_its_listener_runs_in_the_loop() -> None:
