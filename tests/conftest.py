@@ -127,6 +127,8 @@ def _missing_weights(names: Iterable[str]) -> str | None:
     except MissingExtra as error:
         return str(error)
     except GenkitError as error:
+        if error.status != "FAILED_PRECONDITION":
+            raise
         return error.hint or error.message
     return None
 

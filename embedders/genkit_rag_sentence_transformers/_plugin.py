@@ -91,7 +91,9 @@ class _Embedder:
         self.action = embedder_action(
             name,
             self._embed,
-            info=EmbedderInfo(label=str(source), supports=EmbedderSupports(input=["text"]), prefixes=prompts or ("", "")),
+            info=EmbedderInfo(
+                label=str(source), supports=EmbedderSupports(input=["text"]), prefixes=prompts or ("", "")
+            ),
             batching=_BATCHING,
             count_tokens=lambda text: self._model.use(_engine.count_tokens, text),
         )

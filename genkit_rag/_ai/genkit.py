@@ -275,6 +275,9 @@ class Genkit(Definitions):
         max_turns: int = 5,
         config: Any = None,
         output_schema: Any = None,
+        output_format: str | None = None,
+        output_constrained: bool | None = None,
+        output_instructions: bool | str | None = None,
         use: Use = (),
         context: Mapping[str, Any] | None = None,
         on_chunk: Callable[[ModelResponseChunk], None] | None = None,
@@ -294,6 +297,9 @@ class Genkit(Definitions):
             max_turns: How many times tools are run; one more raises ABORTED.
             config: `temperature`, `max_output_tokens` and so on, or the model's own.
             output_schema: A type or JSON Schema; the answer is asked for as JSON and stands typed in `response.output`.
+            output_format: `json` or `text`; `json` when there is a schema.
+            output_constrained: Whether the model may write only what the schema allows, where it can; True by default.
+            output_instructions: The words that ask for JSON where the model must be asked, or False for none.
             use: Middleware, the first outermost.
             context: Facts about the caller for tools and other actions; never sent to a model.
             on_chunk: Called with each chunk of a streaming model.

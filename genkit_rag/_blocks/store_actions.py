@@ -28,7 +28,6 @@ from genkit_rag._blocks.vector_store import (
     SearchMode,
     Vectors,
     VectorStore,
-    fingerprint_mismatch,
 )
 from genkit_rag._blocks.wire import WireModel
 from genkit_rag._core.action import Action, ActionKind
@@ -123,14 +122,10 @@ class StoreHandle:
 
     async def bind(self, store: VectorStore, embedder: EmbedderAction, dimensions: int) -> None:
         """Ties the store to the embedder, or checks that it is tied to this one."""
-        bound = self._bound
-        if bound is not None and bound.dimensions == dimensions:
-            return
-        fingerprint = embedder.fingerprint(dimensions)
-        if bound is not None:
-            raise fingerprint_mismatch(self.name, bound, fingerprint)
-        await store.bind(fingerprint)
-        self._bound = fingerprint
+        if self._bound is None or self._bound.dimensions != dimensions:
+            fingerprint = embedder.fingerprint(dimensions)
+            await store.bind(fingerprint)
+            self._bound = fingerprint
 
     # -- indexing
 

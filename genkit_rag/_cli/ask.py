@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genkit_rag._cli.choosing import MODEL_VARIABLE, Choice, choose_model
+from genkit_rag._cli.choosing import EMBEDDED_MODEL, MODEL_VARIABLE, Choice, choose_model
 from genkit_rag._cli.failures import FAILED
 from genkit_rag._cli.options import DEFAULT_FOLDER, Embedder, Folder, Json, Store, examples
 from genkit_rag._cli.output import Output
@@ -18,8 +18,9 @@ from genkit_rag._core.errors import GenkitError
 if TYPE_CHECKING:
     from genkit_rag._blocks.document import Document
     from genkit_rag._blocks.model import ModelResponse
+    from genkit_rag._blocks.part import Part
 
-MAX_ANSWER_TOKENS = 512
+MAX_TOKENS = 512
 
 
 def register(app: typer.Typer) -> None:
@@ -85,10 +86,13 @@ async def _ask(project: Project, search: Search, model: str | None, out: Output)
 async def _generate(
     place: Opened, search: Search, documents: list[Document], choice: Choice, out: Output
 ) -> ModelResponse:
-    config = {"max_output_tokens": MAX_ANSWER_TOKENS}
+    options: dict[str, Any] = {"model": choice.model, "docs": documents, "config": {"max_output_tokens": MAX_TOKENS}}
+    prompt: Any = search.text
+    if choice.model == EMBEDDED_MODEL:
+        prompt, options["use"] = _for_small_model(search.text)
     if out.json:
-        return await place.ai.generate(search.text, model=choice.model, docs=documents, config=config)
-    stream = place.ai.generate_stream(search.text, model=choice.model, docs=documents, config=config)
+        return await place.ai.generate(prompt, **options)
+    stream = place.ai.generate_stream(prompt, **options)
     async for chunk in stream.stream:
         out.write(chunk.text)
     response = await stream.response
@@ -96,11 +100,28 @@ async def _generate(
     return response
 
 
+def _for_small_model(question: str) -> tuple[list[Part], list[Any]]:
+    """Returns prompt and middleware for a model of 135 million parameters.
+
+    It repeats instructions and delimiters instead of following them; with bare passages first and the question last it
+    answers. It has no tools, so a passage that steers it can do no more than spoil the answer.
+    """
+    from genkit_rag._blocks.augmentation import augment_with_context
+    from genkit_rag._blocks.part import Part
+
+    passages = augment_with_context(
+        preface="Answer the question in one sentence from these passages.\n\n",
+        item_template=lambda document, _, key: f"[{key}] {document.text}\n",
+    )
+    context = Part(text="", metadata={"purpose": "context", "pending": True})
+    return [context, Part(text=f"\nQuestion: {question}\nAnswer:")], [passages]
+
+
 def _show_passages(search: Search, documents: list[Document], response: ModelResponse, out: Output) -> None:
     from genkit_rag._cli.passages import show_passage
 
     if response.finish_reason == "length":
-        out.say(f"The answer was cut off at {MAX_ANSWER_TOKENS} tokens.")
+        out.say(f"The answer was cut off at {MAX_TOKENS} tokens.")
     if response.unknown_citations:
         out.say(f"The answer names passages that it was not given: {', '.join(response.unknown_citations)}")
     passages = {citation.key: citation.document for citation in response.citations}

@@ -18,6 +18,15 @@ INTERRUPTED = 130
 """128 + SIGINT, as shells count."""
 
 
+_LOOK = f"{DEBUG_VARIABLE}=1 shows where it came up."
+_FIXES = {
+    "UNAVAILABLE": "The other side is not available: try again later, or use another model.",
+    "DEADLINE_EXCEEDED": "Try again, or use another model.",
+    "RESOURCE_EXHAUSTED": "Wait a little, then try again.",
+}
+"""Where an error brings no hint of its own."""
+
+
 class WrongUsage(GenkitError):
     """An argument of the command line that cannot be used."""
 
@@ -31,7 +40,7 @@ class Failure:
 
     status: str
     message: str
-    hint: str | None
+    hint: str
     code: int = FAILED
 
 
@@ -39,10 +48,10 @@ def failure_of(error: BaseException) -> Failure | None:
     """Returns what to say about an error; None for an interruption or a closed pipe, of which nothing is said."""
     if isinstance(error, GenkitError):
         code = USAGE if isinstance(error, WrongUsage) else FAILED
-        return Failure(error.status, error.message, error.hint, code)
+        return Failure(error.status, error.message, error.hint or _FIXES.get(error.status, _LOOK), code)
     if isinstance(error, MissingExtra):
         problem, _, fix = str(error).partition(" Install it with: ")
-        return Failure("FAILED_PRECONDITION", problem, fix or None)
+        return Failure("FAILED_PRECONDITION", problem, fix)
     if _is_interruption(error) or isinstance(error, BrokenPipeError):
         return None
     parser_message = getattr(error, "format_message", None)
@@ -52,9 +61,7 @@ def failure_of(error: BaseException) -> Failure | None:
         return Failure("INVALID_ARGUMENT", parser_message(), f"See: {command} --help", USAGE)
     if isinstance(error, OSError):
         return Failure("UNAVAILABLE", str(error), "Check the path, its permissions and the disk.")
-    return Failure(
-        "INTERNAL", f"{type(error).__name__}: {error}", f"This is a defect. {DEBUG_VARIABLE}=1 shows where it came up."
-    )
+    return Failure("INTERNAL", f"{type(error).__name__}: {error}", f"This is a defect. {_LOOK}")
 
 
 def report(error: BaseException, *, json: bool) -> int:
@@ -69,8 +76,7 @@ def report(error: BaseException, *, json: bool) -> int:
             return FAILED
         return interrupted()
     out.say(f"error: {one_line(failure.message)}")
-    if failure.hint:
-        out.say(f"fix: {one_line(failure.hint)}")
+    out.say(f"fix: {one_line(failure.hint)}")
     if json:
         said = {"status": failure.status, "message": failure.message, "hint": failure.hint}
         out.data({"error": said})

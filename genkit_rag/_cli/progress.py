@@ -81,7 +81,7 @@ class IngestBar:
         self._totals = _Totals()
         self._bars = Progress(
             BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}", markup=False),
- TextColumn("{task.fields[source]}", markup=False),
+            TextColumn("{task.fields[source]}", markup=False),
             console=out.stderr, transient=True,
         )  # fmt: skip
         self._task: Any = self._bars.add_task("", total=None, source="")

@@ -164,11 +164,7 @@ class Registry:
         future.set_result(True)
 
     async def _not_found(self, kind: str, name: str) -> GenkitError:
-        try:
-            listed = await self.list_actions()
-        except Exception:  # another plugin's trouble must not stand in for the answer
-            listed = [ActionMetadata(action.kind, action.name) for action in self._own()]
-        names = sorted(item.name for item in listed if item.kind == kind)
+        names = sorted(item.name for item in await self.list_actions() if item.kind == kind)
         close = difflib.get_close_matches(name, names, n=1)
         if close:
             hint = f"Did you mean `{close[0]}`? Registered: {', '.join(names)}."

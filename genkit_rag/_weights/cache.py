@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +113,7 @@ def remove(name: str) -> int:
 
 
 @contextmanager
-def locked(weights: Weights) -> Iterator[None]:
+def locked(weights: Weights) -> Generator[None]:
     """Holds the lock of one name, across processes; waits while somebody else has it."""
     try:
         from filelock import FileLock

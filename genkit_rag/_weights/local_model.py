@@ -69,7 +69,9 @@ def _load_error(source: str, local: bool, error: Exception) -> GenkitError:
     told = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if local:
         return GenkitError(
-            "FAILED_PRECONDITION", f"The model in {source} cannot be loaded: {told}", hint="Save or copy the folder again."
+            "FAILED_PRECONDITION",
+            f"The model in {source} cannot be loaded: {told}",
+            hint="Save or copy the folder again.",
         )
     hint = "Check the id and the network, or give the path of a folder that holds the model."
     unknown = any(type(link).__name__ == "RepositoryNotFoundError" for link in _chain(error))

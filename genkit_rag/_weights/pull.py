@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, get_args
@@ -41,7 +41,8 @@ def pull(name: str, source: Source = "auto", progress: Progress | None = None) -
 
     Raises:
         GenkitError: NOT_FOUND for an unknown name, UNAVAILABLE when no source answers, DATA_LOSS for other bytes
-            than the pinned ones, FAILED_PRECONDITION when the source does not have a file or the folder cannot be written.
+            than the pinned ones, FAILED_PRECONDITION when the source does not have a file or the folder cannot be
+            written.
     """
     weights = weights_named(name)
     if source not in get_args(Source):
@@ -158,7 +159,7 @@ def _all_failed(file: WeightsFile, errors: list[GenkitError]) -> GenkitError:
 
 
 @contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def _writing(folder: Path) -> Generator[None]:
     """Says what to do when the cache folder cannot take the files."""
     try:
         yield

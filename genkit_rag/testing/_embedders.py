@@ -20,7 +20,7 @@ TEXTS = [
     "A kitten is a young cat.",
     "To merge two branches, run git merge in the one that shall get the changes.",
     "Yes.",
-    "Mount Everest is 8,849 metres high; its top is the border between Nepal and China, and the air there holds a third "
+    "Mount Everest is 8,849 metres high; its top is the border of Nepal and China, and the air there holds a third "
     "of the oxygen of the air at the sea. " * 4,
 ]
 ODD_TEXTS = {

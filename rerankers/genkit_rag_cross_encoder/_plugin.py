@@ -38,7 +38,9 @@ class CrossEncoder(Plugin):
         if isinstance(models, str):
             raise invalid("models", models, "must be a list of ids or a mapping", hint=f"Write models=[{models!r}].")
         self.name = name
-        named = dict(models) if isinstance(models, Mapping) else {id_.removeprefix(_ORGANISATION): id_ for id_ in models}
+        named = (
+            dict(models) if isinstance(models, Mapping) else {id_.removeprefix(_ORGANISATION): id_ for id_ in models}
+        )
         self._sources = named
         self._device = device
         self._batch_size = batch_size

@@ -20,7 +20,8 @@ from genkit_rag.plugin_api import (
 
 WEIGHTS = "all-minilm-l6-v2"
 DEFAULT_WEIGHT = 0.6
-"""The best mean nDCG@10 over three collections with a hybrid first stage (.591 -> .604, 40 candidates); see the README."""
+"""nDCG@10 over three collections (manual sections, manual pages, notes; 450 queries, 40 candidates): a hybrid first
+stage alone .591, joined .604 at 0.6, MaxSim alone .589. After a dense first stage .538, .580, .578."""
 
 
 class LateInteraction(Plugin):
@@ -56,15 +57,15 @@ class LateInteraction(Plugin):
         """Frees the model."""
         self._encoder.close()
 
-    async def _rerank(self, query: Document, documents: Sequence[Document], options: RerankerOptions) -> Vectors:
+    async def _rerank(self, query: Document, documents: Sequence[Document], options: RerankerOptions) -> list[float]:
         texts = [query.text, *(document.text for document in documents)]
         similarity = scaled(await run_in_thread(self._maxsim, texts))
         earlier = [document.score for document in documents if document.score is not None]
         if len(earlier) < len(documents):
-            return similarity
+            return [float(score) for score in similarity]
         weight = self._weight if options.weight is None else options.weight
-        joined: Vectors = weight * similarity + (1 - weight) * scaled(np.asarray(earlier, dtype=np.float32))
-        return joined
+        joined = weight * similarity + (1 - weight) * scaled(np.asarray(earlier, dtype=np.float32))
+        return [float(score) for score in joined]
 
     def _maxsim(self, texts: list[str]) -> Vectors:
         query, *documents = self._encoder.embed_tokens(texts)

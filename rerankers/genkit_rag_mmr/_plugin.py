@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,6 +21,7 @@ from genkit_rag.plugin_api import (
     invalid,
     mmr_select,
     reranker_action,
+    run_in_thread,
     service_of,
 )
 
@@ -59,7 +61,7 @@ class MMR(Plugin):
         label = f"Maximal marginal relevance over {self._embedder}"
         return [reranker_action(self.name, self._rerank, label=label, options_type=MMROptions)]
 
-    async def _rerank(self, query: Document, documents: Sequence[Document], options: MMROptions) -> list[Document]:
+    async def _rerank(self, query: Document, documents: Sequence[Document], options: MMROptions) -> list[float]:
         embedder = await self.registry.get(ActionKind.EMBEDDER, self._embedder)
         if not isinstance(embedder, EmbedderAction):
             raise GenkitError(
@@ -69,12 +71,18 @@ class MMR(Plugin):
             )
         service = service_of(embedder)
         vectors = _one_each(await service.documents(documents), len(documents))
-        wanted = len(documents) if options.k is None else options.k
         lambda_ = self._lambda if options.mmr_lambda is None else options.mmr_lambda
-        taken = mmr_select(await service.query(query), vectors, wanted, lambda_)
-        # A document unlike all before it may gain more than the one before: capped, so that scores follow the order.
-        scores = np.minimum.accumulate([gain for _, gain in taken]).tolist()
-        return [documents[row].copy(score=score) for (row, _), score in zip(taken, scores, strict=True)]
+        return await run_in_thread(_scores, await service.query(query), vectors, lambda_)
+
+
+def _scores(query: Vectors, vectors: Vectors, lambda_: float) -> list[float]:
+    """Returns the marginal relevance of each row, such that sorting by it gives the order of selection."""
+    scores = [0.0] * len(vectors)
+    last = math.inf
+    for row, gain in mmr_select(query, vectors, len(vectors), lambda_):
+        # A row unlike all before it may gain more than the one before, and two may gain the same.
+        last = scores[row] = min(gain, math.nextafter(last, -math.inf))
+    return scores
 
 
 def _one_each(response: EmbedResponse, count: int) -> Vectors:

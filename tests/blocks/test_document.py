@@ -166,4 +166,4 @@ def test_how_a_document_is_shown_is_short_and_escaped() -> None:
     document = Document("<b>" + "x" * 100, score=0.5)
     assert len(repr(document)) < 160
     assert "score=0.5000" in repr(document)
-    assert "<b>" not in document._repr_html_()
+    assert "<b>" not in document._repr_html_()  # pyright: ignore[reportPrivateUsage]

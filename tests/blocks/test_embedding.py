@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
 from genkit_rag import Genkit
 from genkit_rag.plugin_api import (
@@ -112,7 +113,7 @@ async def test_the_wire_brings_vectors_and_their_metadata() -> None:
     action = embedder_action("fake/x", lambda documents: EmbedResponse([[0.5, 1]], metadata=[{"page": 1}]))
     wire = await action.run_json({"input": [{"content": [{"text": "a"}]}], "options": {"task": "query"}})
     assert wire == {"embeddings": [{"embedding": [0.5, 1.0], "metadata": {"page": 1}}]}
-    assert EmbedResponse._validate(wire).to_wire() == wire
+    assert TypeAdapter(EmbedResponse).validate_python(wire).to_wire() == wire
     with pytest.raises(GenkitError, match=r"\$\.options\.task"):
         await action.run_json({"input": [], "options": {"task": "poem"}})
 

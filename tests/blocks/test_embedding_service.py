@@ -157,6 +157,31 @@ async def test_a_cancelled_caller_disturbs_nobody_with_or_without_the_same_text(
     assert results[1:] == [[1, 1], [2, 1]]
 
 
+async def test_cancelling_the_one_who_came_first_disturbs_nobody() -> None:
+    for others in ([], ["a"], ["bb"], ["a", "bb"]):
+        model = Model()
+        model.service = EmbeddingService(model.action, query_cache=0)
+        for wait in range(4):  # in each of the turns until its call runs
+            model.gate = asyncio.Event()
+            first = asyncio.create_task(model.query("a"))
+            rest = [asyncio.create_task(model.query(text)) for text in others]
+            await turns(wait)
+            first.cancel()
+            await turns()
+            model.gate.set()
+            assert await asyncio.wait_for(asyncio.gather(*rest), 5) == [[len(text), 1] for text in others]
+            assert await asyncio.wait_for(model.query("ccc"), 5) == [3, 1]
+
+
+async def test_a_query_that_is_cancelled_before_its_call_is_never_embedded() -> None:
+    model = Model()
+    task = asyncio.create_task(model.query("a"))
+    await turns(1)
+    task.cancel()
+    assert await model.query("bb") == [2, 1]
+    assert model.calls == [["bb"]]
+
+
 async def test_a_picture_is_embedded_by_itself() -> None:
     model = Model()
     picture = Document(Part(media=Media(url="data:,xyz")))

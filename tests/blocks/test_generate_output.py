@@ -169,6 +169,7 @@ WRONG = [
     ('{"name": "Bern"', City),
     ('{"cities": [{"name": "Bern"}', City),
     ('{"city": {"name": "Bern"}, name: oops}', City),
+    ('["see [1] and', list[int]),
     ('[{"name": "Bern"}, oops, {"name": "Basel"}]', City),
     ('{"name": NaN}', dict[str, float]),
     ("NaN", float),

@@ -171,6 +171,31 @@ async def test_a_tools_input_and_output_may_be_changed() -> None:
     assert part.output == {"doubled": 20}
 
 
+async def test_the_context_may_be_changed_for_what_runs_inside() -> None:
+    seen: list[Any] = []
+
+    class Become(Middleware):
+        async def wrap_model(self, params: ModelParams, next: Any, /) -> ModelResponse:
+            response: ModelResponse = await next(replace(params, ctx=ActionContext({"user": "model's"})))
+            return response
+
+        async def wrap_tool(self, params: ToolParams, next: Any, /) -> Any:
+            return await next(replace(params, ctx=ActionContext({"user": "tool's"})))
+
+    def double(n: int, ctx: ActionContext) -> int:
+        seen.append(ctx.context["user"])
+        return n
+
+    def answer(request: ModelRequest, ctx: ActionContext) -> Any:
+        seen.append(ctx.context["user"])
+        return ASK if len(request.messages) == 1 else "done"
+
+    model = ScriptedModel("test/scripted", [answer, answer])
+    options = GenerateOptions(model=model.action, prompt="hi", tools=[double], use=[Become()])
+    await generate(Registry(), options, context={"user": "ada"})
+    assert seen == ["model's", "tool's", "model's"]
+
+
 async def test_another_model_may_be_put_in_and_the_request_is_fitted_to_it() -> None:
     other = ScriptedModel("test/other", ["{}"], supports={"context": True, "constrained": "all"})
 

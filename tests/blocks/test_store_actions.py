@@ -251,11 +251,11 @@ async def test_any_sequence_of_writes_leaves_what_a_dict_would_hold(steps: list[
 
 
 async def test_another_embedder_is_refused_before_anything_is_written() -> None:
-    store = MemoryStore("shared")
+    shared = MemoryStore("shared")
 
     class Shared(Memory):
-        async def open_store(self, name: str) -> VectorStore:
-            return store
+        async def open_store(self, store: str) -> VectorStore:
+            return shared
 
     first, second = FakeEmbedder(), FakeEmbedder(name="other")
     small = FakeEmbedder(8)
@@ -269,7 +269,19 @@ async def test_another_embedder_is_refused_before_anything_is_written() -> None:
         assert str(embedder.action().fingerprint(embedder.dimensions)) in caught.value.message
         with pytest.raises(GenkitError, match="FAILED_PRECONDITION"):
             await ids(ai)
-    assert await store.count() == 4
+    assert await shared.count() == 4
+
+
+async def test_an_embedder_that_changes_its_dimensions_is_refused() -> None:
+    sizes = iter([2, 2, 3, 3])
+    ai = Genkit(plugins=[Memory(embedder="own/own")])
+    ai.define_embedder("own/own", lambda documents: np.ones((len(documents), next(sizes))))
+    await ai.index("memory/docs", ["a"])
+    await ai.retrieve("memory/docs", "q")
+    for call in (ai.index("memory/docs", ["b"]), ai.retrieve("memory/docs", "other")):
+        with pytest.raises(GenkitError, match="2 dimensions; this embedder is own/own, 3 dimensions"):
+            await call
+    assert await stored(ai) == {Document("a").id}
 
 
 async def test_a_failing_embedder_leaves_nothing(ai: Genkit) -> None:

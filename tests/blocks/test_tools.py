@@ -249,13 +249,15 @@ def test_a_plain_function_is_made_a_tool_once() -> None:
     def once() -> int:
         return 1
 
+    made = to_tool(once)
+
     @functools.wraps(once)
     def wrapper() -> int:
         return 2
 
-    assert to_tool(once) is to_tool(once)
-    assert to_tool(wrapper) is not to_tool(once)
-    assert to_tool(once).definition is to_tool(once).definition
+    assert to_tool(once) is made
+    assert to_tool(wrapper).fn is wrapper
+    assert made.definition is made.definition
 
 
 def test_short_names() -> None:

@@ -32,7 +32,9 @@ TINY = Weights(
     "Apache-2.0",
     (
         weights_file("model.bin", BODY, HubFile("us/tiny", "abc", "model.bin"), WheelFile("tiny-w", "1.0", "tw/m.bin")),
-        weights_file("sub/vocab.txt", SMALL, HubFile("us/tiny", "abc", "vocab.txt"), WheelFile("tiny-w", "1.0", "tw/v")),
+        weights_file(
+            "sub/vocab.txt", SMALL, HubFile("us/tiny", "abc", "vocab.txt"), WheelFile("tiny-w", "1.0", "tw/v")
+        ),
     ),
 )
 WHEEL_ONLY = Weights(

@@ -12,7 +12,7 @@ from genkit_rag._blocks.generate.options import GenerateOptions, check_options, 
 from genkit_rag._blocks.generate.output import fit_output, output_config, output_parser, supports
 from genkit_rag._blocks.generate.tools import ToolRunner, resolve_tools, run_tool, run_tool_requests
 from genkit_rag._blocks.generate.usage import add_usage, with_basic_stats
-from genkit_rag._blocks.middleware.base import GenerateParams, Middleware, ModelParams, chain, overrides, to_middleware
+from genkit_rag._blocks.middleware.base import GenerateParams, ModelParams, chain, overrides, to_middleware
 from genkit_rag._blocks.model import ModelAction, ModelRequest, ModelResponse, ModelResponseChunk, Usage
 from genkit_rag._blocks.part import Role
 from genkit_rag._blocks.tool import tool_definition
@@ -80,7 +80,6 @@ class GenerateCall:
         self._chunk_role: Role | None = None
         self._chunk_index = 0
         self._augmentation = DEFAULT_AUGMENTATION
-        self._augments_itself = True
 
     async def run(self, request: ModelRequest, ctx: ActionContext) -> ModelResponse:
         """Returns the final response; see `generate`."""
@@ -106,7 +105,9 @@ class GenerateCall:
         self._registry, tools = await resolve_tools(self._registry, options.tools)
         self._model = await self._resolve_model()
         use = to_middleware(options.use)
-        self._use_augmentation(use)
+        # One in `use` has done it already when the model is called, and a request is augmented once only.
+        own = (item for item in use if isinstance(item, AugmentWithContext))
+        self._augmentation = next(own, DEFAULT_AUGMENTATION)
         self._call_model = chain(use, "wrap_model", self._model_step)
         self._tools = ToolRunner(
             tools, chain(use, "wrap_tool", run_tool), return_errors=options.tool_errors == "return"
@@ -124,11 +125,6 @@ class GenerateCall:
             raise GenkitError("INVALID_ARGUMENT", "There is no model to ask.",
                               hint="Pass `model=`, or set a default model: Genkit(model=...).")  # fmt: skip
         return await self._registry.get(ActionKind.MODEL, model.removeprefix("/model/"))
-
-    def _use_augmentation(self, use: list[Middleware]) -> None:
-        own = next((item for item in use if isinstance(item, AugmentWithContext)), None)
-        if own is not None:
-            self._augmentation, self._augments_itself = own, False
 
     async def _run_turns(self, params: GenerateParams) -> ModelResponse:
         """Returns the final response of this turn and those that follow."""
@@ -174,7 +170,7 @@ class GenerateCall:
     async def _model_step(self, params: ModelParams) -> ModelResponse:
         """Fits the request to the model and calls it; the innermost step."""
         request, ctx = params.request, params.ctx
-        if request.docs and self._augments_itself and not supports(params.model).get("context"):
+        if request.docs and not supports(params.model).get("context"):
             request = self._augmentation.apply(request)
         if request.output is not None:
             request = fit_output(params.model, request, self._options.output_instructions)
