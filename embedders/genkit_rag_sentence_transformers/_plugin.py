@@ -27,7 +27,7 @@ _BATCHING = Batching(max_texts=128)
 
 
 class SentenceTransformers(Plugin):
-    """Registers `sentence-transformers/<model>` for your models, and for every id of the model hub when it is asked for.
+    """Registers `sentence-transformers/<model>` for your models, and for any id of the model hub that is asked for.
 
     torch is imported and a model loaded at its first call; until then nothing is read and no hub is asked. The
     vectors have length 1. A model's own prompts for queries and documents are used unless you give others.

@@ -10,11 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import xllamacpp as _xllamacpp
-
 from genkit_rag.plugin_api import GenkitError
+from genkit_rag_llama_cpp._library import xlc as _xlc
 
-_xlc: Any = _xllamacpp  # it says nothing of its types
 _QUIET = -1
 _END = object()
 
