@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
     from genkit_rag._blocks.model import ModelResponse
     from genkit_rag._blocks.part import Part
 
+K = 6
 MAX_TOKENS = 512
+
+SMALL_K = 3
+SMALL_MAX_TOKENS = 160
+SMALL_REPEAT_PENALTY = 1.1
+"""For the embedded model: it loses the thread in more, and reads and writes slowly on a small machine."""
 
 
 def register(app: typer.Typer) -> None:
@@ -41,7 +48,16 @@ def ask(  # noqa: PLR0913 - each is an option of the command line
         str | None,
         typer.Option("--model", envvar=MODEL_VARIABLE, help="The model, such as openai/NAME or ollama/NAME."),
     ] = None,
-    k: Annotated[int, typer.Option("--k", "-k", min=1, max=100, help="How many passages the model gets.")] = 6,
+    k: Annotated[
+        int | None,
+        typer.Option(
+            "--k",
+            "-k",
+            min=1,
+            max=100,
+            help="How many passages the model gets; 6 by default, 3 for the embedded model.",
+        ),
+    ] = None,
     filter: Filter = None,
     rerank: Rerank = "none",
     store: Store = "docs",
@@ -56,7 +72,8 @@ def ask(  # noqa: PLR0913 - each is an option of the command line
     Without --model the first of these answers: the server at OPENAI_BASE_URL, OpenAI when OPENAI_API_KEY is set, a
     running Ollama, the embedded model.
     """
-    search = Search(read_text(text), k, filter=parsed_filter(filter), reranker=reranker_name(rerank))
+    # No k is 0 here: as many passages as suit the model, which is not chosen yet.
+    search = Search(read_text(text), k or 0, filter=parsed_filter(filter), reranker=reranker_name(rerank))
     out = Output(json=json)
     asyncio.run(_ask(Project(folder, store, embedder), search, model, out))
 
@@ -64,6 +81,8 @@ def ask(  # noqa: PLR0913 - each is an option of the command line
 async def _ask(project: Project, search: Search, model: str | None, out: Output) -> None:
     project.require()  # before anything is said about models
     choice = await choose_model(model)
+    if not search.k:
+        search = replace(search, k=SMALL_K if choice.model == EMBEDDED_MODEL else K)
     async with opened(project, actions=[choice.model, *search.actions]) as place:
         documents = (await find(place, project, search)).documents
         if not documents:
@@ -90,6 +109,7 @@ async def _generate(
     prompt: Any = search.text
     if choice.model == EMBEDDED_MODEL:
         prompt, options["use"] = _for_small_model(search.text)
+        options["config"] = {"max_output_tokens": SMALL_MAX_TOKENS, "repeat_penalty": SMALL_REPEAT_PENALTY}
     if out.json:
         return await place.ai.generate(prompt, **options)
     stream = place.ai.generate_stream(prompt, **options)
@@ -121,7 +141,7 @@ def _show_passages(search: Search, documents: list[Document], response: ModelRes
     from genkit_rag._cli.passages import show_passage
 
     if response.finish_reason == "length":
-        out.say(f"The answer was cut off at {MAX_TOKENS} tokens.")
+        out.say("The answer was cut off: it became too long.")
     if response.unknown_citations:
         out.say(f"The answer names passages that it was not given: {', '.join(response.unknown_citations)}")
     passages = {citation.key: citation.document for citation in response.citations}
