@@ -161,7 +161,7 @@ class Genkit(Definitions):
         """Returns the documents in a better order, with new scores; earlier scores stay in `scores`.
 
         Args:
-            reranker: A name such as `mmr/mmr`, or the action.
+            reranker: A name such as `mmr`, or the action.
             query: Text or a document.
             documents: What a retriever gave.
             options: `k` (all), or the reranker's own.

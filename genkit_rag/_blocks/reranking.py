@@ -59,8 +59,9 @@ def reranker_action(
                               hint="Leave it out to keep all documents.")  # fmt: skip
         if not request.documents or keep == 0:
             return RerankerResponse()
-        checked = request if options is request.options else request.model_copy(update={"options": options})
-        raw = await handler(checked, ctx)
+        # Copies: a reranker that sets `score` on what it was given must not change what its caller holds.
+        own = [document.copy() for document in request.documents]
+        raw = await handler(request.model_copy(update={"options": options, "documents": own}), ctx)
         return RerankerResponse(documents=ranked(name, request.documents, raw)[:keep])
 
     return Action(
@@ -103,13 +104,17 @@ def ranked(name: str, documents: Sequence[Document], raw: Any) -> list[Document]
             f"The reranker `{name}` returned NaN for the document {unordered!r}.",
             hint="A score must be a number: NaN has no place in an order.",
         )
-    return [_scored(document, score, rank, name) for rank, (document, score) in enumerate(order)]
+    earlier = {document.id: document for document in documents}
+    return [
+        _scored(document, score, rank, name, earlier.get(document.id, document))
+        for rank, (document, score) in enumerate(order)
+    ]
 
 
-def _scored(document: Document, score: float | None, rank: int, name: str) -> Document:
-    scores = dict(document.scores or {})
-    if not scores and document.score is not None and document.retriever:
-        scores[document.retriever] = document.score
+def _scored(document: Document, score: float | None, rank: int, name: str, earlier: Document) -> Document:
+    scores = dict(earlier.scores or {})
+    if earlier.score is not None and earlier.retriever:
+        scores.setdefault(earlier.retriever, earlier.score)  # a second reranker does not take the first one's for it
     if score is not None:
         scores[name] = score
     return document.copy(score=score, rank=rank, scores=scores or None)

@@ -14,6 +14,7 @@ from genkit_rag._cli.options import DEFAULT_FOLDER, Embedder, Folder, Json, Stor
 from genkit_rag._cli.output import Output
 from genkit_rag._cli.project import Opened, Project, opened
 from genkit_rag._cli.query import Filter, Rerank, Search, find, parsed_filter, read_text, reranker_name
+from genkit_rag._cli.quoting import quote_config
 from genkit_rag._core.errors import GenkitError
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ MAX_TOKENS = 512
 
 SMALL_K = 3
 SMALL_MAX_TOKENS = 160
-SMALL_REPEAT_PENALTY = 1.1
 """For the embedded model: it loses the thread in more, and reads and writes slowly on a small machine."""
 
 
@@ -70,7 +70,7 @@ def ask(  # noqa: PLR0913 - each is an option of the command line
     The answer is printed as it comes, then the passages that it cites.
 
     Without --model the first of these answers: the server at OPENAI_BASE_URL, OpenAI when OPENAI_API_KEY is set, a
-    running Ollama, the embedded model.
+    running Ollama, the embedded model. That one is small: it answers with a sentence of the passages, quoted.
     """
     # No k is 0 here: as many passages as suit the model, which is not chosen yet.
     search = Search(read_text(text), k or 0, filter=parsed_filter(filter), reranker=reranker_name(rerank))
@@ -109,7 +109,8 @@ async def _generate(
     prompt: Any = search.text
     if choice.model == EMBEDDED_MODEL:
         prompt, options["use"] = _for_small_model(search.text)
-        options["config"] = {"max_output_tokens": SMALL_MAX_TOKENS, "repeat_penalty": SMALL_REPEAT_PENALTY}
+        quoted = await quote_config(place.ai, place.embedder, search.text, documents)
+        options["config"] = {"max_output_tokens": SMALL_MAX_TOKENS, **quoted}
     if out.json:
         return await place.ai.generate(prompt, **options)
     stream = place.ai.generate_stream(prompt, **options)

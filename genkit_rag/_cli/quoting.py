@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from genkit_rag._ai.genkit import Genkit
     from genkit_rag._blocks.document import Document
 
-CANDIDATES = 6
+CANDIDATES = 3
 """How many sentences the model chooses from."""
 
 _PARAGRAPH = re.compile(r"\n\s*\n")

@@ -130,7 +130,7 @@ def _load(folder: Path, threads: int) -> _Loaded:
     options: Any = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Threads that wait by spinning take the cores from whoever has work: on a busy machine that doubled every time here.
+    # Waiting threads that spin win a tenth on an idle machine and lose half on a busy one.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session: Any = onnxruntime.InferenceSession(str(folder / MODEL), options, providers=["CPUExecutionProvider"])
     tokenizer: Any = Tokenizer.from_file(str(folder / TOKENIZER))

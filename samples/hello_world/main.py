@@ -9,9 +9,9 @@ ai = Genkit(plugins=[MiniLM(), Faiss(path=tempfile.mkdtemp()), LlamaCpp()], mode
 
 
 async def main() -> None:
-    await ai.index("faiss/docs", ["Lunch is at noon.", "The office opens at nine.", "The office closes at six."])
-    docs = await ai.retrieve("faiss/docs", "When can I eat?", {"k": 1})
-    answer = await ai.generate("When can I eat?", docs=docs)
+    await ai.index("faiss/docs", ["Returns are free for a month.", "The warranty covers two years from purchase."])
+    docs = await ai.retrieve("faiss/docs", "How long is the warranty?", {"k": 1})
+    answer = await ai.generate("How long is the warranty?", docs=docs)
     print(f"{answer.text}\n\nFrom: {docs[0].text} (score {docs[0].score:.2f})")
 
 

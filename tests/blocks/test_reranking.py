@@ -120,3 +120,21 @@ async def test_a_reranker_speaks_json(ai: Genkit) -> None:
     (document,) = (await action.run_json(wire))["documents"]
     assert document["metadata"]["score"] == 3
     assert document["metadata"]["scores"] == {"r": 0.5, "len": 3}
+
+
+async def test_a_reranker_that_sets_scores_on_documents_changes_nothing_of_the_callers(ai: Genkit) -> None:
+    @ai.reranker("backwards")
+    async def backwards(query: Document, documents: list[Document]) -> list[Document]:
+        for number, document in enumerate(reversed(documents)):
+            document.score = 10.0 - number
+        return documents[::-1]
+
+    given = [Document("a", id="a", score=0.9), Document("b", id="b", score=0.8)]
+    for document in given:
+        document.retriever, document.scores = "store/docs", {"text": 3.0}
+    ranked = await ai.rerank("backwards", "q", given)
+    assert [document.id for document in ranked] == ["b", "a"]
+    assert ranked[0].scores == {"text": 3.0, "store/docs": 0.8, "backwards": 10.0}
+    assert [document.score for document in given] == [0.9, 0.8]
+    again = await ai.rerank("backwards", "q", ranked)
+    assert (again[0].scores or {})["store/docs"] == 0.9
