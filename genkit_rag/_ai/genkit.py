@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -238,12 +239,12 @@ class Genkit(Definitions):
         from genkit_rag._ai.ingestion import IndexSink
         from genkit_rag._ingest.pipeline import ingest
         from genkit_rag._ingest.sink import IngestOptions
-        from genkit_rag._ingest.splitter import Splitter
 
         sink = await IndexSink.open(self, indexer, namespace=namespace)
-        if options is None:
-            # Measured with the embedder's own tokens, where it can count them: what is beyond its limit is lost.
-            options = IngestOptions(splitter=Splitter(count=sink.action.count_tokens), name=indexer.replace("/", "-"))
+        options = options or IngestOptions()
+        if options.splitter.count is None:
+            # In the embedder's own tokens, where it can count them: what is beyond its limit is lost.
+            options = replace(options, splitter=replace(options.splitter, count=sink.action.count_tokens))
         return await ingest(paths, sink=sink, documents=documents, options=options, progress=progress)
 
     async def store(self, name: str) -> VectorStore:

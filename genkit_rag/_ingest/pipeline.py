@@ -64,7 +64,7 @@ async def ingest(
     roots = await run_in_thread(Roots.parse, paths, options.base or Path())
     if documents is None and not (roots.files or roots.folders or roots.globs):
         raise invalid("paths", paths, "must name a file, a folder or a pattern", hint="Or give `documents`.")
-    path = roots.base / options.state_dir / f"{options.name}.db"
+    path = roots.base / options.state_dir / f"{options.state_name(sink.target)}.db"
     manifest = await run_in_thread(Manifest, path, sink.target, discard=options.dry_run)
     try:
         pulled = Pulled(documents) if isinstance(documents, AsyncIterable) else documents

@@ -52,7 +52,7 @@ class IngestOptions:
         loaders: How files become text.
         base: Sources are named relative to it where they lie below it; None for the working directory.
         state_dir: Where what was ingested is remembered, relative to `base`.
-        name: The file's name there; one ingestion at a time can use it.
+        name: The file's name there, by the sink's target when None; one ingestion at a time can use it.
         batch_size: Chunks in one call of the index.
         concurrency: Calls of the index at a time.
         prune: Whether sources that are gone are deleted from the index. None: those below given folders and patterns,
@@ -64,15 +64,19 @@ class IngestOptions:
     loaders: Loaders = field(default_factory=Loaders)
     base: Path | None = None
     state_dir: Path = Path(".genkit_rag/ingest")
-    name: str = "default"
+    name: str | None = None
     batch_size: int = 128
     concurrency: int = 2
     prune: bool | None = None
     dry_run: bool = False
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[\w-][\w.-]*", self.name):
+        if self.name is not None and not re.fullmatch(r"[\w-][\w.-]*", self.name):
             raise invalid("name", self.name, "must be a file name", hint="Use letters, digits, `-` and `_`.")
         for argument in ("batch_size", "concurrency"):
             if getattr(self, argument) < 1:
                 raise invalid(argument, getattr(self, argument), "must be at least 1")
+
+    def state_name(self, target: str) -> str:
+        """Returns the name of the file: the one given, else the target with `-` for what is no letter or digit."""
+        return self.name or re.sub(r"[^\w.]+", "-", target).strip(".-") or "default"

@@ -131,7 +131,8 @@ class _Cutter:
         if block is None:
             return end, False
         block_start, block_end = block
-        if start < block_start and block_end - block_start <= high - start:
+        # As above: the heading of a block is not left alone before it.
+        if (high - start) // 5 < block_start - start and block_end - block_start <= high - start:
             return block_start, True
         line = self.text.rfind("\n", start + overlap + 1, high + 1)
         return (line, True) if line >= 0 else (end, False)

@@ -83,7 +83,7 @@ class Corpus:
             sink=sink or self.sink,
             documents=documents,
             progress=progress,
-            options=IngestOptions(base=self.base, **options),
+            options=IngestOptions(base=self.base, **{"name": "default", **options}),
         )
 
 
