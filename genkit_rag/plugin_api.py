@@ -26,6 +26,7 @@ from genkit_rag._blocks.filters import (
     parse_filter,
 )
 from genkit_rag._blocks.fusion import fuse
+from genkit_rag._blocks.http_clients import HttpClients
 from genkit_rag._blocks.mmr import mmr_order, mmr_select
 from genkit_rag._blocks.model import (
     Citation,
@@ -112,6 +113,7 @@ __all__ = [
     "GenerationConfig",
     "GenkitError",
     "Hit",
+    "HttpClients",
     "IndexerAction",
     "IndexerOptions",
     "IndexerRequest",

@@ -12,7 +12,7 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import core_schema
 
 from genkit_rag._blocks.part import Media, Part, join_text
-from genkit_rag._blocks.wire import WireModel
+from genkit_rag._blocks.wire import WireModel, wire_schema
 from genkit_rag._core.errors import GenkitError, invalid
 
 # Not pydantic: a retrieval makes k of these, and a text document costs a tenth of a model this way. On the wire it
@@ -201,13 +201,7 @@ class Document:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            cls._validate,
-            json_schema_input_schema=handler(_Wire),
-            serialization=core_schema.plain_serializer_function_ser_schema(
-                cls.to_wire, return_schema=core_schema.dict_schema()
-            ),
-        )
+        return wire_schema(_Wire, cls._validate, cls.to_wire, handler)
 
     @classmethod
     def _validate(cls, raw: Any) -> Document:

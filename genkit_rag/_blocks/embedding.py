@@ -12,7 +12,7 @@ from pydantic_core import core_schema
 from genkit_rag._blocks.document import Document
 from genkit_rag._blocks.options import EmbedderOptions
 from genkit_rag._blocks.vector_store import Fingerprint, Vectors, checked_vectors
-from genkit_rag._blocks.wire import WireModel
+from genkit_rag._blocks.wire import WireModel, wire_schema
 from genkit_rag._core.action import Action, ActionKind, adapt
 from genkit_rag._core.context import ActionContext
 from genkit_rag._core.errors import GenkitError
@@ -83,13 +83,7 @@ class EmbedResponse:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            cls._validate,
-            json_schema_input_schema=handler(_Wire),
-            serialization=core_schema.plain_serializer_function_ser_schema(
-                cls.to_wire, return_schema=core_schema.dict_schema()
-            ),
-        )
+        return wire_schema(_Wire, cls._validate, cls.to_wire, handler)
 
     @classmethod
     def _validate(cls, raw: Any) -> EmbedResponse:

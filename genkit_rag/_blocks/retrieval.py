@@ -11,7 +11,7 @@ from pydantic_core import core_schema
 
 from genkit_rag._blocks.document import Document
 from genkit_rag._blocks.options import IndexerOptions, RetrieverOptions, parse_options, retriever_options
-from genkit_rag._blocks.wire import WireModel
+from genkit_rag._blocks.wire import WireModel, wire_schema
 from genkit_rag._core.action import Action, ActionKind, adapt
 from genkit_rag._core.context import ActionContext
 from genkit_rag._core.errors import GenkitError, invalid
@@ -51,13 +51,10 @@ class RetrieverResponse(list[Document]):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            lambda raw: raw if isinstance(raw, RetrieverResponse) else cls(_Wire.model_validate(raw).documents),
-            json_schema_input_schema=handler(_Wire),
-            serialization=core_schema.plain_serializer_function_ser_schema(
-                cls.to_wire, return_schema=core_schema.dict_schema()
-            ),
-        )
+        def parse(raw: Any) -> RetrieverResponse:
+            return raw if isinstance(raw, RetrieverResponse) else cls(_Wire.model_validate(raw).documents)
+
+        return wire_schema(_Wire, parse, cls.to_wire, handler)
 
 
 class _Wire(WireModel):

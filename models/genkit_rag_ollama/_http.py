@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
 from collections.abc import AsyncGenerator, Generator, Mapping
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import httpx
 
-from genkit_rag.plugin_api import GenkitError, invalid, openai_wire, run_in_thread
+from genkit_rag.plugin_api import GenkitError, HttpClients, invalid, openai_wire
 
 DEFAULT_HOST = "http://127.0.0.1:11434"
-CONNECT_SECONDS = 10.0
 MAX_LINE_BYTES = 32 * 1024 * 1024
 """A line larger than this is refused, not collected."""
 
@@ -42,8 +39,7 @@ class Connection:
 
     def __init__(self, base_url: str, timeout: float) -> None:
         self.base_url = base_url
-        self._timeout = httpx.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout))
-        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
+        self._clients = HttpClients(self.base_url, timeout)
 
     async def get(self, path: str) -> Any:
         """Returns the JSON that the server answers to a GET."""
@@ -55,7 +51,7 @@ class Connection:
 
     async def lines(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[Any]:
         """Yields the JSON of each line of a streamed answer."""
-        client = await self._client()
+        client = await self._clients.get()
         with self._failures():
             async with client.stream("POST", self.base_url + path, json=body) as response:
                 if response.is_error:
@@ -66,32 +62,15 @@ class Connection:
 
     async def close(self) -> None:
         """Closes the clients of every event loop that still runs."""
-        here = asyncio.get_running_loop()
-        clients = list(self._clients.items())
-        self._clients.clear()
-        for loop, client in clients:
-            if loop is here:
-                await client.aclose()
-            elif loop.is_running():
-                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(client.aclose(), loop))
+        await self._clients.close()
 
     async def _json(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
-        client = await self._client()
+        client = await self._clients.get()
         with self._failures():
             response = await client.request(method, self.base_url + path, json=body)
         if response.is_error:
             raise self._refusal(response, body or {})
         return self._parsed(response.content)
-
-    async def _client(self) -> httpx.AsyncClient:
-        loop = asyncio.get_running_loop()
-        if loop not in self._clients:
-            tls = await run_in_thread(httpx.create_ssl_context)  # reads the certificates: 20 ms and more
-            if loop not in self._clients:
-                # A proxy of the environment is for the network, not for this machine.
-                local = httpx.URL(self.base_url).host in ("localhost", "127.0.0.1", "::1")
-                self._clients[loop] = httpx.AsyncClient(verify=tls, timeout=self._timeout, trust_env=not local)
-        return self._clients[loop]
 
     def _parsed(self, text: bytes) -> Any:
         try:
@@ -125,7 +104,7 @@ class Connection:
                 raise self._unreachable(error) from error
             raise GenkitError(
                 "DEADLINE_EXCEEDED",
-                f"{self.base_url} sent nothing for {self._timeout.read:g} s ({type(error).__name__}).",
+                f"{self.base_url} sent nothing for {self._clients.timeout.read:g} s ({type(error).__name__}).",
                 hint="A large model may take long to load: raise Ollama(timeout=...).",
             ) from error
         except httpx.HTTPError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import email.utils
 import json
@@ -11,15 +10,13 @@ import os
 import time
 from collections.abc import AsyncGenerator, Generator, Mapping
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import httpx
 
-from genkit_rag.plugin_api import GenkitError, invalid, openai_wire, run_in_thread
+from genkit_rag.plugin_api import GenkitError, HttpClients, invalid, openai_wire
 from genkit_rag_openai._sse import SseDecoder
 
 OFFICIAL = "https://api.openai.com/v1"
-CONNECT_SECONDS = 10.0
 DONE = object()
 
 
@@ -38,8 +35,7 @@ class Connection:
             raise invalid("base_url", self.base_url, "must be an http or https URL",
                           hint="For instance `http://127.0.0.1:8000/v1`.")  # fmt: skip
         self._key = api_key
-        self._timeout = httpx.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout))
-        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
+        self._clients = HttpClients(self.base_url, timeout)
 
     @property
     def official(self) -> bool:
@@ -67,7 +63,7 @@ class Connection:
     async def events(self, path: str, body: Mapping[str, Any], api_key: str | None = None) -> AsyncGenerator[Any]:
         """Yields the JSON of each event of a streamed answer, and `DONE` where the provider says that it ends."""
         key = self._checked_key(api_key)
-        client = await self._client()
+        client = await self._clients.get()
         decoder = SseDecoder()
         with self._failures(key):
             async with client.stream("POST", self._url(path), json=body, headers=_headers(key)) as response:
@@ -86,18 +82,11 @@ class Connection:
 
     async def close(self) -> None:
         """Closes the clients of every event loop that still runs."""
-        here = asyncio.get_running_loop()
-        clients = list(self._clients.items())
-        self._clients.clear()
-        for loop, client in clients:
-            if loop is here:
-                await client.aclose()
-            elif loop.is_running():
-                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(client.aclose(), loop))
+        await self._clients.close()
 
     async def _json(self, method: str, path: str, body: Mapping[str, Any] | None, api_key: str | None) -> Any:
         key = self._checked_key(api_key)
-        client = await self._client()
+        client = await self._clients.get()
         with self._failures(key):
             response = await client.request(method, self._url(path), json=body, headers=_headers(key))
         if response.is_error:
@@ -119,16 +108,6 @@ class Connection:
                 hint="Copy it again, without quotes and line breaks.",
             )
         return key
-
-    async def _client(self) -> httpx.AsyncClient:
-        loop = asyncio.get_running_loop()
-        if loop not in self._clients:
-            tls = await run_in_thread(httpx.create_ssl_context)  # reads the certificates: 20 ms and more
-            if loop not in self._clients:
-                # A proxy of the environment is for the network, not for this machine.
-                local = httpx.URL(self.base_url).host in ("localhost", "127.0.0.1", "::1")
-                self._clients[loop] = httpx.AsyncClient(verify=tls, timeout=self._timeout, trust_env=not local)
-        return self._clients[loop]
 
     def _url(self, path: str) -> str:
         return self.base_url + path
@@ -157,7 +136,7 @@ class Connection:
         return GenkitError(
             openai_wire.status_of_http(code),
             f"{self.shown_url} answered {code}: {_redacted(text or response.reason_phrase, key)}",
-            hint=_HINTS.get(code),
+            hint=_HINTS.get(code) or (_FAILED_HINT if code >= 500 else None),
             details=details,
             retry_after=retry_after(response.headers.get("retry-after")),
         )
@@ -172,7 +151,7 @@ class Connection:
         except httpx.TimeoutException as error:
             raise GenkitError(
                 "DEADLINE_EXCEEDED",
-                f"{self.shown_url} sent nothing for {self._timeout.read:g} s ({type(error).__name__}).",
+                f"{self.shown_url} sent nothing for {self._clients.timeout.read:g} s ({type(error).__name__}).",
                 hint="Raise OpenAI(timeout=...), or ask for fewer tokens.",
             ) from error
         except httpx.HTTPError as error:
@@ -188,6 +167,7 @@ class Connection:
 
 
 _BASE_URL_HINT = "Check that base_url is the one of an OpenAI-compatible API; most end in `/v1`."
+_FAILED_HINT = "The server failed: ask again, with the retry middleware for instance."
 _HINTS = {
     401: "Check OPENAI_API_KEY, or pass OpenAI(api_key=...).",
     403: "The key is known but may not do this: check the project's and model's permissions.",
