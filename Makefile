@@ -4,6 +4,9 @@ EXTRAS ?= local
 # Installed before everything else; on a machine without a GPU name a CPU build here, e.g. PRE="torch==2.13.0".
 PRE ?=
 ARGS ?=
+# Of the fault sweep: every how many system calls, and how many damaged files.
+EVERY ?= 1
+CORRUPT ?= 200
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
@@ -25,9 +28,9 @@ help: ## What there is
 	touch $@
 
 demo: .venv/.weights ## Ingest this project's documentation and answer a question about it, with citations
-	$(BIN)/genkit-rag ingest README.md docs --dir .genkit_rag/demo
-	$(BIN)/genkit-rag query "What happens when the process is killed during a write?" --dir .genkit_rag/demo --k 3
-	$(BIN)/genkit-rag ask "Which file holds the truth of the FAISS store?" --dir .genkit_rag/demo --k 3
+	$(BIN)/genkit-rag ingest README.md docs --store demo
+	$(BIN)/genkit-rag query "What happens when the process is killed during a write?" --store demo --k 3
+	$(BIN)/genkit-rag ask "Which file holds the truth of the FAISS store?" --store demo --k 3
 
 test: .venv/.weights ## Run all tests (ARGS="tests/blocks -k filter" for some)
 	$(BIN)/python -m pytest $(or $(ARGS),--cov --cov-report=term:skip-covered)
@@ -42,7 +45,8 @@ bench: .venv/.weights ## The performance suite: ratios in one run
 	$(BIN)/python -m benchmarks.run $(ARGS)
 
 faults: .venv/.ready-$(EXTRAS) ## Kill the store at every storage system call, and damage its files (needs strace)
-	$(BIN)/python benchmarks/faults.py $(ARGS)
+	$(BIN)/python benchmarks/faults.py --every $(EVERY)
+	$(BIN)/python benchmarks/faults.py --corrupt $(CORRUPT)
 
 docs: .venv/.ready-$(EXTRAS) ## Build the documentation into site/
 	$(BIN)/pip install --quiet --group docs

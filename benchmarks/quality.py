@@ -28,6 +28,8 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "hybrid, convex (default)": {"mode": "hybrid"},
 }
 RERANKED = "hybrid + late interaction"
+RERANKED_QUERIES = 100
+"""The reranker reads its candidates anew at every query, half a second for 30: it gets the first hundred queries."""
 
 
 class Collection:
@@ -76,7 +78,10 @@ async def _collection(collection: Collection) -> int:
             took = time.perf_counter() - start
             print(f"\n{collection.name}: {len(collection.documents)} documents in {took:.0f} s, ", end="")
             print(f"{len(collection.queries)} queries\n  {'':<28}{'nDCG@10':>9}{'R@100':>9}{'p50 ms':>9}")
-            scores = {name: await _system(ai, collection, name) for name in [*SYSTEMS, RERANKED]}
+            scores = {name: await _system(ai, collection, name) for name in SYSTEMS}
+            print(f"  the first {RERANKED_QUERIES} queries:")
+            for name in ("hybrid, convex (default)", RERANKED):
+                await _system(ai, collection, name, RERANKED_QUERIES)
     finally:
         shutil.rmtree(path, ignore_errors=True)
     best = scores["hybrid, convex (default)"]
@@ -86,9 +91,9 @@ async def _collection(collection: Collection) -> int:
     return 0 if ahead else 1
 
 
-async def _system(ai: Genkit, collection: Collection, name: str) -> float:
+async def _system(ai: Genkit, collection: Collection, name: str, first: int | None = None) -> float:
     gains, recalls, laps = [], [], []
-    for id_, text in collection.queries.items():
+    for id_, text in list(collection.queries.items())[:first]:
         start = time.perf_counter()
         found: list[Document] = await ai.retrieve(
             "faiss/docs", text, {"k": 100, **SYSTEMS.get(name, {"mode": "hybrid"})}
