@@ -6,6 +6,7 @@ import ast
 import importlib
 import subprocess
 import sys
+import tomllib
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -147,6 +148,16 @@ def test_a_plugin_imports_the_plugin_door_only_and_no_other_plugin(plugin: Path)
 
 
 # -- rule 3: doors say exactly what is there
+
+
+def test_every_package_says_that_it_is_typed() -> None:
+    assert [path.name for path in (HOUSE, *PLUGINS) if not (path / "py.typed").is_file()] == []
+
+
+def test_every_plugin_has_an_extra_of_its_name() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    names = {path.name.removeprefix("genkit_rag_").replace("_", "-") for path in PLUGINS}
+    assert names - set(extras) == set()
 
 
 def test_every_module_of_a_plugin_is_private() -> None:
