@@ -138,8 +138,8 @@ class Roots:
                 elif pattern is not None and not pattern.accepts(entry.path):
                     continue
                 elif entry.is_symlink():
-                    end = Path(entry.path).resolve()
-                    if not (end.is_relative_to(inside) and end.exists()):
+                    end = Path(os.path.realpath(entry.path))  # `Path.resolve` raises for a loop of links
+                    if not (end.is_relative_to(inside) and os.path.exists(entry.path)):
                         problem(self.name(entry.path), "a symbolic link out of the folder, or a broken one")
                 else:
                     found = self._found(entry, problem)

@@ -60,7 +60,7 @@ async def test_scores_are_maxsim_and_the_earlier_ones_joined(ai: Genkit) -> None
     scaled = (maxsim - maxsim.min()) / (maxsim.max() - maxsim.min())
     assert await scores_of(ai, scored(10, 5, 0), weight=1) == pytest.approx(scaled.tolist(), abs=1e-5)
     assert await scores_of(ai, scored(10, 5, 0), weight=0) == pytest.approx([1, 0.5, 0], abs=1e-5)
-    joined = 0.6 * scaled + 0.4 * np.array([1, 0.5, 0])
+    joined = 0.4 * scaled + 0.6 * np.array([1, 0.5, 0])
     assert await scores_of(ai, scored(10, 5, 0)) == pytest.approx(joined.tolist(), abs=1e-5)
 
 
