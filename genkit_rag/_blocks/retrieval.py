@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from pydantic import GetCoreSchemaHandler
-from pydantic_core import core_schema
+from pydantic_core import core_schema, to_json
 
 from genkit_rag._blocks.document import Document
 from genkit_rag._blocks.options import IndexerOptions, RetrieverOptions, parse_options, retriever_options
@@ -266,7 +265,7 @@ def _retrieval_telemetry(name: str) -> Callable[[RetrieverRequest, RetrieverResp
             found["gen_ai.request.top_k"] = top_k
         if response is not None:
             # Ids and scores, never bodies: those are content. One string costs a tenth of two lists.
-            found["gen_ai.retrieval.documents"] = json.dumps([{"id": d.id, "score": d.score} for d in response])
+            found["gen_ai.retrieval.documents"] = to_json([{"id": d.id, "score": d.score} for d in response]).decode()
         return found
 
     return attributes
