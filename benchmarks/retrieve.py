@@ -136,27 +136,32 @@ async def _small(report: Report, folder: Path) -> None:
         report.add(
             "200 documents: retrieve over plain, CPU, untraced", f"{found['ours'].cpu - found['plain'].cpu:+.0f} us"
         )
-        exporter = _record_spans()
+        spans = _record_spans()
         found = await interleaved(calls, workload.queries * 3)
-        exporter.clear()
+        before = len(spans)
         await ours(workload.queries[0])
-        spans = len(exporter.get_finished_spans())
         cost = found["ours"].cpu - found["plain"].cpu
-        label = f"200 documents: retrieve over plain, CPU, traced ({spans} spans)"
+        label = f"200 documents: retrieve over plain, CPU, traced ({len(spans) - before} spans)"
         report.add(label, f"{cost:+.0f} us", "<= 120 us", holds=cost <= 120)
 
 
-def _record_spans() -> Any:
+def _record_spans() -> list[str]:
+    """Returns the names of all spans from now on; their exporter keeps nothing else, as one that sends them does."""
     from opentelemetry import trace
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 
-    exporter = InMemorySpanExporter()
+    names: list[str] = []
+
+    class Names(SpanExporter):
+        def export(self, spans: Any) -> SpanExportResult:
+            names.extend(span.name for span in spans)
+            return SpanExportResult.SUCCESS
+
     provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    provider.add_span_processor(SimpleSpanProcessor(Names()))
     trace.set_tracer_provider(provider)
-    return exporter
+    return names
 
 
 async def _concurrent(report: Report, workload: Workload, folder: Path) -> None:
