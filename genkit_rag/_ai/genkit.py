@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from genkit_rag._ai.definitions import Definitions
-from genkit_rag._blocks.document import Document, to_document
+from genkit_rag._blocks.document import Document, to_document, to_documents
 from genkit_rag._blocks.embedding import EmbedderAction, Embedding, EmbedRequest
 from genkit_rag._blocks.embedding_service import service_of
 from genkit_rag._blocks.generate import GenerateOptions, generate, generate_action
@@ -23,7 +23,7 @@ from genkit_rag._blocks.retrieval import IndexerRequest, IndexerResponse, Retrie
 from genkit_rag._blocks.store_actions import DeleteRequest, StoreHandle, StorePlugin
 from genkit_rag._blocks.vector_store import DEFAULT_NAMESPACE, VectorStore
 from genkit_rag._core.action import Action, ActionKind, ActionStream
-from genkit_rag._core.errors import GenkitError
+from genkit_rag._core.errors import GenkitError, invalid
 from genkit_rag._core.plugin import Plugin
 from genkit_rag._core.registry import Registry
 
@@ -102,7 +102,7 @@ class Genkit(Definitions):
             context: Facts about the caller for the actions; never sent to a model.
         """
         action = await self._action(ActionKind.INDEXER, indexer)
-        request = IndexerRequest(documents=[to_document(document) for document in documents], options=options)
+        request = IndexerRequest(documents=to_documents(documents), options=options)
         response: IndexerResponse = await action(request, context=context)
         return response
 
@@ -116,6 +116,8 @@ class Genkit(Definitions):
         namespace: str = DEFAULT_NAMESPACE,
     ) -> int:
         """Returns how many documents were there and are gone: by id, by filter, or all that came from a source."""
+        if isinstance(ids, str):
+            raise invalid("ids", ids, "must be a list of ids", hint=f"Write [{ids!r}].")
         action = await self._action(ActionKind.UTIL, f"{indexer}/delete")
         request = DeleteRequest(
             ids=None if ids is None else list(ids),
@@ -169,7 +171,7 @@ class Genkit(Definitions):
             context: Facts about the caller for the actions; never sent to a model.
         """
         action = await self._action(ActionKind.RERANKER, reranker)
-        request = RerankerRequest(query=to_document(query), documents=list(documents), options=options)
+        request = RerankerRequest(query=to_document(query), documents=to_documents(documents), options=options)
         ranked: list[Document] = (await action(request, context=context)).documents
         return ranked
 
@@ -199,7 +201,7 @@ class Genkit(Definitions):
     ) -> list[list[Embedding]]:
         """Returns, for each document, its embeddings; in order, in batches of the embedder's size."""
         action = await self._action(ActionKind.EMBEDDER, embedder)
-        documents = [to_document(item) for item in content]
+        documents = to_documents(content, "content")
         if not documents:
             return []
         checked = parse_options(EmbedderOptions, options)
@@ -311,7 +313,8 @@ class Genkit(Definitions):
         options = GenerateOptions(
             model=model, system=system, prompt=prompt, messages=messages, docs=docs or (), tools=tools,
             tool_choice=tool_choice, tool_errors=tool_errors, return_tool_requests=return_tool_requests,
-            max_turns=max_turns, config=config, output_schema=output_schema, use=use,
+            max_turns=max_turns, config=config, output_schema=output_schema, output_format=output_format,
+            output_constrained=output_constrained, output_instructions=output_instructions, use=use,
         )  # fmt: skip
         return await generate(self.registry, options, context=context, on_chunk=on_chunk)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import html
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler
@@ -219,5 +219,26 @@ class _Wire(WireModel):
 
 
 def to_document(value: str | Document | Part | Sequence[Part]) -> Document:
-    """Returns a document for what a caller may give as one."""
-    return value if isinstance(value, Document) else Document(value)
+    """Returns a document for what a caller may give as one; INVALID_ARGUMENT for anything else."""
+    if isinstance(value, Document):
+        return value
+    given: Any = value
+    parts: Any = given if isinstance(given, list | tuple) else [given]
+    if not isinstance(given, str) and not all(isinstance(part, Part) for part in parts):
+        raise invalid(
+            "document",
+            given,
+            "has a wrong type: it must be text, a Document or parts",
+            hint="Write Document(text, metadata).",
+        )
+    return Document(value)
+
+
+def to_documents(
+    values: Iterable[str | Document | Part | Sequence[Part]], argument: str = "documents"
+) -> list[Document]:
+    """Returns documents for what a caller may give as a list of them; INVALID_ARGUMENT for a single one."""
+    given: Any = values
+    if isinstance(given, str | Document | Part | Mapping) or not isinstance(given, Iterable):
+        raise invalid(argument, given, "must be a list", hint="Put the one document into a list: [document].")
+    return [to_document(value) for value in values]

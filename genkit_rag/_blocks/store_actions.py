@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -21,18 +23,11 @@ from genkit_rag._blocks.retrieval import (
     indexer_action,
     make_retriever,
 )
-from genkit_rag._blocks.vector_store import (
-    DEFAULT_NAMESPACE,
-    Fingerprint,
-    Hit,
-    SearchMode,
-    Vectors,
-    VectorStore,
-)
+from genkit_rag._blocks.vector_store import DEFAULT_NAMESPACE, Fingerprint, Hit, SearchMode, Vectors, VectorStore
 from genkit_rag._blocks.wire import WireModel
 from genkit_rag._core.action import Action, ActionKind
 from genkit_rag._core.context import ActionContext
-from genkit_rag._core.errors import GenkitError
+from genkit_rag._core.errors import GenkitError, invalid
 from genkit_rag._core.plugin import Plugin
 
 HYBRID_CANDIDATES = 150
@@ -78,34 +73,47 @@ class StoreHandle:
         self.mode: SearchMode = mode
         self._open = open_store
         self._store: VectorStore | None = None
-        self._opening: asyncio.Future[VectorStore] | None = None
+        self._opening: concurrent.futures.Future[VectorStore | None] | None = None
+        self._lock = threading.Lock()
         self._service: EmbeddingService | None = None
         self._bound: Fingerprint | None = None
 
     async def store(self) -> VectorStore:
         """Returns the store, opening it when this is the first call."""
-        if self._store is not None:
-            return self._store
-        opening = self._opening = self._opening or asyncio.ensure_future(self._open())
+        while self._store is None:
+            with self._lock:  # a future of no event loop: callers in other threads and loops wait for the same store
+                opening = self._opening
+                if opening is None:
+                    opening = self._opening = concurrent.futures.Future()
+                    self._task = asyncio.ensure_future(self._open_into(opening))
+            store = await asyncio.shield(asyncio.wrap_future(opening))
+            if self._opening is not opening and store is not None:
+                return store  # closed in the meantime: it says so itself
+            self._store = store
+        return self._store
+
+    async def _open_into(self, opening: concurrent.futures.Future[VectorStore | None]) -> None:
         try:
-            store = await asyncio.shield(opening)
-        except BaseException:
-            if opening.done() and self._opening is opening:
-                self._opening = None  # it failed: the next call tries again
-            raise
-        self._store = store
-        return store
+            opening.set_result(await self._open())
+        except BaseException as error:  # it failed: the next call tries again
+            if self._opening is opening:
+                self._opening = None
+            if not isinstance(error, Exception):
+                opening.set_result(None)  # this event loop ends, those who wait in others do not: one of them opens it
+                raise
+            opening.set_exception(error)
 
     async def close(self) -> None:
         """Closes the store if it was opened."""
         opening, self._store, self._opening, self._bound = self._opening, None, None, None
-        if opening is None or opening.cancelled():
+        if opening is None:
             return
         try:
-            store = await opening
+            store = await asyncio.wrap_future(opening)
         except Exception:  # whoever asked for it got the error
             return
-        await store.close()
+        if store is not None:
+            await store.close()
 
     async def service(self) -> EmbeddingService:
         """Returns the service of the store's embedder; NOT_FOUND names the embedders that there are."""
@@ -194,10 +202,8 @@ class StoreHandle:
         elif mode == "text":
             if options.mmr_lambda is not None:
                 raise _no_mmr("text")
-            hits, scores = (
-                await store.search_text(query.text, options.k, filter=tree, namespace=options.namespace),
-                None,
-            )
+            hits = await store.search_text(query.text, options.k, filter=tree, namespace=options.namespace)
+            scores = None
         elif options.mmr_lambda is not None:
             hits, scores = await self._diverse(store, query, options, tree), None
         else:
@@ -305,6 +311,8 @@ class StorePlugin(Plugin):
         self.embedder = embedder
         self.mode: SearchMode = mode
         self._handles: dict[str, StoreHandle] = {}
+        if isinstance(stores, str):
+            raise invalid("stores", stores, "must be a list of names", hint=f"Write [{stores!r}].")
         for store in stores:
             self.handle(store)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 from genkit_rag._cli import ask, doctor, ingest, models, query, store
 from genkit_rag._cli.failures import INTERRUPTED, interrupted, report
 from genkit_rag._cli.options import examples
-from genkit_rag._cli.output import tolerate_any_encoding
+from genkit_rag._cli.output import replace_closed_streams, tolerate_any_encoding
 
 app = typer.Typer(
     name="genkit-rag",
@@ -47,9 +48,11 @@ doctor.register(app)
 
 def run(arguments: Sequence[str]) -> int:
     """Returns the exit code of the command; nothing that goes wrong in it leaves as an exception."""
+    replace_closed_streams()
     tolerate_any_encoding()
     try:
         code = app(list(arguments), prog_name="genkit-rag", standalone_mode=False)
+        sys.stdout.flush()  # a full disk or a closed pipe shows here at the latest, not at the interpreter's exit
     except (Exception, KeyboardInterrupt) as error:
         return report(error, json="--json" in arguments)
     if code == INTERRUPTED:  # typer makes an exit code of Ctrl-C itself

@@ -78,8 +78,9 @@ def report(error: BaseException, *, json: bool) -> int:
     out.say(f"error: {one_line(failure.message)}")
     out.say(f"fix: {one_line(failure.hint)}")
     if json:
-        said = {"status": failure.status, "message": failure.message, "hint": failure.hint}
-        out.data({"error": said})
+        _print_json(out, failure)
+    elif isinstance(error, OSError):
+        _flush_stdout()
     return failure.code
 
 
@@ -91,6 +92,22 @@ def interrupted() -> int:
 
 def _is_interruption(error: BaseException) -> bool:
     return isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort"
+
+
+def _print_json(out: Output, failure: Failure) -> None:
+    try:
+        out.data({"error": {"status": failure.status, "message": failure.message, "hint": failure.hint}})
+    except OSError:  # stdout itself is what failed; stderr has said it
+        _discard_stdout()
+        return
+    _flush_stdout()
+
+
+def _flush_stdout() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _discard_stdout()
 
 
 def _discard_stdout() -> None:

@@ -138,6 +138,13 @@ class Output:
         sys.stderr.flush()
 
 
+def replace_closed_streams() -> None:
+    """Gives a process that was started with a closed standard stream (`>&-`) one that holds nothing."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - open until the end
+
+
 def tolerate_any_encoding() -> None:
     """Makes the standard streams write `?` for letters that their encoding lacks, instead of failing."""
     for stream in (sys.stdout, sys.stderr):

@@ -34,6 +34,11 @@ CREATE TABLE chunk (
   PRIMARY KEY (source, id)) WITHOUT ROWID;
 """
 _PAGE = 1000
+_FIX = "Check the folder's permissions and the disk, then run again."
+_DAMAGED = (
+    "Delete that file and run again: sources are then looked at anew, and chunks that the index still holds are not "
+    "embedded again."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,7 @@ class Manifest:
     """
 
     def __init__(self, path: Path, target: str, *, discard: bool = False) -> None:
+        self.path = path
         self.target = target
         self.run = time.time_ns()
         self._lock = threading.Lock()  # one connection serves the producing thread and the others
@@ -76,6 +82,9 @@ class Manifest:
             raise _problem(path, error) from error
         try:
             self._prepare()
+        except GenkitError:
+            self._db.close()
+            raise
         except sqlite3.DatabaseError as error:
             self._db.close()
             raise _problem(path, error) from error
@@ -92,24 +101,33 @@ class Manifest:
         self._db.execute("CREATE TEMP TABLE seen (name TEXT PRIMARY KEY) WITHOUT ROWID")
 
     @contextmanager
-    def _transaction(self) -> Generator[None]:
+    def _access(self) -> Generator[None]:
         with self._lock:
+            try:
+                yield
+            except sqlite3.DatabaseError as error:
+                raise _problem(self.path, error) from error
+
+    @contextmanager
+    def _transaction(self) -> Generator[None]:
+        with self._access():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # SQLite ends it itself when the disk is full or the file is damaged
+                    self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
 
     def see(self, name: str) -> bool:
         """Returns whether the name was not seen in this run before, and remembers it."""
-        with self._lock:
+        with self._access():
             return self._db.execute("INSERT OR IGNORE INTO seen VALUES (?)", (name,)).rowcount == 1
 
     def state(self, name: str) -> State | None:
         """Returns what is known of a source."""
-        with self._lock:
+        with self._access():
             row = self._db.execute(
                 "SELECT size, mtime_ns, hash, settings, embedder, chunks FROM source WHERE target = ? AND name = ?",
                 (self.target, name),
@@ -118,7 +136,7 @@ class Manifest:
 
     def samples(self, name: str) -> list[str]:
         """Returns two of a source's chunk ids, to ask the index whether it still has them; none if it has none."""
-        with self._lock:
+        with self._access():
             row = self._db.execute(
                 "SELECT min(id), max(id) FROM chunk WHERE source = "
                 "(SELECT id FROM source WHERE target = ? AND name = ?)",
@@ -170,7 +188,7 @@ class Manifest:
         return self._chunks(name, "first_run = ?")
 
     def _chunks(self, name: str, condition: str, limit: int = _PAGE) -> list[str]:
-        with self._lock:
+        with self._access():
             rows = self._db.execute(
                 "SELECT id FROM chunk WHERE source = (SELECT id FROM source WHERE target = ? AND name = ?) "  # noqa: S608
                 f"AND {condition} LIMIT {limit}",
@@ -215,7 +233,7 @@ class Manifest:
         """Yields the sources of the kind that this run has not seen; the caller may drop them on the way."""
         last = ""
         while True:
-            with self._lock:
+            with self._access():
                 rows = self._db.execute(
                     "SELECT name FROM source WHERE target = ? AND kind = ? AND name > ? "
                     "AND name NOT IN (SELECT name FROM seen) ORDER BY name LIMIT ?",
@@ -228,7 +246,7 @@ class Manifest:
 
     def close(self) -> None:
         """Frees the file and its lock."""
-        with self._lock:
+        with self._access():
             self._db.close()
 
     def _source_id(self, name: str, kind: SourceKind) -> int:
@@ -264,6 +282,7 @@ def _copy(path: Path) -> sqlite3.Connection:
 
 
 def _problem(path: Path, error: sqlite3.DatabaseError) -> GenkitError:
+    """Returns what to raise for an error of the file."""
     if "locked" in str(error) or "busy" in str(error):
         return GenkitError(
             "FAILED_PRECONDITION",
@@ -273,7 +292,6 @@ def _problem(path: Path, error: sqlite3.DatabaseError) -> GenkitError:
     return GenkitError(
         "FAILED_PRECONDITION",
         f"The manifest {path} cannot be used: {error}.",
-        hint="Delete that file and run again: sources are then looked at anew, and chunks that the index still holds "
-        "are not embedded again.",
+        hint=_FIX if isinstance(error, sqlite3.OperationalError) else _DAMAGED,
         cause=error,
     )

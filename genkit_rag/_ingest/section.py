@@ -71,10 +71,16 @@ class UnreadableFile(ValueError):
     """A file that a loader gives up on; the text says why and what helps."""
 
 
+MAX_VALUE_CHARACTERS = 4096
+"""Every chunk of a row carries its metadata: without a bound a row with a long text would grow quadratically."""
+
+
 def row_metadata(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the scalars of a row as metadata, with reserved names moved aside."""
+    """Returns the scalars of a row as metadata, with reserved names moved aside and long texts left out."""
     metadata: dict[str, Any] = {}
     for name, value in values.items():
+        if isinstance(value, str) and len(value) > MAX_VALUE_CHARACTERS:
+            continue
         if isinstance(value, str | int | float | bool) or value is None:
             metadata[f"{name}_" if name in RESERVED else name] = value
     return metadata

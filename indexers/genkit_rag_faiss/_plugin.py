@@ -37,7 +37,9 @@ class Faiss(StorePlugin):
     ) -> None:
         self.path = Path(path)
         self.options = FaissOptions().changed(options)
-        super().__init__([check_store_name(store) for store in stores], name=name, embedder=embedder, mode=mode)
+        super().__init__(stores, name=name, embedder=embedder, mode=mode)
+        for store in stores:
+            check_store_name(store)
 
     async def open_store(self, store: str) -> FaissStore:
         """Returns the store of this name, opened, created when it is not there."""

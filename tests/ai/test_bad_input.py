@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,3 +123,20 @@ async def test_what_could_not_come_back_as_it_was_is_refused_with_its_whole_batc
     ai: Genkit, document: Document
 ) -> None:
     await refused(ai.index("faiss/docs", [Document("fine", id="fine"), document]), "INVALID_ARGUMENT", document.id[:3])
+
+
+@pytest.mark.parametrize("given", ["one text", Document("one"), None, [("one", {})], [{"text": "one"}]])
+async def test_what_is_no_list_of_documents_is_refused_and_not_taken_apart(ai: Genkit, given: Any) -> None:
+    await refused(ai.index("faiss/docs", given), "INVALID_ARGUMENT", "document")
+
+
+async def test_a_string_is_no_list_of_ids_or_stores(ai: Genkit) -> None:
+    await refused(ai.delete("faiss/docs", ids="cats"), "INVALID_ARGUMENT", "ids", "['cats']")
+    await refused(ai.embed_many("fake/words", "cats"), "INVALID_ARGUMENT", "content")
+    with pytest.raises(GenkitError, match="stores"):
+        Faiss("docs", embedder="fake/words")
+
+
+@pytest.mark.parametrize("query", [None, 3, ["cats", "dogs"]])
+async def test_a_query_that_is_no_document_is_refused(ai: Genkit, query: Any) -> None:
+    await refused(ai.retrieve("faiss/docs", query), "INVALID_ARGUMENT", "document")

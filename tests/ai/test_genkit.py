@@ -12,12 +12,13 @@ from genkit_rag import (
     Genkit,
     GenkitError,
     Message,
+    ModelInfo,
     ModelRequest,
     ModelResponse,
     Plugin,
 )
 from genkit_rag.ingest import IngestOptions
-from genkit_rag.plugin_api import ModelAction, model_action
+from genkit_rag.plugin_api import ModelAction, ModelSupports, model_action
 from genkit_rag.testing import FakeEmbedder
 from genkit_rag_faiss import Faiss
 from genkit_rag_memory import Memory
@@ -145,3 +146,21 @@ async def test_the_same_question_in_another_namespace_finds_nothing() -> None:
     await ai.index("memory/docs", ["cats purr"], {"namespace": "mine"})
     assert len(await ai.retrieve("memory/docs", "cats", {"namespace": "mine"})) == 1
     assert await ai.retrieve("memory/docs", "cats", {"namespace": "yours"}) == []
+
+
+async def test_the_options_of_the_output_reach_the_model() -> None:
+    seen: list[ModelRequest] = []
+
+    async def model(request: ModelRequest, ctx: ActionContext) -> ModelResponse:
+        seen.append(request)
+        return ModelResponse(message=Message.model("{}"), finish_reason="stop")
+
+    ai = Genkit()
+    ai.define_model("m", model, info=ModelInfo(supports=ModelSupports(output=["json"], constrained="all")))
+    await ai.generate("x", model="m", output_format="json")
+    assert seen[0].output is not None
+    assert seen[0].output.format == "json"
+    await ai.generate("x", model="m", output_schema=dict, output_constrained=False, output_instructions="Only JSON!")
+    assert seen[1].output is not None
+    assert not seen[1].output.constrained
+    assert "Only JSON!" in seen[1].messages[-1].text

@@ -123,6 +123,32 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
     assert said == b""
 
 
+@pytest.mark.parametrize(
+    ("closed", "arguments", "code"),
+    [(">&-", "models list", 0), (">&-", "models path nowhere", 1), ("<&-", "query -", 2), ("2>&-", "query -", 2)],
+)
+def test_a_closed_standard_stream_changes_no_exit_code(tmp_path: Path, closed: str, arguments: str, code: int) -> None:
+    script = f'"$@" {arguments} {closed}'
+    ran = subprocess.run(
+        ["sh", "-c", script, "sh", *COMMAND], capture_output=True, stdin=subprocess.DEVNULL, cwd=tmp_path, check=False
+    )
+    assert ran.returncode == code, ran.stderr
+    assert b"This is a defect" not in ran.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    "arguments", [["models", "list"], ["models", "list", "--json"], ["models", "path", "x", "--json"]]
+)
+def test_a_full_disk_behind_stdout_is_said_without_a_traceback(arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run([*COMMAND, *arguments], stdout=full, stderr=subprocess.PIPE, check=False)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith(b"error: ")
+    assert b"Traceback" not in ran.stderr
+    assert b"Exception ignored" not in ran.stderr
+
+
 def test_help_imports_no_engine() -> None:
     code = (
         "import sys\nfrom genkit_rag._cli import main\n"

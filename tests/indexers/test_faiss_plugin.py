@@ -1,5 +1,8 @@
 """The plugin: its stores are actions, found by name, opened late and closed."""
 
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +63,29 @@ def test_a_store_name_that_is_no_folder_name_is_refused_at_once(tmp_path: Path) 
 def test_an_unknown_option_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(GenkitError, match=r"Known options.*index"):
         Faiss(["docs"], path=tmp_path, metrik="dot")
+
+
+def test_a_store_opens_once_for_event_loops_in_many_threads(tmp_path: Path) -> None:
+    ai = Genkit(plugins=[FakeEmbedder(), Faiss(["docs"], path=tmp_path, embedder="fake/words")])
+    together = threading.Barrier(8)
+
+    def write(number: int) -> None:
+        together.wait()
+        asyncio.run(ai.index("faiss/docs", [f"document {number}"]))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+    assert len(ai.run_main(ai.retrieve("faiss/docs", "document"))) == 8
+
+
+def test_a_store_opens_after_the_event_loop_that_was_opening_it_ended(tmp_path: Path) -> None:
+    ai = Genkit(plugins=[FakeEmbedder(), Faiss(["docs"], path=tmp_path, embedder="fake/words")])
+
+    async def leave_early() -> None:
+        waiting = asyncio.ensure_future(ai.retrieve("faiss/docs", "a"))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+
+    asyncio.run(leave_early())
+    assert ai.run_main(ai.retrieve("faiss/docs", "a")) == []

@@ -199,10 +199,11 @@ async def test_a_bad_file_stops_nothing_and_says_why(corpus: Corpus) -> None:
     corpus.write("empty.txt", "")
     (corpus.folder / "broken.txt").symlink_to("nowhere")
     os.mkfifo(corpus.folder / "pipe.txt")
+    (corpus.folder / "ring.txt").symlink_to("ring.txt")
     report = await corpus.ingest()
     assert {problem.source: problem.reason.split(" ")[0] for problem in report.failed} == {
         "docs/binary.txt": "a", "docs/locked.pdf": "encrypted:", "docs/damaged.pdf": "damaged", "docs/broken.txt": "a",
-        "docs/pipe.txt": "not",
+        "docs/pipe.txt": "not", "docs/ring.txt": "a",
     }  # fmt: skip
     assert [problem.source for problem in report.skipped] == ["docs/picture.png"]
     assert [problem.source for problem in report.notes] == ["docs/empty.txt"]
@@ -227,6 +228,21 @@ async def test_a_file_that_turns_bad_keeps_what_was_indexed_of_it(corpus: Corpus
     assert set(corpus.sink.documents) == before
     assert (await corpus.ingest()).changed == 1
     assert sorted(corpus.sink.texts()) == ["one", "three"]
+
+
+async def test_a_damaged_manifest_names_the_file_to_delete_and_costs_no_embedding(corpus: Corpus) -> None:
+    for number in range(200):
+        corpus.write(f"{number}.txt", f"File number {number}.")
+    await corpus.ingest()
+    [manifest] = corpus.base.glob("**/*.db")
+    content = manifest.read_bytes()
+    manifest.write_bytes(content[:4096] + b"\x55" * (len(content) - 4096))  # its head is whole: opening it works
+    with pytest.raises(GenkitError, match="cannot be used") as caught:
+        await corpus.ingest()
+    assert "Delete that file" in str(caught.value.hint)
+    manifest.unlink()
+    report = await corpus.ingest()
+    assert (report.added, report.chunks_added, report.chunks_kept) == (200, 0, 200)
 
 
 async def test_links_and_hidden_folders_are_not_followed(corpus: Corpus, tmp_path: Path) -> None:

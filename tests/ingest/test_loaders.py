@@ -170,6 +170,15 @@ def test_a_cell_may_hold_a_whole_document(load: Load) -> None:
     assert len(load("a.csv", "text\n" + "x" * 500_000 + "\n")[0][0].text) == 500_006
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_a_long_text_is_not_repeated_in_the_metadata_of_every_chunk(load: Load, name: str) -> None:
+    long = "x" * 5_000
+    rows = {"a.csv": f"id,text,body\n7,short,{long}\n", "a.jsonl": f'{{"id": "7", "text": "short", "body": "{long}"}}'}
+    section = load(name, rows[name])[0][0]
+    assert "body" not in section.metadata
+    assert section.metadata["id_"] == "7"
+
+
 def test_json_lines_give_their_text_field_and_scalars(load: Load) -> None:
     content = '{"_id": "d1", "title": "T", "text": "Hello", "n": 3, "tags": ["x"], "big": 99999999999999999999}\n\n'
     content += '{"body": "B"}'

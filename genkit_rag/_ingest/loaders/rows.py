@@ -22,7 +22,7 @@ _MAX_INTEGER = 2**63
 
 
 def load_csv(path: Path, context: LoadContext) -> Iterator[Section]:
-    """Yields each row as `column: value` lines, its columns also as metadata; the first row names the columns."""
+    """Yields each row as `column: value` lines, its short columns also as metadata; the first row names them."""
     # The module's limit is one for the process and low for documents in cells; it is only ever raised.
     csv.field_size_limit(max(csv.field_size_limit(), context.limits.max_row_characters))
     tally = _Tally(context)
