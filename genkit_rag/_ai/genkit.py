@@ -48,6 +48,8 @@ class Genkit(Definitions):
     def __init__(self, plugins: Sequence[Plugin] = (), *, model: str | AnyAction | None = None) -> None:
         self.registry = Registry()
         for plugin in plugins:
+            if not isinstance(plugin, Plugin):
+                raise invalid("plugins", plugin, "must hold plugin objects", hint="Write Genkit(plugins=[MiniLM()]).")
             self.registry.add_plugin(plugin)
         self.registry.register(generate_action(self.registry))
         if isinstance(model, Action):

@@ -45,11 +45,14 @@ class Document:
             self._text: str | None = content
             self._content: list[Part] | None = None
         else:
-            parts = [content] if isinstance(content, Part) else list(content)
-            if any(part.text is None and part.media is None for part in parts):
+            given: Any = content
+            parts: list[Any] = list(given) if isinstance(given, list | tuple) else [given]
+            if not all(isinstance(part, Part) and (part.text is not None or part.media is not None) for part in parts):
                 raise invalid("content", parts, "must hold text and media parts only")
             self._text = None
             self._content = parts
+        if metadata and type(metadata) is not dict and not isinstance(metadata, Mapping):  # the ABC is slow to ask
+            raise invalid("metadata", metadata, "must be an object")
         self.metadata: dict[str, Any] = dict(metadata) if metadata else {}
         self._id = id
         self.score = score

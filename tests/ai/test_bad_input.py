@@ -140,3 +140,15 @@ async def test_a_string_is_no_list_of_ids_or_stores(ai: Genkit) -> None:
 @pytest.mark.parametrize("query", [None, 3, ["cats", "dogs"]])
 async def test_a_query_that_is_no_document_is_refused(ai: Genkit, query: Any) -> None:
     await refused(ai.retrieve("faiss/docs", query), "INVALID_ARGUMENT", "document")
+
+
+@pytest.mark.parametrize("given", [[FakeEmbedder], ["faiss"], [None]])
+def test_what_is_no_plugin_is_refused(given: Any) -> None:
+    with pytest.raises(GenkitError, match="plugins"):
+        Genkit(plugins=given)
+
+
+@pytest.mark.parametrize("given", [(5, None), ("x", "abc"), (["x"], None), (None, None)])
+def test_what_is_no_content_or_metadata_is_refused(given: tuple[Any, Any]) -> None:
+    with pytest.raises(GenkitError, match="INVALID_ARGUMENT"):
+        Document(*given)
