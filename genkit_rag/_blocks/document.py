@@ -48,11 +48,12 @@ class Document:
             given: Any = content
             parts: list[Any] = list(given) if isinstance(given, list | tuple) else [given]
             if not all(isinstance(part, Part) and (part.text is not None or part.media is not None) for part in parts):
-                raise invalid("content", parts, "must hold text and media parts only")
+                raise invalid("content", parts, "must hold text and media parts only",
+                              hint="Write Document(text, metadata), or pass parts with text or media.")  # fmt: skip
             self._text = None
             self._content = parts
         if metadata and type(metadata) is not dict and not isinstance(metadata, Mapping):  # the ABC is slow to ask
-            raise invalid("metadata", metadata, "must be an object")
+            raise invalid("metadata", metadata, "must be an object", hint="Write {'source': 'a.md'}.")
         self.metadata: dict[str, Any] = dict(metadata) if metadata else {}
         self._id = id
         self.score = score
