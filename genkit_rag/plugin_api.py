@@ -1,7 +1,9 @@
 """The door for plugin authors: everything a plugin may import of the framework."""
 
 from genkit_rag._blocks import openai_wire
+from genkit_rag._blocks.access import RequiredFilter, RequiredNamespace
 from genkit_rag._blocks.document import Document, to_document
+from genkit_rag._blocks.document_checks import check_documents, check_names
 from genkit_rag._blocks.embedding import (
     Batching,
     EmbedderAction,
@@ -59,9 +61,11 @@ from genkit_rag._blocks.retrieval import (
     retriever_action,
     simple_retriever_action,
 )
-from genkit_rag._blocks.store_actions import DeleteRequest, DeleteResponse, StoreHandle, StorePlugin, store_actions
+from genkit_rag._blocks.store_actions import StorePlugin, store_actions
+from genkit_rag._blocks.store_handle import DeleteRequest, DeleteResponse, StoreHandle
 from genkit_rag._blocks.vector_store import (
     DEFAULT_NAMESPACE,
+    Embed,
     Fingerprint,
     Hit,
     ScoreInfo,
@@ -99,6 +103,7 @@ __all__ = [
     "DeleteRequest",
     "DeleteResponse",
     "Document",
+    "Embed",
     "EmbedRequest",
     "EmbedResponse",
     "EmbedderAction",
@@ -135,6 +140,8 @@ __all__ = [
     "Plugin",
     "PublicError",
     "Registry",
+    "RequiredFilter",
+    "RequiredNamespace",
     "RerankerAction",
     "RerankerOptions",
     "RerankerRequest",
@@ -161,6 +168,8 @@ __all__ = [
     "Vectors",
     "WireModel",
     "adapt",
+    "check_documents",
+    "check_names",
     "checked_vectors",
     "current_context",
     "embedder_action",

@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from genkit_rag._ai.definitions import Definitions
-from genkit_rag._blocks.document import Document, to_document, to_documents
-from genkit_rag._blocks.embedding import EmbedderAction, Embedding, EmbedRequest
-from genkit_rag._blocks.embedding_service import service_of
+from genkit_rag._ai.retrieval import Retrieval
+from genkit_rag._blocks.document import Document
 from genkit_rag._blocks.generate import GenerateOptions, generate, generate_action
 from genkit_rag._blocks.middleware import Use
 from genkit_rag._blocks.model import ModelResponse, ModelResponseChunk
-from genkit_rag._blocks.options import EmbedderOptions, parse_options
 from genkit_rag._blocks.part import Content, Message, Part
-from genkit_rag._blocks.reranking import RerankerRequest
-from genkit_rag._blocks.retrieval import IndexerRequest, IndexerResponse, RetrieverRequest, RetrieverResponse
-from genkit_rag._blocks.store_actions import DeleteRequest, StoreHandle, StorePlugin
-from genkit_rag._blocks.vector_store import DEFAULT_NAMESPACE, VectorStore
-from genkit_rag._core.action import Action, ActionKind, ActionStream
-from genkit_rag._core.errors import GenkitError, invalid
+from genkit_rag._core.action import Action, ActionStream
+from genkit_rag._core.errors import invalid
 from genkit_rag._core.plugin import Plugin
 from genkit_rag._core.registry import Registry
 
 if TYPE_CHECKING:
-    from genkit_rag._ingest.events import IngestReport, Progress
-    from genkit_rag._ingest.sink import IngestOptions
+    pass
 
 T = TypeVar("T")
 AnyAction = Action[Any, Any, Any]
@@ -37,7 +28,7 @@ Query = str | Document | Part | Sequence[Part]
 Options = Mapping[str, Any] | Any
 
 
-class Genkit(Definitions):
+class Genkit(Definitions, Retrieval):
     """A registry of actions and the verbs over them. Use it as an async context manager, which closes the plugins.
 
     Args:
@@ -84,184 +75,6 @@ class Genkit(Definitions):
                 return await main
 
         return asyncio.run(run())
-
-    # -- retrieval
-
-    async def index(
-        self,
-        indexer: str | AnyAction,
-        documents: Sequence[Document | str],
-        options: Options | None = None,
-        *,
-        context: Mapping[str, Any] | None = None,
-    ) -> IndexerResponse:
-        """Returns the ids of the documents, which are in the store now; those with the same id were replaced.
-
-        Args:
-            indexer: A name such as `faiss/docs`, or the action.
-            documents: Documents or texts.
-            options: `namespace`, `batch_size`.
-            context: Facts about the caller for the actions; never sent to a model.
-        """
-        action = await self._action(ActionKind.INDEXER, indexer)
-        request = IndexerRequest(documents=to_documents(documents), options=options)
-        response: IndexerResponse = await action(request, context=context)
-        return response
-
-    async def delete(
-        self,
-        indexer: str,
-        *,
-        ids: Sequence[str] | None = None,
-        filter: Mapping[str, Any] | None = None,
-        source: str | None = None,
-        namespace: str = DEFAULT_NAMESPACE,
-    ) -> int:
-        """Returns how many documents were there and are gone: by id, by filter, or all that came from a source."""
-        if isinstance(ids, str):
-            raise invalid("ids", ids, "must be a list of ids", hint=f"Write [{ids!r}].")
-        action = await self._action(ActionKind.UTIL, f"{indexer}/delete")
-        request = DeleteRequest(
-            ids=None if ids is None else list(ids),
-            filter=None if filter is None else dict(filter),
-            source=source,
-            namespace=namespace,
-        )
-        deleted: int = (await action(request)).deleted
-        return deleted
-
-    async def retrieve(
-        self,
-        retriever: str | AnyAction,
-        query: Query,
-        options: Options | None = None,
-        *,
-        context: Mapping[str, Any] | None = None,
-    ) -> RetrieverResponse:
-        """Returns the documents for a query, best first: a list, with notices.
-
-        Args:
-            retriever: A name such as `faiss/docs`, or the action.
-            query: Text or a document. Without text it finds nothing and says so in the notices.
-            options: `k` (10), `filter`, `score_threshold`, `namespace`, `mode`, `mmr_lambda`, or the retriever's own.
-            context: Facts about the caller for the actions; never sent to a model.
-        """
-        action = self.registry.lookup("retriever", retriever) if isinstance(retriever, str) else retriever
-        if action is None:
-            action = await self.registry.get(ActionKind.RETRIEVER, retriever)  # type: ignore[arg-type]
-        response: RetrieverResponse = await action(
-            RetrieverRequest(query=to_document(query), options=options), context=context
-        )
-        return response
-
-    async def rerank(
-        self,
-        reranker: str | AnyAction,
-        query: Query,
-        documents: Sequence[Document],
-        options: Options | None = None,
-        *,
-        context: Mapping[str, Any] | None = None,
-    ) -> list[Document]:
-        """Returns the documents in a better order, with new scores; earlier scores stay in `scores`.
-
-        Args:
-            reranker: A name such as `mmr`, or the action.
-            query: Text or a document.
-            documents: What a retriever gave.
-            options: `k` (all), or the reranker's own.
-            context: Facts about the caller for the actions; never sent to a model.
-        """
-        action = await self._action(ActionKind.RERANKER, reranker)
-        request = RerankerRequest(query=to_document(query), documents=to_documents(documents), options=options)
-        ranked: list[Document] = (await action(request, context=context)).documents
-        return ranked
-
-    async def embed(
-        self,
-        embedder: str | EmbedderAction,
-        content: Query,
-        options: Options | None = None,
-        *,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> list[Embedding]:
-        """Returns the embeddings of one document: one for text, perhaps several for media.
-
-        Args:
-            embedder: A name such as `minilm/all-minilm-l6-v2`, or the action.
-            content: Text or a document.
-            options: `task` (`document`, or `query` for asymmetric models), `dimensions`.
-            metadata: Goes with the document, for embedders that read it.
-        """
-        document = to_document(content)
-        if metadata:
-            document = document.copy(metadata={**document.metadata, **metadata})
-        return (await self.embed_many(embedder, [document], options))[0]
-
-    async def embed_many(
-        self, embedder: str | EmbedderAction, content: Sequence[Query], options: Options | None = None
-    ) -> list[list[Embedding]]:
-        """Returns, for each document, its embeddings; in order, in batches of the embedder's size."""
-        action = await self._action(ActionKind.EMBEDDER, embedder)
-        documents = to_documents(content, "content")
-        if not documents:
-            return []
-        checked = parse_options(EmbedderOptions, options)
-        if isinstance(action, EmbedderAction) and checked == EmbedderOptions():
-            response = await service_of(action).documents(documents)
-        else:
-            response = await action(EmbedRequest(input=documents, options=checked))
-        return response.by_input(len(documents))
-
-    async def ingest(
-        self,
-        paths: str | Path | Iterable[str | Path] = (),
-        *,
-        indexer: str,
-        documents: Iterable[Document] | AsyncIterable[Document] | None = None,
-        namespace: str = DEFAULT_NAMESPACE,
-        options: IngestOptions | None = None,
-        progress: Progress | None = None,
-    ) -> IngestReport:
-        """Returns what was done to bring a store in step with files or documents: load, split, embed, write.
-
-        Unchanged sources cost no embedding, changed ones replace their chunks, removed ones disappear; a run that was
-        stopped goes on where it was.
-
-        Args:
-            paths: Files, folders and glob patterns.
-            indexer: A store's name such as `faiss/docs`.
-            documents: Documents of yours instead of files; `metadata['source']` says what belongs together.
-            namespace: The partition to write to.
-            options: How to split, load and remember; see `genkit_rag.ingest.IngestOptions`.
-            progress: Called with each event.
-
-        Raises:
-            GenkitError: NOT_FOUND for a path that does not exist, or a store.
-            IngestStopped: The embedder or the store failed; it has the report until then.
-        """
-        from genkit_rag._ai.ingestion import IndexSink
-        from genkit_rag._ingest.pipeline import ingest
-        from genkit_rag._ingest.sink import IngestOptions
-
-        sink = await IndexSink.open(self, indexer, namespace=namespace)
-        options = options or IngestOptions()
-        if options.splitter.count is None:
-            # In the embedder's own tokens, where it can count them: what is beyond its limit is lost.
-            options = replace(options, splitter=replace(options.splitter, count=sink.action.count_tokens))
-        return await ingest(paths, sink=sink, documents=documents, options=options, progress=progress)
-
-    async def store(self, name: str) -> VectorStore:
-        """Returns the store behind `<plugin>/<store>`, opened: for counting, reading by id and `describe()`."""
-        return await (await self._handle(name)).store()
-
-    async def _handle(self, name: str) -> StoreHandle:
-        for plugin in self.registry.plugins:
-            if isinstance(plugin, StorePlugin) and name.startswith(f"{plugin.name}/"):
-                await self.registry.get(ActionKind.RETRIEVER, name)
-                return plugin.handle(name.partition("/")[2])
-        owners = ", ".join(p.name for p in self.registry.plugins if isinstance(p, StorePlugin)) or "none"
-        raise GenkitError("NOT_FOUND", f"No plugin owns a store `{name}`.", hint=f"Plugins with stores: {owners}.")
 
     # -- generation
 
@@ -328,6 +141,3 @@ class Genkit(Definitions):
         Takes what `generate` takes.
         """
         return ActionStream(lambda send: self.generate(prompt, **options, on_chunk=send))
-
-    async def _action(self, kind: ActionKind, name: str | AnyAction) -> AnyAction:
-        return await self.registry.get(kind, name) if isinstance(name, str) else name

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from genkit_rag._blocks.document import Document
 from genkit_rag._blocks.store_actions import StorePlugin
 from genkit_rag._blocks.vector_store import DEFAULT_NAMESPACE, VectorStore
 
 if TYPE_CHECKING:
-    from genkit_rag._ai.genkit import Genkit
+    from genkit_rag._ai.retrieval import Retrieval
     from genkit_rag._blocks.embedding import EmbedderAction
 
 
@@ -24,7 +25,10 @@ class IndexSink:
         action: The embedder itself, for its token counter.
     """
 
-    def __init__(self, ai: Genkit, indexer: str, store: VectorStore, embedder: EmbedderAction, namespace: str) -> None:
+    def __init__(
+        self, ai: Retrieval, indexer: str, store: VectorStore, embedder: EmbedderAction, namespace: str,
+        context: Mapping[str, Any] | None,
+    ) -> None:  # fmt: skip
         self.target = f"{indexer} {namespace}".rstrip()
         self.action = embedder
         self.embedder = f"{embedder.name}@{embedder.info.revision} {embedder.info.prefixes}"
@@ -32,20 +36,28 @@ class IndexSink:
         self._indexer = indexer
         self._store = store
         self._namespace = namespace
+        self._context = context
 
     @classmethod
-    async def open(cls, ai: Genkit, indexer: str, *, namespace: str = DEFAULT_NAMESPACE) -> IndexSink:
+    async def open(
+        cls,
+        ai: Retrieval,
+        indexer: str,
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+        context: Mapping[str, Any] | None = None,
+    ) -> IndexSink:
         """Returns a sink over `<plugin>/<store>`; NOT_FOUND says which plugins have stores."""
         store = await ai.store(indexer)
         plugin_name, _, store_name = indexer.partition("/")
         plugin = next(plugin for plugin in ai.registry.plugins if plugin.name == plugin_name)
         assert isinstance(plugin, StorePlugin)  # `ai.store` found the store there
         service = await plugin.handle(store_name).service()
-        return cls(ai, indexer, store, service.embedder, namespace)
+        return cls(ai, indexer, store, service.embedder, namespace, context)
 
     async def index(self, documents: list[Document]) -> None:
         """Embeds and stores documents, replacing those with the same ids; they are durable then."""
-        await self._ai.index(self._indexer, documents, {"namespace": self._namespace})
+        await self._ai.index(self._indexer, documents, {"namespace": self._namespace}, context=self._context)
 
     async def refresh(self, documents: list[Document]) -> None:
         """Replaces the metadata of documents whose vectors stay; embeds those that the store has lost meanwhile."""
@@ -67,4 +79,4 @@ class IndexSink:
 
     async def delete_ids(self, ids: list[str]) -> None:
         """Deletes documents; ids that are not there are no error."""
-        await self._ai.delete(self._indexer, ids=ids, namespace=self._namespace)
+        await self._ai.delete(self._indexer, ids=ids, namespace=self._namespace, context=self._context)

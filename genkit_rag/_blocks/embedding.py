@@ -112,6 +112,7 @@ class EmbedderInfo(WireModel):
         normalized: Whether the vectors have length 1.
         prefixes: What it puts before queries and documents.
         max_tokens: What is beyond is cut off by the model.
+        vectors_of: The embedder whose vectors these are, for one that only passes them on (a cache, a rate limit).
     """
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="allow")
@@ -123,6 +124,7 @@ class EmbedderInfo(WireModel):
     normalized: bool = True
     prefixes: tuple[str, str] = ("", "")
     max_tokens: int | None = None
+    vectors_of: str = ""
 
 
 class Batching(WireModel):
@@ -174,7 +176,7 @@ class EmbedderAction(Action[EmbedRequest, EmbedResponse, None]):
 
     def fingerprint(self, dimensions: int) -> Fingerprint:
         """Returns what a store keeps to know whose vectors it holds."""
-        provider, _, model = self.name.partition("/")
+        provider, _, model = (self.info.vectors_of or self.name).partition("/")
         return Fingerprint(
             provider=provider,
             model=model or provider,

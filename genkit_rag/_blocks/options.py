@@ -36,9 +36,9 @@ class RetrieverOptions(WireModel):
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
 
-    k: int = Field(default=10, validation_alias=AliasChoices("k", "limit"))
+    k: int = Field(default=10, strict=True, validation_alias=AliasChoices("k", "limit"))
     filter: dict[str, Any] | None = None
-    score_threshold: float | None = None
+    score_threshold: float | None = Field(default=None, allow_inf_nan=False)
     namespace: str = DEFAULT_NAMESPACE
     mode: SearchMode | None = None
     mmr_lambda: float | None = Field(default=None, ge=0, le=1)
@@ -57,7 +57,7 @@ class IndexerOptions(WireModel):
 class RerankerOptions(WireModel):
     """What every reranker understands: how many to keep (all by default)."""
 
-    k: int | None = Field(default=None, validation_alias=AliasChoices("k", "limit", "topN"))
+    k: int | None = Field(default=None, strict=True, validation_alias=AliasChoices("k", "limit", "topN"))
     weight: float | None = Field(default=None, ge=0, le=1)
     """The share of the reranker's score against the earlier one, for rerankers that interpolate."""
 
@@ -93,8 +93,13 @@ def parse_options(kind: type[T], raw: T | Mapping[str, Any] | None) -> T:
     """Returns options of the kind; raises INVALID_ARGUMENT that says which options there are."""
     if isinstance(raw, kind):
         return raw
-    if not isinstance(raw, Mapping | BaseModel | None):
-        raise invalid("options", raw, "must be an object", hint=f"Known options: {', '.join(kind.model_fields)}.")
+    if isinstance(raw, BaseModel) and issubclass(kind, type(raw)):
+        raw = raw.model_dump(exclude_unset=True)  # the common options, for an action that knows more
+    if not isinstance(raw, Mapping | None):
+        other = isinstance(raw, BaseModel)
+        raise invalid("options", type(raw).__name__ if other else raw,
+                      f"must be {kind.__name__}" if other else "must be an object",
+                      hint=f"Known options: {', '.join(kind.model_fields)}.")  # fmt: skip
     try:
         return kind.model_validate(dict(raw or {}))
     except ValidationError as error:

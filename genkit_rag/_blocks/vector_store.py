@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -20,6 +20,8 @@ else:
     Vectors = Any
 
 SearchMode = Literal["vector", "text", "hybrid"]
+Embed = Callable[[Sequence[Document]], Awaitable["Vectors"]]
+"""Gives one vector for each document, in their order."""
 ScoreKind = Literal["cosine", "dot", "bm25", "fused", "rerank", "other"]
 
 DEFAULT_NAMESPACE = ""
@@ -183,6 +185,23 @@ class VectorStore:
         """Returns what the store is and holds."""
         raise NotImplementedError
 
+    async def reindex(self, fingerprint: Fingerprint, embed: Embed, *, batch_size: int = 256) -> int:
+        """Returns how many documents have got the vectors of another embedder, with its fingerprint, all at once.
+
+        Searches see the old vectors until then. Nothing changes when it fails or is killed; a durable store then goes
+        on where it was. Documents that are written meanwhile are included.
+
+        Args:
+            fingerprint: The other embedder's; its vectors may be of another length.
+            embed: Gives the vectors; called with at most `batch_size` documents, one call at a time.
+            batch_size: How many documents are embedded, and made durable, together.
+        """
+        raise GenkitError(
+            "UNIMPLEMENTED",
+            f"The store `{self.name}` cannot change its embedder.",
+            hint="Index the documents again into a new store.",
+        )
+
     async def close(self) -> None:
         """Frees files and connections. Safe to call twice; every other call then raises FAILED_PRECONDITION."""
 
@@ -192,7 +211,7 @@ def fingerprint_mismatch(store: str, stored: Fingerprint, given: Fingerprint) ->
     return GenkitError(
         "FAILED_PRECONDITION",
         f"The store `{store}` holds vectors of {stored}; this embedder is {given}.",
-        hint="Use the stored embedder, or index the documents again into a new store.",
+        hint="Use the stored embedder, or change the store's with `ai.reindex` (`genkit-rag store reindex`).",
         details={"store": store, "stored": str(stored), "given": str(given)},
     )
 
@@ -222,7 +241,7 @@ def checked_vectors(raw: Any, dimensions: int | None, *, argument: str = "vector
     if dimensions is not None and array.shape[1] != dimensions:
         raise invalid(
             argument, array.shape[1], f"must have {dimensions} dimensions",
-            hint="Use the embedder that the store was filled with, or index again into a new store.",
+            hint="Use the embedder that the store was filled with, or change the store's with `ai.reindex`.",
         )  # fmt: skip
     with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused as such
         result = cast(Vectors, np.ascontiguousarray(array, dtype=np.float32))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from genkit_rag.plugin_api import SearchMode, StorePlugin
+from genkit_rag.plugin_api import RequiredFilter, RequiredNamespace, SearchMode, StorePlugin
 from genkit_rag_faiss._files import check_store_name
 from genkit_rag_faiss._options import FaissOptions
 from genkit_rag_faiss._store import FaissStore
@@ -22,6 +22,8 @@ class Faiss(StorePlugin):
         embedder: The name of the embedder action that fills and queries them.
         mode: How a retrieval searches when it does not say: by vectors, by words, or both fused.
         name: The plugin's name, the first part of its actions' names.
+        required_filter: A filter that holds for every call: a mapping, or a function of the action's context.
+        required_namespace: The only namespace of every call: a name, or a function of the action's context.
         **options: `FaissOptions` by name: `index='hnsw'`, `quantize='fp16'`, `metric='dot'`, `lock_timeout=5`.
     """
 
@@ -33,11 +35,16 @@ class Faiss(StorePlugin):
         embedder: str = "minilm/all-minilm-l6-v2",
         mode: SearchMode = "vector",
         name: str = "faiss",
+        required_filter: RequiredFilter | None = None,
+        required_namespace: RequiredNamespace | None = None,
         **options: Any,
     ) -> None:
         self.path = Path(path)
         self.options = FaissOptions().changed(options)
-        super().__init__(stores, name=name, embedder=embedder, mode=mode)
+        super().__init__(
+            stores, name=name, embedder=embedder, mode=mode,
+            required_filter=required_filter, required_namespace=required_namespace,
+        )  # fmt: skip
         for store in stores:
             check_store_name(store)
 

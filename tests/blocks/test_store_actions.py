@@ -364,7 +364,7 @@ async def test_a_document_with_several_vectors_is_found_by_each_of_them() -> Non
     (hits,) = await store.search(np.array([[0.1, 1.0]], dtype=np.float32), 1)
     assert hits[0].document is not None
     assert (hits[0].id, hits[0].document.text) == ("x#1", "left right")
-    assert hits[0].document.metadata == {"n": 1, "embedMetadata": {"word": "right"}}
+    assert hits[0].document.metadata == {"n": 1, "parent": "x", "embedMetadata": {"word": "right"}}
 
 
 async def test_a_picture_is_indexed_and_found_like_a_text() -> None:

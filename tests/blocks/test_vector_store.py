@@ -14,7 +14,7 @@ def test_a_mismatch_names_both_embedders_and_the_ways_out() -> None:
     assert error.status == "FAILED_PRECONDITION"
     assert "minilm/a@abc, 384 dimensions, not normalized, prefixes ('q: ', '')" in error.message
     assert "minilm/b, 384 dimensions" in error.message
-    assert "index the documents again" in (error.hint or "")
+    assert "ai.reindex" in (error.hint or "")
 
 
 async def test_a_store_without_words_says_which_mode_it_has() -> None:

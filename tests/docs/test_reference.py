@@ -104,7 +104,7 @@ def shown(value: object) -> str:
 
 
 def test_the_defaults_of_the_options_are_those_of_the_code() -> None:
-    from genkit_rag._blocks.store_actions import HYBRID_CANDIDATES, VECTOR_WEIGHT
+    from genkit_rag._blocks.store_search import HYBRID_CANDIDATES, VECTOR_WEIGHT
     from genkit_rag.ingest import IngestOptions, LoadLimits, Splitter
     from genkit_rag_faiss import FaissOptions
 

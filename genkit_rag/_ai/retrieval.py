@@ -1,0 +1,243 @@
+"""The verbs over indexers, retrievers, rerankers, embedders and stores."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from genkit_rag._blocks.document import Document, to_document, to_documents
+from genkit_rag._blocks.embedding import EmbedderAction, Embedding, EmbedRequest
+from genkit_rag._blocks.embedding_service import service_of
+from genkit_rag._blocks.options import EmbedderOptions, parse_options
+from genkit_rag._blocks.part import Part
+from genkit_rag._blocks.reranking import RerankerRequest
+from genkit_rag._blocks.retrieval import IndexerRequest, IndexerResponse, RetrieverRequest, RetrieverResponse
+from genkit_rag._blocks.store_actions import StorePlugin
+from genkit_rag._blocks.store_handle import DeleteRequest, StoreHandle
+from genkit_rag._blocks.vector_store import DEFAULT_NAMESPACE, VectorStore
+from genkit_rag._core.action import Action, ActionKind
+from genkit_rag._core.errors import GenkitError, invalid
+from genkit_rag._core.registry import Registry
+
+if TYPE_CHECKING:
+    from genkit_rag._ingest.events import IngestReport, Progress
+    from genkit_rag._ingest.sink import IngestOptions
+
+AnyAction = Action[Any, Any, Any]
+Query = str | Document | Part | Sequence[Part]
+Options = Mapping[str, Any] | Any
+
+
+class Retrieval:
+    """The half of `Genkit` that reads and writes indexes."""
+
+    registry: Registry
+
+    async def index(
+        self,
+        indexer: str | AnyAction,
+        documents: Sequence[Document | str],
+        options: Options | None = None,
+        *,
+        context: Mapping[str, Any] | None = None,
+    ) -> IndexerResponse:
+        """Returns the ids of the documents, which are in the store now; those with the same id were replaced.
+
+        Args:
+            indexer: A name such as `faiss/docs`, or the action.
+            documents: Documents or texts.
+            options: `namespace`, `batch_size`.
+            context: Facts about the caller for the actions; never sent to a model.
+        """
+        action = await self._action(ActionKind.INDEXER, indexer)
+        request = IndexerRequest(documents=to_documents(documents), options=options)
+        response: IndexerResponse = await action(request, context=context)
+        return response
+
+    async def delete(
+        self,
+        indexer: str,
+        *,
+        ids: Sequence[str] | None = None,
+        filter: Mapping[str, Any] | None = None,
+        source: str | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
+        context: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Returns how many documents were there and are gone: by id, by filter, or all that came from a source."""
+        if isinstance(ids, str):
+            raise invalid("ids", ids, "must be a list of ids", hint=f"Write [{ids!r}].")
+        await self._handle(indexer)
+        action = await self._action(ActionKind.UTIL, f"{indexer}/delete")
+        request = DeleteRequest(
+            ids=None if ids is None else list(ids),
+            filter=None if filter is None else dict(filter),
+            source=source,
+            namespace=namespace,
+        )
+        deleted: int = (await action(request, context=context)).deleted
+        return deleted
+
+    async def retrieve(
+        self,
+        retriever: str | AnyAction,
+        query: Query,
+        options: Options | None = None,
+        *,
+        context: Mapping[str, Any] | None = None,
+    ) -> RetrieverResponse:
+        """Returns the documents for a query, best first: a list, with notices.
+
+        Args:
+            retriever: A name such as `faiss/docs`, or the action.
+            query: Text or a document. Without text it finds nothing and says so in the notices.
+            options: `k` (10), `filter`, `score_threshold`, `namespace`, `mode`, `mmr_lambda`, or the retriever's own.
+            context: Facts about the caller for the actions; never sent to a model.
+        """
+        action = self.registry.lookup("retriever", retriever) if isinstance(retriever, str) else None
+        if action is None:
+            action = await self._action(ActionKind.RETRIEVER, retriever)
+        response: RetrieverResponse = await action(
+            RetrieverRequest(query=to_document(query), options=options), context=context
+        )
+        return response
+
+    async def rerank(
+        self,
+        reranker: str | AnyAction,
+        query: Query,
+        documents: Sequence[Document],
+        options: Options | None = None,
+        *,
+        context: Mapping[str, Any] | None = None,
+    ) -> list[Document]:
+        """Returns the documents in a better order, with new scores; earlier scores stay in `scores`.
+
+        Args:
+            reranker: A name such as `mmr`, or the action.
+            query: Text or a document.
+            documents: What a retriever gave.
+            options: `k` (all), or the reranker's own.
+            context: Facts about the caller for the actions; never sent to a model.
+        """
+        action = await self._action(ActionKind.RERANKER, reranker)
+        request = RerankerRequest(query=to_document(query), documents=to_documents(documents), options=options)
+        ranked: list[Document] = (await action(request, context=context)).documents
+        return ranked
+
+    async def embed(
+        self,
+        embedder: str | EmbedderAction,
+        content: Query,
+        options: Options | None = None,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> list[Embedding]:
+        """Returns the embeddings of one document: one for text, perhaps several for media.
+
+        Args:
+            embedder: A name such as `minilm/all-minilm-l6-v2`, or the action.
+            content: Text or a document.
+            options: `task` (`document`, or `query` for asymmetric models), `dimensions`.
+            metadata: Goes with the document, for embedders that read it.
+        """
+        document = to_document(content)
+        if metadata:
+            document = document.copy(metadata={**document.metadata, **metadata})
+        return (await self.embed_many(embedder, [document], options))[0]
+
+    async def embed_many(
+        self, embedder: str | EmbedderAction, content: Sequence[Query], options: Options | None = None
+    ) -> list[list[Embedding]]:
+        """Returns, for each document, its embeddings; in order, in batches of the embedder's size."""
+        action = await self._action(ActionKind.EMBEDDER, embedder)
+        documents = to_documents(content, "content")
+        if not documents:
+            return []
+        checked = parse_options(EmbedderOptions, options)
+        if isinstance(action, EmbedderAction) and checked == EmbedderOptions():
+            response = await service_of(action).documents(documents)
+        else:
+            response = await action(EmbedRequest(input=documents, options=checked))
+        return response.by_input(len(documents))
+
+    async def ingest(
+        self,
+        paths: str | Path | Iterable[str | Path] = (),
+        *,
+        indexer: str,
+        documents: Iterable[Document] | AsyncIterable[Document] | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
+        options: IngestOptions | None = None,
+        progress: Progress | None = None,
+        context: Mapping[str, Any] | None = None,
+    ) -> IngestReport:
+        """Returns what was done to bring a store in step with files or documents: load, split, embed, write.
+
+        Unchanged sources cost no embedding, changed ones replace their chunks, removed ones disappear; a run that was
+        stopped goes on where it was.
+
+        Args:
+            paths: Files, folders and glob patterns.
+            indexer: A store's name such as `faiss/docs`.
+            documents: Documents of yours instead of files; `metadata['source']` says what belongs together.
+            namespace: The partition to write to.
+            options: How to split, load and remember; see `genkit_rag.ingest.IngestOptions`.
+            progress: Called with each event.
+            context: Facts about the caller, for stores with a `required_filter`; never sent to a model.
+
+        Raises:
+            GenkitError: NOT_FOUND for a path that does not exist, or a store.
+            IngestStopped: The embedder or the store failed; it has the report until then.
+        """
+        from genkit_rag._ai.ingestion import IndexSink
+        from genkit_rag._ingest.pipeline import ingest
+        from genkit_rag._ingest.sink import IngestOptions
+
+        sink = await IndexSink.open(self, indexer, namespace=namespace, context=context)
+        options = options or IngestOptions()
+        if options.splitter.count is None:
+            # In the embedder's own tokens, where it can count them: what is beyond its limit is lost.
+            options = replace(options, splitter=replace(options.splitter, count=sink.action.count_tokens))
+        return await ingest(paths, sink=sink, documents=documents, options=options, progress=progress)
+
+    async def reindex(
+        self, indexer: str, *, embedder: str | None = None, batch_size: int = 256,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> int:  # fmt: skip
+        """Returns how many documents of a store have got new vectors, all at once; searches see the old ones till then.
+
+        A run that was stopped goes on where it was. Afterwards this process uses the new embedder for the store; give
+        its name to the plugin too, so that the next process does.
+
+        Args:
+            indexer: A store's name such as `faiss/docs`.
+            embedder: The name of the new embedder; the plugin's own by default, which may have another revision now.
+            batch_size: How many documents are embedded, and made durable, together.
+            progress: Called with the number of documents that are done, and of all.
+
+        Raises:
+            GenkitError: UNIMPLEMENTED for a store that cannot; UNAVAILABLE while another change of it runs.
+        """
+        return await (await self._handle(indexer)).reindex(embedder, batch_size=batch_size, progress=progress)
+
+    async def store(self, name: str) -> VectorStore:
+        """Returns the store behind `<plugin>/<store>`, opened: for counting, reading by id and `describe()`."""
+        return await (await self._handle(name)).store()
+
+    async def _handle(self, name: str) -> StoreHandle:
+        for plugin in self.registry.plugins:
+            if isinstance(plugin, StorePlugin) and name.startswith(f"{plugin.name}/"):
+                await self.registry.get(ActionKind.RETRIEVER, name)
+                return plugin.handle(name.partition("/")[2])
+        owners = ", ".join(p.name for p in self.registry.plugins if isinstance(p, StorePlugin)) or "none"
+        raise GenkitError("NOT_FOUND", f"No plugin owns a store `{name}`.", hint=f"Plugins with stores: {owners}.")
+
+    async def _action(self, kind: ActionKind, name: str | AnyAction) -> AnyAction:
+        if isinstance(name, str):
+            return await self.registry.get(kind, name)
+        if not isinstance(name, Action) or name.kind != kind:
+            raise invalid(str(kind), name, f"must be a {kind}'s name or action")
+        return name
