@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -233,6 +234,61 @@ class VectorStoreContract:
         assert info.fingerprint == FINGERPRINT
         assert set(info.scores) == set(info.modes)
         assert info.scores["vector"].kind == "cosine"
+
+    async def test_another_embedder_takes_over_all_at_once(self, store: VectorStore) -> None:
+        """Of another length; old vectors are searched until the end, and what is written meanwhile is included."""
+        documents = [Document(f"text {i}", {"i": i}, id=f"d{i}") for i in range(30)]
+        other = Fingerprint("test", "other", 8)
+        old, new = unit_vectors(31), unit_vectors(31, seed=7, dimensions=8)
+        await store.bind(FINGERPRINT)
+        await store.upsert(documents[:20], old[:20])
+        await store.upsert(documents[20:], old[20:30], namespace="elsewhere")
+        sizes: list[int] = []
+
+        async def embed(batch: Sequence[Document]) -> Vectors:
+            sizes.append(len(batch))
+            if len(sizes) == 1:
+                await store.upsert([Document("text 30", {"i": 30}, id="d30")], old[30:])
+                await store.delete(ids=["d0"])
+            (hits,) = await store.search(old[5][None], 1)
+            assert hits[0].id == "d5"
+            return new[[int(document.text.split()[1]) for document in batch]]
+
+        assert await store.reindex(other, embed, batch_size=8) == 30
+        assert max(sizes) <= 8
+        assert await store.count() == 30
+        for i in (1, 19, 30):
+            (hits,) = await store.search(new[i][None], 1)
+            assert hits[0].id == f"d{i}"
+            assert hits[0].score == pytest.approx(1.0, abs=self.tolerance)
+        assert (await store.search(new[25][None], 1, namespace="elsewhere"))[0][0].id == "d25"
+        assert (await store.describe()).fingerprint == other
+        await store.bind(other)
+        with pytest.raises(GenkitError, match="FAILED_PRECONDITION"):
+            await store.bind(FINGERPRINT)
+        await store.upsert([Document("text 1", {"i": 1}, id="d1")], new[1:2])
+        assert await store.count() == 30
+
+    async def test_a_change_of_embedder_that_fails_changes_nothing(self, store: VectorStore) -> None:
+        vectors, other = unit_vectors(12), Fingerprint("test", "other", DIMENSIONS)
+        await store.bind(FINGERPRINT)
+        await store.upsert([Document(str(i), id=f"d{i}") for i in range(12)], vectors)
+        calls = 0
+
+        async def embed(batch: Sequence[Document]) -> Vectors:
+            nonlocal calls
+            calls += 1
+            if calls == 2:
+                raise ConnectionError("the provider is gone")
+            return unit_vectors(12, seed=9)[[int(document.text) for document in batch]]
+
+        with pytest.raises(ConnectionError):
+            await store.reindex(other, embed, batch_size=5)
+        assert (await store.describe()).fingerprint == FINGERPRINT
+        assert (await store.search(vectors[3][None], 1))[0][0].id == "d3"
+        await store.bind(FINGERPRINT)
+        assert await store.reindex(other, embed, batch_size=5) == 12
+        assert (await store.search(unit_vectors(12, seed=9)[3][None], 1))[0][0].id == "d3"
 
     async def test_after_closing_every_call_is_refused(self, store: VectorStore) -> None:
         await store.bind(FINGERPRINT)

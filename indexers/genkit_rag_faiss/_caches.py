@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from genkit_rag_faiss._ann import ANN, EXACT_ROWS, Ann, build, read_ann, write_ann
-from genkit_rag_faiss._database import Database, Key, Segment
+from genkit_rag_faiss._database import Database, Segment
 from genkit_rag_faiss._options import FaissOptions
-from genkit_rag_faiss._segments import VECTORS, DamagedSegment, read_vectors, remove_strangers, write_vectors
-from genkit_rag_faiss._text import TEXT, TextIndex
+from genkit_rag_faiss._segments import (
+    KEYS,
+    VECTORS,
+    DamagedSegment,
+    read_keys,
+    read_vectors,
+    remove_strangers,
+    write_keys,
+    write_vectors,
+)
+from genkit_rag_faiss._text import TEXT, TextIndex, folder_name
 from genkit_rag_faiss._view import Rows, View
 
 logger = logging.getLogger("genkit_rag.faiss")
+
+MAX_TEXTS = 64
+"""How many namespaces' indexes of words are open at a time."""
 
 
 class Caches:
@@ -29,14 +40,25 @@ class Caches:
         self._lock = threading.Lock()
         self._saved: tuple[int, int] = (0, 0)
         """Layout and number of rows that the vector segment has."""
-        self.text: TextIndex | None = None
+        self.texts: dict[str, TextIndex] = {}
+        """The open indexes of words, by namespace."""
 
-    def rows(self, segments: Sequence[Segment], keys: Sequence[Key], dimensions: int) -> Rows:
-        """Returns the rows that the segments have, with their index; none when a segment is missing or damaged."""
+    def rows(self, segments: Sequence[Segment], dimensions: int) -> tuple[Rows, int] | None:
+        """Returns the rows that the segments have, with their index, and the sum of the living keys' checksums.
+
+        None when there are no segments, or one is missing or damaged.
+        """
         found = {segment.kind: segment for segment in segments}
-        rows = self._vectors(found[VECTORS], keys, dimensions) if VECTORS in found else None
-        if rows is None:
-            return Rows(dimensions)
+        if VECTORS not in found or KEYS not in found:
+            return None
+        try:
+            keys, matrix = read_keys(self._path, found[KEYS]), read_vectors(self._path, found[VECTORS], dimensions)
+        except DamagedSegment as error:
+            logger.warning("A segment of the store %s is damaged (%s): it is made again.", self._path, error)
+            return None
+        if len(keys.seqs) != len(matrix) or len(keys.ids) != len(matrix):
+            return None
+        rows = Rows.adopt(matrix, keys)
         self._saved = (rows.layout, rows.n)
         if ANN in found:
             try:
@@ -44,18 +66,7 @@ class Caches:
                 rows.ann = ann if ann.n <= rows.n else None
             except DamagedSegment as error:
                 logger.warning("An index of the store %s is damaged (%s): it is made again.", self._path, error)
-        return rows
-
-    def _vectors(self, segment: Segment, keys: Sequence[Key], dimensions: int) -> Rows | None:
-        try:
-            seqs, matrix = read_vectors(self._path, segment, dimensions)
-        except DamagedSegment as error:
-            logger.warning("A segment of the store %s is damaged (%s): it is made again.", self._path, error)
-            return None
-        covered = [key for key in keys if len(seqs) and key.seq <= seqs[-1]]
-        if not np.isin([key.seq for key in covered], seqs).all():
-            return None
-        return Rows.adopt(seqs, matrix, covered)
+        return rows, keys.digest
 
     # The approximate index.
 
@@ -69,7 +80,7 @@ class Caches:
         """Returns an approximate index over a view. Runs in any thread, takes long."""
         kind = self._options.ann_kind
         assert kind is not None
-        return build(view, kind, self._options.quantize, self._exact_rows)
+        return build(view, kind, self._options.ann_quantize, self._exact_rows)
 
     @property
     def _exact_rows(self) -> int:
@@ -77,41 +88,71 @@ class Caches:
 
     # The index of words.
 
-    def open_text(self, *, writable: bool) -> TextIndex:
-        """Returns the index of words, opened at the first call; opened again once this process may write it."""
+    def open_text(self, namespace: str, *, writable: bool) -> TextIndex:
+        """Returns the index of a namespace's words, opened at the first call, and again once this process may write it.
+
+        At most `MAX_TEXTS` stay open; what is closed is opened again when it is asked for.
+        """
         with self._lock:
-            text = self.text
+            text = self.texts.get(namespace)
             if text is None or (writable and not text.writable and not text.failed):
-                manifest = next((segment for segment in self._database.segments() if segment.kind == TEXT), None)
-                text = TextIndex(self._database, self._path / "text", manifest, writable=writable)
-                if self.text is None:
-                    self.text = text
+                name = folder_name(namespace)
+                manifest = next((one for one in self._text_segments() if one.name == name), None)
+                text = TextIndex(self._database, self._path / "text", namespace, manifest, writable=writable)
+                self.texts[namespace] = text
+                while len(self.texts) > MAX_TEXTS:
+                    self.texts.pop(next(iter(self.texts)))
             return text
 
-    def _synced_text(self, view: View) -> Segment | None:
-        text = self.open_text(writable=True)
-        text.sync(view)
-        self.text = text
-        return text.manifest()
+    def _text_segments(self) -> list[Segment]:
+        return [segment for segment in self._database.segments() if segment.kind == TEXT]
+
+    def _save_texts(self, view: View, *, force: bool) -> list[Segment]:
+        """Returns the manifest of the words: of the namespaces that are open, or of all, after bringing them to a view.
+
+        The others keep the entry that they have; they follow when they are next asked for.
+        """
+        wanted = set(self.texts) | ({name for name, count in view.counts.items() if count} if force else set())
+        saved = {segment.name: segment for segment in self._text_segments()}
+        for namespace in wanted:
+            text = self.open_text(namespace, writable=True)
+            text.sync(view)
+            manifest = text.manifest()
+            if manifest is not None:
+                saved[manifest.name] = manifest
+        there = {folder_name(name) for name, count in view.counts.items() if count}
+        for stranger in (self._path / "text").iterdir():
+            if stranger.name not in there:
+                shutil.rmtree(stranger, ignore_errors=True)
+        return [segment for name, segment in saved.items() if name in there]
 
     # Files.
 
-    def save(self, view: View, *, force: bool = False) -> None:
-        """Writes what spares the next opening the way through all rows; the caller holds the writer lock."""
+    def save(self, view: View, digest: int, *, force: bool = False) -> None:
+        """Writes what spares the next opening the way through all rows; the caller holds the writer lock.
+
+        Args:
+            view: The newest one.
+            digest: The sum of its living keys' checksums.
+            force: Write even if little has changed.
+        """
         covered = self._saved[1] if self._saved[0] == view.layout else 0
         ann = view.ann
         due = force or (view.n - covered) * 8 > view.n or (ann is not None and not ann.saved)
-        jobs: dict[str, Callable[[], Segment | None]] = {}
-        if due:  # both or none: the index counts the rows of the segment
-            jobs[VECTORS] = lambda: write_vectors(self._path, view)
-            jobs[ANN] = lambda: write_ann(self._path, view, ann) if ann is not None else None
-        if force or self.text is not None or any(segment.kind == TEXT for segment in self._database.segments()):
-            jobs[TEXT] = lambda: self._synced_text(view)
-        if not jobs:
+        texts = force or bool(self.texts)
+        if not due and not texts:
             return
-        segments = [segment for segment in (job() for job in jobs.values()) if segment is not None]
+        segments: list[Segment] = []
+        kinds: list[str] = []
+        if due:  # all or none: the index counts the rows of the segments
+            kinds += [VECTORS, KEYS, ANN]
+            segments += [write_vectors(self._path, view), write_keys(self._path, view, digest)]
+            segments += [write_ann(self._path, view, ann)] if ann is not None else []
+        if texts:
+            kinds.append(TEXT)
+            segments += self._save_texts(view, force=force)
         with self._database.transaction() as writer:
-            self._database.set_segments(writer, list(jobs), segments)
+            self._database.set_segments(writer, kinds, segments)
             known = {segment.name for segment in self._database.segments(writer)}
         if due:
             self._saved = (view.layout, view.n)

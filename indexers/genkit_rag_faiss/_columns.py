@@ -201,6 +201,10 @@ class Filters:
         for start in range(first, view.n, _CHUNK):
             stop = min(start + _CHUNK, view.n)
             found = list(self._database.rows_between(int(view.seqs[start]), int(view.seqs[stop - 1])))
+            there = {row[0] for row in found}
+            if len(found) < stop - start:
+                alive = view.seqs[start:stop][view.alive[start:stop]].tolist()
+                self._database.check_lost(set(alive) - there)
             at = (np.searchsorted(view.seqs[start:stop], [row[0] for row in found]) + start).tolist()
             for row, raw in zip(at, found, strict=True):
                 metadata = metadata_of(raw)

@@ -10,14 +10,14 @@ import sqlite3
 import sys
 import threading
 import zlib
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from genkit_rag.plugin_api import GenkitError, Vectors
-from genkit_rag_faiss._files import FORMAT, full, newer_format
+from genkit_rag_faiss._files import FORMAT, full, other_format
 from genkit_rag_faiss._records import Row, check_row, check_vector, damaged, key_crc, vector_crc
 
 PAGE_SIZE = 16384
@@ -29,6 +29,8 @@ CREATE TABLE doc (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, namespace TEXT NOT NULL, id TEXT NOT NULL, kind INTEGER NOT NULL,
     content TEXT NOT NULL, metadata TEXT NOT NULL, crc INTEGER NOT NULL, UNIQUE (namespace, id));
 CREATE TABLE vec (seq INTEGER PRIMARY KEY, data BLOB NOT NULL, crc INTEGER NOT NULL);
+CREATE TABLE next_vec (seq INTEGER PRIMARY KEY, data BLOB NOT NULL, crc INTEGER NOT NULL);
+CREATE TABLE gone (seq INTEGER PRIMARY KEY);
 CREATE TABLE segment (name TEXT PRIMARY KEY, kind TEXT NOT NULL, digest TEXT NOT NULL, params TEXT NOT NULL)
     WITHOUT ROWID;
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID;
@@ -37,6 +39,7 @@ _FINDABLE = """
 SELECT count(*) FROM doc a NOT INDEXED CROSS JOIN doc b INDEXED BY sqlite_autoindex_doc_1
 ON b.namespace = a.namespace AND b.id = a.id WHERE b.seq = a.seq
 """
+_IN_SEGMENT = "SELECT coalesce(max(json_extract(params, '$.last')), 0) FROM segment WHERE kind = 'keys'"
 _ROW = "d.seq, d.namespace, d.id, d.kind, d.content, d.metadata, d.crc"
 
 
@@ -79,6 +82,8 @@ class Database:
         self._watch: sqlite3.Connection | None = None
         self._inode: int | None = None
         self._lock = threading.Lock()
+        self.is_lost: Callable[[set[int]], bool] = lambda _: False
+        """Says whether rows that were not found should be there; given by who knows what is in memory."""
 
     def create(self) -> None:
         """Makes the tables unless they are there; the caller holds the writer lock."""
@@ -100,8 +105,8 @@ class Database:
             return False
         with self.errors():
             version = self.reader.execute("PRAGMA user_version").fetchone()[0]
-        if version > FORMAT:
-            raise newer_format(self.path, version)
+        if version not in (0, FORMAT):
+            raise other_format(self.path, version)
         return bool(version)
 
     @property
@@ -200,6 +205,10 @@ class Database:
                 raise damaged(f"{len(keys) - indexed} documents cannot be found by their ids")
         return keys
 
+    def gone(self, connection: sqlite3.Connection) -> list[int]:
+        """Returns the sequence numbers that were removed since the segment of keys was written, and are in it."""
+        return [row[0] for row in connection.execute("SELECT seq FROM gone")]
+
     def vectors(self, connection: sqlite3.Connection, after: int, dimensions: int) -> tuple[list[int], Vectors]:
         """Returns sequence numbers and vectors of the rows above a sequence number, in its order, checked."""
         seqs: list[int] = []
@@ -217,6 +226,11 @@ class Database:
         query = f"SELECT {_ROW} FROM json_each(?) j CROSS JOIN doc d ON d.seq = j.value"  # noqa: S608
         with self.errors():
             return self.reader.execute(query, (json.dumps(list(seqs)),)).fetchall()
+
+    def check_lost(self, missing: set[int]) -> None:
+        """Raises DATA_LOSS when rows that were not found have not been deleted."""
+        if missing and self.is_lost(missing):
+            raise damaged(f"{len(missing)} documents are missing, such as the row {min(missing)}")
 
     def rows_between(self, first: int, last: int) -> Iterator[Row]:
         """Yields the rows from one sequence number to another, both included, in their order; not yet checked."""
@@ -277,16 +291,20 @@ class Database:
         seqs = [(key.seq,) for key in keys]
         writer.executemany("DELETE FROM doc WHERE seq = ?", seqs)
         writer.executemany("DELETE FROM vec WHERE seq = ?", seqs)
+        if writer.execute(_IN_SEGMENT).fetchone()[0] >= min(seqs, default=(1,))[0]:
+            writer.executemany("INSERT OR REPLACE INTO gone VALUES (?)", seqs)
         return sum(key_crc(*key) for key in keys)
 
     def add_to_state(
-        self, writer: sqlite3.Connection, count: int, digest: int, settings: Mapping[str, str] | None = None
-    ) -> State:
-        """Adds to count and digest, and new settings; returns the new state."""
+        self, writer: sqlite3.Connection, count: int, digest: int, settings: Mapping[str, str] | None = None,
+        *, without: str = "",
+    ) -> State:  # fmt: skip
+        """Adds to count and digest, and new settings, and drops one; returns the new state."""
         old = self.state(writer)
         new = State(old.live + count, (old.digest + digest) % 2**62)
         for key, value in (settings or {}).items():
             self.set_meta(writer, key, value)
+        writer.execute("DELETE FROM meta WHERE key = ?", (without,))
         self._write_state(writer, new)
         return new
 
@@ -301,6 +319,8 @@ class Database:
     def set_segments(self, writer: sqlite3.Connection, kinds: Sequence[str], segments: Sequence[Segment]) -> None:
         """Replaces the manifest's entries of some kinds."""
         writer.executemany("DELETE FROM segment WHERE kind = ?", [(kind,) for kind in kinds])
+        if "keys" in kinds:
+            writer.execute("DELETE FROM gone")  # the segment knows
         entries = [(s.name, s.kind, s.digest, json.dumps(s.params)) for s in segments]
         writer.executemany("INSERT INTO segment VALUES (?, ?, ?, ?)", entries)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -14,9 +13,10 @@ from typing import Any, BinaryIO, cast
 from filelock import FileLock, Timeout
 
 from genkit_rag.plugin_api import GenkitError, invalid
+from genkit_rag_faiss._digest import file_digest
 
-FORMAT = 1
-"""The layout that this code writes; it reads every layout whose `min_reader` is not above it."""
+FORMAT = 2
+"""The layout that this code writes and reads."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}\Z")
 
@@ -42,7 +42,7 @@ def make_directory(path: Path) -> None:
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], None], *, tmp: Path) -> str:
-    """Returns the blake2b of a file that is in place, complete and on disk.
+    """Returns the checksum of a file that is in place, complete and on disk.
 
     Written to `tmp` first, synced, read back, renamed, and its folder synced: a crash leaves the old file or the new.
     """
@@ -70,12 +70,6 @@ def sync_directory(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def file_digest(path: Path) -> str:
-    """Returns the blake2b of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
 
 
 def io_error(error: OSError, path: Path) -> GenkitError:
@@ -113,13 +107,18 @@ def read_format(path: Path) -> bool:
         return False
     except (OSError, ValueError, TypeError, KeyError):
         return True  # a damaged note beside a database that says the same
-    if needed > FORMAT:
-        raise newer_format(path, needed)
+    if needed != FORMAT:
+        raise other_format(path, needed)
     return True
 
 
-def newer_format(path: Path, needed: int) -> GenkitError:
-    """Returns the error for a store that a newer version wrote."""
+def other_format(path: Path, needed: int) -> GenkitError:
+    """Returns the error for a store that a newer version wrote, or one before the first release."""
+    if needed < FORMAT:
+        return GenkitError(
+            "FAILED_PRECONDITION", f"`{path}` has the format {needed} of a preview; this version reads {FORMAT}.",
+            hint="Index the documents again into a new store.", details={"format": needed, "supported": FORMAT},
+        )  # fmt: skip
     return GenkitError(
         "FAILED_PRECONDITION", f"`{path}` has the format {needed}; this version reads up to {FORMAT}.",
         hint="Update: pip install -U genkit-rag.", details={"format": needed, "supported": FORMAT},

@@ -21,7 +21,9 @@ class FaissOptions(WireModel):
         index: `flat` is always exact. The others are exact below `ann_threshold` and approximate above it, with a
             recall of at least 0.95; `auto` is `ivf`, which builds ten times faster than `hnsw`.
         ann_threshold: From so many documents on there is an approximate index.
-        quantize: Shortens the vectors in the index (never those that are stored); scores stay exact.
+        quantize: Shortens the vectors in the approximate index, never those that are stored: what it finds is scored
+            again with the true ones. `auto` shortens those of `auto` indexes to a byte a number, which takes a quarter
+            of the memory and the time.
         metric: `cosine` scores in [-1, 1] and refuses zero vectors; `dot` takes vectors as they are. Fixed by the
             first write.
         lock_timeout: Seconds to wait for another writer.
@@ -30,7 +32,7 @@ class FaissOptions(WireModel):
     mode: Literal["w", "r"] = "w"
     index: IndexKind = "auto"
     ann_threshold: int = Field(default=200_000, ge=1)
-    quantize: Quantize | None = None
+    quantize: Quantize | Literal["auto"] | None = "auto"
     metric: Metric = "cosine"
     lock_timeout: float = Field(default=0.0, ge=0)
 
@@ -49,8 +51,15 @@ class FaissOptions(WireModel):
             ) from error
 
     @property
+    def ann_quantize(self) -> Quantize | None:
+        """How the approximate index shortens vectors."""
+        if self.quantize == "auto":
+            return "sq8" if self.index == "auto" else None
+        return self.quantize
+
+    @property
     def ann_kind(self) -> str | None:
         """The kind of approximate index; None when there is to be none."""
         if self.index == "flat":
-            return "flat" if self.quantize else None
+            return "flat" if self.ann_quantize else None
         return "ivf" if self.index == "auto" else self.index

@@ -78,8 +78,6 @@ class Query:
         """Returns what `run` does on the newest view; called where the writing is done, so that none comes between."""
         engine.refresh()
         self.view = engine.view or self.view
-        if isinstance(self.query, str) and engine.caches.text is not None:
-            engine.caches.text.sync(self.view)
         return self.run_here()
 
     def run(self) -> Hits | None:
@@ -88,8 +86,10 @@ class Query:
         rows = self.engine.filters.rows(self.filter, self.namespace, view)
         if not isinstance(self.query, str):
             return self.hits(*search(view, self.query, self.k, rows))
-        assert self.engine.caches.text is not None
-        pairs = self.engine.caches.text.search(self.query, self.k, view, rows)
+        text = self.engine.caches.texts.get(self.namespace)
+        if text is None or not text.covers(view):
+            text = self.engine.synced_text(self.namespace, view)
+        pairs = text.search(self.query, self.k, view, None if self.filter is None else rows)
         one = self._hits([score for _, score in pairs], [row for row, _ in pairs])
         return None if one is None else [one]
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias, cast
 
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from pydantic_core import from_json, to_json
 
 from genkit_rag.plugin_api import Document, GenkitError, Part
 
 TEXT, PARTS = 0, 1
 """What `content` holds: the text itself, or the parts as JSON."""
-
-MAX_DEPTH = 64
-"""How deep metadata may nest."""
-
-SMALL = 2**53
 
 Row: TypeAlias = tuple[int, str, str, int, str, str, int]
 """`(seq, namespace, id, kind, content, metadata, crc)`: a row of the table `doc`."""
@@ -48,26 +42,15 @@ class Payload(NamedTuple):
 
 
 def encode(documents: Sequence[Document], first_seq: int, namespace: str) -> tuple[list[Row], int]:
-    """Returns the rows of documents and the sum of their key checksums.
-
-    Raises INVALID_ARGUMENT, naming the document and the path, for what could not be given back as it came.
-    """
+    """Returns the rows of documents, which were checked, and the sum of their key checksums."""
     rows: list[Row] = []
     digest = 0
     for seq, document in enumerate(documents, first_seq):
         name = document.id
-        try:
-            kind, content = _content(document)
-            check_metadata(document.metadata)
-            metadata = to_json(document.metadata).decode()
-            key = key_crc(seq, namespace, name)
-            crc = zlib.crc32(f"\0{kind}\0{content}\0{metadata}".encode(), key)
-        except (UnicodeEncodeError, PydanticSerializationError) as error:
-            raise _refused(
-                name, "holds a lone surrogate, which is not text", "Decode it with errors='replace'."
-            ) from error
-        except _Problem as problem:
-            raise _refused(name, problem.args[0], problem.args[1]) from None
+        kind, content = _content(document)
+        metadata = to_json(document.metadata).decode()
+        key = key_crc(seq, namespace, name)
+        crc = zlib.crc32(f"\0{kind}\0{content}\0{metadata}".encode(), key)
         rows.append((seq, namespace, name, kind, content, metadata, crc))
         digest += key
     return rows, digest
@@ -124,44 +107,6 @@ def text_of(row: Row) -> str:
     return "".join(part.get("text") or "" for part in from_json(row[4]))
 
 
-def check_names(argument: str, names: Iterable[str]) -> None:
-    """Raises INVALID_ARGUMENT for an id or namespace that is not text that every file system tool can hold."""
-    for name in names:
-        problem = None
-        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            problem = "must be a string"
-        elif "\0" in name:
-            problem = "must not hold a NUL character"
-        elif not name.isascii():
-            try:
-                name.encode()
-            except UnicodeEncodeError:
-                problem = "must not hold lone surrogates"
-        if problem is not None:
-            raise GenkitError(
-                "INVALID_ARGUMENT",
-                f"`{argument}` {problem}, got {name!r}.",
-                hint="Use plain text, or a hash of it.",
-                details={"argument": argument},
-            )
-
-
-def check_batch(documents: Sequence[Document]) -> list[str]:
-    """Returns the ids of a batch; raises INVALID_ARGUMENT for ids that are empty, no text or there twice."""
-    ids = [document.id for document in documents]
-    check_names("id", ids)
-    if len(set(ids)) != len(ids) or "" in ids:
-        twice = next(name for name in ids if name == "" or ids.count(name) > 1)
-        problem = "is there twice in one batch" if twice else "is empty"
-        raise GenkitError(
-            "INVALID_ARGUMENT",
-            f"The document id {twice!r} {problem}.",
-            hint="Give every document an id of its own, or none: then it is a hash of its content.",
-            details={"argument": "documents"},
-        )
-    return ids
-
-
 def damaged(what: str) -> GenkitError:
     """Returns the DATA_LOSS error for damaged data."""
     return GenkitError(
@@ -172,60 +117,9 @@ def damaged(what: str) -> GenkitError:
     )
 
 
-class _Problem(Exception):
-    """`(problem, hint)`."""
-
-
 def _content(document: Document) -> tuple[int, str]:
     if document.is_text:
         text = document.plain_text
         if text is not None:
             return TEXT, text
     return PARTS, to_json([part.to_wire() for part in document.content]).decode()
-
-
-def check_metadata(metadata: Mapping[str, Any]) -> None:
-    """Raises `_Problem` for metadata that JSON could not give back as it is."""
-    for key, value in metadata.items():
-        kind = type(value)
-        if type(key) is str and (
-            kind is str or kind is bool or value is None or (kind is int and -SMALL < value < SMALL)
-        ):
-            continue
-        _check(metadata, "$", 0)
-        return
-
-
-def _check(value: Any, path: str, depth: int) -> None:
-    if isinstance(value, bool | str | None):
-        return
-    if isinstance(value, int):
-        if not -(2**63) <= value < 2**63:
-            raise _Problem(f"has an integer beyond 63 bits in its metadata at {path}", "Store it as a string.")
-    elif isinstance(value, float):
-        if not math.isfinite(value):
-            raise _Problem(f"has {value!r} in its metadata at {path}", "Leave it out, or use None.")
-    elif depth > MAX_DEPTH:
-        raise _Problem(f"has metadata that nests deeper than {MAX_DEPTH}", "Flatten it.")
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(cast("list[Any]", value)):
-            _check(item, f"{path}[{index}]", depth + 1)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            if type(key) is not str:
-                raise _Problem(f"has the key {key!r} in its metadata at {path}", "Keys must be strings.")
-            _check(item, f"{path}.{key}", depth + 1)
-    else:
-        raise _Problem(
-            f"has a {type(value).__name__} in its metadata at {path}",
-            "Metadata is JSON: strings, numbers, booleans, None, lists and objects; write dates with `isoformat()`.",
-        )
-
-
-def _refused(name: str, problem: str, hint: str) -> GenkitError:
-    return GenkitError(
-        "INVALID_ARGUMENT",
-        f"The document {name!r} {problem}.",
-        hint=hint,
-        details={"argument": "documents", "id": name},
-    )

@@ -1,14 +1,17 @@
 """Segments: files that save reading every row again. Each is written once, checksummed in the manifest, disposable.
 
-`seg/<last seq>-<hash>.vec`: a header of 64 bytes, then n sequence numbers (int64) and n x d vectors (float32), all
-little endian. The rows of a sequence number never change, so equal sequence numbers mean equal files.
+`seg/<name>.vec` holds the vectors of n rows: a header of 64 bytes, then n x d float32. `seg/<name>.keys` holds what
+else is in memory of them: a header, sequence numbers (int64), codes of namespaces (int32), names (uint32), which are
+alive (uint8), then the namespaces as JSON and the ids, separated by NUL. All numbers are little endian.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import struct
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,14 +20,16 @@ from numpy.typing import NDArray
 
 from genkit_rag.plugin_api import Vectors
 from genkit_rag_faiss._database import Segment
+from genkit_rag_faiss._digest import BLOCK, block_digest, data_digest, each_block, whole_digest
 from genkit_rag_faiss._files import write_atomically
-from genkit_rag_faiss._view import Ints, View, aligned
+from genkit_rag_faiss._view import SavedKeys, View, aligned
 
-VECTORS = "vec"
+VECTORS, KEYS = "vec", "keys"
 _HEADER = struct.Struct("<8sIIQ40x")
 _MAGIC = b"GKRAGVEC"
-_VERSION = 1
-_CHUNK = 1 << 24
+_KEYS_HEADER = struct.Struct("<8sIQQQq")
+_KEYS_MAGIC = b"GKRAGKEY"
+_VERSION = 2
 
 
 class DamagedSegment(Exception):
@@ -38,49 +43,105 @@ def segment_name(view: View, suffix: str) -> str:
 
 
 def write_vectors(directory: Path, view: View) -> Segment:
-    """Returns the manifest entry of the rows of a view, dead ones included, after writing them."""
+    """Returns the manifest entry of the vectors of a view, those of dead rows included, after writing them."""
     name = segment_name(view, VECTORS)
 
     def write(file: BinaryIO) -> None:
         file.write(_HEADER.pack(_MAGIC, _VERSION, view.matrix.shape[1], view.n))
-        file.write(_bytes(np.ascontiguousarray(view.seqs, dtype="<i8")))
         file.write(_bytes(np.ascontiguousarray(view.matrix, dtype="<f4")))
 
     digest = write_atomically(directory / "seg" / name, write, tmp=directory / "tmp")
     return Segment(name, VECTORS, digest, {"rows": view.n})
 
 
-def read_vectors(directory: Path, segment: Segment, dimensions: int) -> tuple[Ints, Vectors]:
-    """Returns sequence numbers and vectors of a segment; raises `DamagedSegment` unless every byte is right."""
+def write_keys(directory: Path, view: View, digest: int) -> Segment:
+    """Returns the manifest entry of the keys of a view after writing them.
+
+    Args:
+        directory: The store's.
+        view: The newest view.
+        digest: The sum of the key checksums of its living rows.
+    """
+    name = segment_name(view, KEYS)
+    namespaces = json.dumps(sorted(view.codes, key=view.codes.__getitem__)).encode()
+    ids = "\0".join(view.ids[: view.n]).encode()
+
+    def write(file: BinaryIO) -> None:
+        file.write(_KEYS_HEADER.pack(_KEYS_MAGIC, _VERSION, view.n, len(namespaces), len(ids), digest))
+        for array, kind in ((view.seqs, "<i8"), (view.spaces, "<i4"), (view.crcs, "<u4"), (view.alive, "u1")):
+            file.write(_bytes(np.ascontiguousarray(array, dtype=kind)))
+        file.write(namespaces)
+        file.write(ids)
+
+    checksum = write_atomically(directory / "seg" / name, write, tmp=directory / "tmp")
+    return Segment(name, KEYS, checksum, {"rows": view.n, "last": int(view.seqs[-1]) if view.n else 0})
+
+
+def read_vectors(directory: Path, segment: Segment, dimensions: int) -> Vectors:
+    """Returns the vectors of a segment; raises `DamagedSegment` unless every byte is right."""
     path = directory / "seg" / segment.name
     try:
         with open(path, "rb") as file:
-            header = file.read(_HEADER.size)
-            magic, version, width, n = _HEADER.unpack(header)
-            size = _HEADER.size + n * (8 + 4 * width)
+            magic, version, width, n = _HEADER.unpack(file.read(_HEADER.size))
+            size = _HEADER.size + 4 * n * width
             if (magic, version, width) != (_MAGIC, _VERSION, dimensions) or path.stat().st_size != size:
                 raise DamagedSegment(f"{path.name} has another header or length")
-            seqs, matrix = np.empty(n, "<i8"), aligned(n, width)
-            digest = hashlib.blake2b(header, digest_size=32)
-            for array in (seqs, matrix):
-                _read_into(file, _bytes(array), digest)
-    except (OSError, struct.error) as error:
+            matrix = aligned(n, width)
+            target = _bytes(matrix)
+
+            def block(at: int) -> bytes:
+                header = bytearray(_HEADER.size if at == 0 else 0)
+                start = max(at - _HEADER.size, 0)
+                part = target[start : at + BLOCK - _HEADER.size]
+                with open(path, "rb", buffering=0) as own:
+                    own.seek(at)
+                    if _fill(own, header) + _fill(own, part) != len(header) + len(part):
+                        raise DamagedSegment(f"{path.name} is too short")
+                return block_digest(memoryview(header), part)
+
+            digest = whole_digest(each_block(size, block))
+    except (OSError, struct.error, MemoryError) as error:
         raise DamagedSegment(f"{path.name}: {error}") from error
-    if digest.hexdigest() != segment.digest:
+    if digest != segment.digest:
         raise DamagedSegment(f"{path.name} does not match its checksum")
-    return seqs, matrix
+    return matrix
+
+
+def read_keys(directory: Path, segment: Segment) -> SavedKeys:
+    """Returns the keys of a segment; raises `DamagedSegment` unless every byte is right."""
+    path = directory / "seg" / segment.name
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DamagedSegment(f"{path.name}: {error}") from error
+    if data_digest(memoryview(data)) != segment.digest:
+        raise DamagedSegment(f"{path.name} does not match its checksum")
+    _, _, n, spaces_size, ids_size, digest = _KEYS_HEADER.unpack_from(data)  # ours, as the checksum proves
+    at = _KEYS_HEADER.size
+    arrays: list[NDArray[Any]] = []
+    for kind in ("<i8", "<i4", "<u4", "u1"):
+        arrays.append(np.frombuffer(data, kind, n, at))
+        at += arrays[-1].nbytes
+    seqs, spaces, crcs, alive = arrays
+    namespaces = json.loads(data[at : at + spaces_size])
+    at += spaces_size
+    ids = data[at : at + ids_size].decode().split("\0") if n else []
+    return SavedKeys(
+        seqs.astype(np.int64), spaces.astype(np.int32), alive.astype(np.bool_), crcs.astype(np.uint32), ids,
+        namespaces, digest,
+    )  # fmt: skip
+
+
+def _fill(file: FileIO, target: bytearray | memoryview) -> int:
+    """Returns how many bytes were read into the target; a single read may stop early."""
+    view, done = memoryview(target), 0
+    while done < len(view) and (count := file.readinto(view[done:])):
+        done += count
+    return done
 
 
 def _bytes(array: NDArray[Any]) -> memoryview:
     return array.data.cast("B") if array.size else memoryview(b"")
-
-
-def _read_into(file: BinaryIO, target: memoryview, digest: hashlib.blake2b) -> None:  # pyright: ignore[reportPrivateUsage]
-    for at in range(0, len(target), _CHUNK):
-        part = target[at : at + _CHUNK]
-        if file.readinto(part) != len(part):  # type: ignore[attr-defined]
-            raise DamagedSegment("it is too short")
-        digest.update(part)
 
 
 def remove_strangers(directory: Path, known: set[str]) -> None:

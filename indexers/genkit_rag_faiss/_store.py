@@ -14,6 +14,7 @@ import numpy as np
 from genkit_rag.plugin_api import (
     DEFAULT_NAMESPACE,
     Document,
+    Embed,
     Filter,
     Fingerprint,
     GenkitError,
@@ -123,6 +124,20 @@ class FaissStore(VectorStore):
         """
         await self._write(Engine.compact)
 
+    async def reindex(self, fingerprint: Fingerprint, embed: Embed, *, batch_size: int = 256) -> int:
+        """Returns how many documents have got the vectors of another embedder, all at once; a killed run goes on."""
+        await self._write(Engine.begin_reindex, fingerprint)
+        while True:
+            after = 0
+            while rows := await self._write(Engine.without_new_vector, after, batch_size):
+                vectors = await embed([decode(row).document() for row in rows])
+                await self._write(Engine.lay_aside, rows, vectors, fingerprint.dimensions)
+                after = rows[-1][0]
+            changed = await self._write(Engine.finish_reindex, fingerprint)
+            if changed is not None:
+                self._keep_up()
+                return changed
+
     # Searching.
 
     async def search(
@@ -134,6 +149,7 @@ class FaissStore(VectorStore):
         view = await self._current()
         if view is None or k == 0:
             return [[] for _ in range(len(checked_vectors(vectors, None)))]
+        self._engine.check_bound()
         queries = self._engine.normalized(checked_vectors(vectors, view.matrix.shape[1]))
         return await self._run(Query(self._engine, view, queries, k, filter, namespace, payload))
 
@@ -146,11 +162,9 @@ class FaissStore(VectorStore):
         view = await self._current()
         if view is None or k == 0:
             return []
-        text = self._engine.caches.text
-        if text is None:
-            text = await self._in(self._background, self._engine.open_text)
-        if not text.covers(view):
-            await self._in(self._background, text.sync, view)
+        text = self._engine.caches.texts.get(namespace)
+        if text is None or not text.covers(view):
+            await self._in(self._background, self._engine.synced_text, namespace, view)
         return (await self._run(Query(self._engine, view, query, k, filter, namespace, payload)))[0]
 
     async def _run(self, job: Query) -> list[list[Hit]]:
@@ -173,12 +187,22 @@ class FaissStore(VectorStore):
         """Returns the documents in the order of the ids; None where there is none."""
         await self._current()
         if len(ids) <= INLINE_DOCUMENTS:
-            return self._get(ids, namespace)
-        return await self._in(self._searchers, self._get, ids, namespace)
+            found = self._get(ids, namespace)
+        else:
+            found = await self._in(self._searchers, self._get, ids, namespace)
+        await self._check_absent(namespace, [name for name, row in zip(ids, found, strict=True) if row is None])
+        return found
 
     def _get(self, ids: Sequence[str], namespace: str) -> list[Document | None]:
         rows = {row[2]: decode(row) for row in self._engine.database.rows_of(namespace, list(dict.fromkeys(ids)))}
         return [rows[name].document() if name in rows else None for name in ids]
+
+    async def _check_absent(self, namespace: str, ids: Sequence[str]) -> None:
+        """Raises DATA_LOSS when ids were not found that are there."""
+        view = self._engine.view
+        if ids and view is not None and view.holds(namespace, ids):
+            # Just deleted, perhaps, or just added: where the writing is done, none comes between.
+            await self._write(Engine.check_findable, namespace, ids)
 
     async def vectors(self, ids: Sequence[str], *, namespace: str = DEFAULT_NAMESPACE) -> list[Vectors | None]:
         """Returns the vectors, as they are searched, in the order of the ids; None where there is none."""
@@ -186,6 +210,7 @@ class FaissStore(VectorStore):
         if view is None:
             return [None] * len(ids)
         seqs = await self._in(self._searchers, self._engine.database.seqs_of, namespace, list(dict.fromkeys(ids)))
+        await self._check_absent(namespace, [name for name in ids if name not in seqs])
         view = await self._current() or view
         rows = dict(zip(seqs, view.rows_of_seqs(np.array(list(seqs.values()), np.int64)).tolist(), strict=True))
         return [view.matrix[row].copy() if (row := rows.get(name, -1)) >= 0 else None for name in ids]

@@ -1,4 +1,7 @@
-"""Search by words: a tantivy index that follows the database, and is made again whenever it cannot be trusted.
+"""Search by words: a tantivy index for each namespace, which follows the database.
+
+It is made again whenever it cannot be trusted. Namespaces share no statistics: how rare a word is elsewhere changes no
+score.
 
 Scores are BM25 (k1 = 1.2, b = 0.75, as in Lucene). Text is split at what is no letter or digit, lower-cased, freed of
 accents and English stop words, and stemmed (Porter2).
@@ -21,7 +24,7 @@ import tantivy
 
 from genkit_rag.plugin_api import GenkitError
 from genkit_rag_faiss._database import Database, Segment
-from genkit_rag_faiss._files import file_digest
+from genkit_rag_faiss._digest import file_digest
 from genkit_rag_faiss._records import text_of
 from genkit_rag_faiss._view import Ints, View
 
@@ -58,25 +61,29 @@ def _analyzer() -> Any:
 
 
 class TextIndex:
-    """The words of one store. All methods block; `sync` before `search`.
+    """The words of one namespace. All methods block; `sync` before `search`.
 
     Args:
         database: The truth.
-        directory: Where it is kept.
+        directory: The folder of all of them.
+        namespace: The namespace.
         manifest: What was recorded when it was last closed; None when nothing was.
         writable: Whether this process may write there; others read it as long as it is up to date, and else make their
             own in memory.
     """
 
-    def __init__(self, database: Database, directory: Path, manifest: Segment | None, *, writable: bool) -> None:
+    def __init__(
+        self, database: Database, directory: Path, namespace: str, manifest: Segment | None, *, writable: bool
+    ) -> None:
         self._database = database
-        self._directory = directory
+        self.namespace = namespace
+        self._directory = directory / folder_name(namespace)
         self.writable = writable
         self.failed = False
         self._schema = _schema()
         self._analyzer = _analyzer()
         self._lock = threading.Lock()
-        self._generation = 0
+        self._stamp = 0
         self._index, self._seqs = self._open(manifest)
         self._searcher: Any = self._index.searcher()
 
@@ -93,6 +100,7 @@ class TextIndex:
         nothing = np.empty(0, np.int64)
         if self.writable:
             try:
+                self._directory.mkdir(mode=0o700, exist_ok=True)
                 _empty(self._directory)
                 return self._register(_tantivy.Index(self._schema, path=str(self._directory))), nothing
             except Exception as error:
@@ -119,21 +127,21 @@ class TextIndex:
         return index
 
     def covers(self, view: View) -> bool:
-        """Returns whether it is at this view, so that a search needs no `sync`."""
-        return self._generation == view.generation
+        """Returns whether it has what is in this view, so that a search needs no `sync`."""
+        return self._stamp == view.stamps.get(self.namespace, 0)
 
     def sync(self, view: View) -> None:
         """Brings it to a view: adds what is new, removes what is gone."""
         with self._lock:
-            if self._generation >= view.generation:
+            stamp = view.stamps.get(self.namespace, 0)
+            if self._stamp >= stamp:
                 return
-            wanted = view.seqs[view.alive]
-            new = np.setdiff1d(wanted, self._seqs, assume_unique=True)
-            gone = np.setdiff1d(self._seqs, wanted, assume_unique=True)
+            wanted = view.living(self.namespace)
+            new, gone = _without(wanted, self._seqs), _without(self._seqs, wanted)
             if len(new) or len(gone):
                 self._follow(wanted, new, gone)
             self._seqs = wanted
-            self._generation = view.generation
+            self._stamp = stamp
 
     def _follow(self, wanted: Ints, new: Ints, gone: Ints) -> None:
         if self.writable:
@@ -154,7 +162,10 @@ class TextIndex:
             for seq in gone.tolist():
                 writer.delete_documents_by_term("seq", seq)
             for start in range(0, len(new), _CHUNK):
-                for row in self._database.rows(new[start : start + _CHUNK].tolist()):
+                seqs = new[start : start + _CHUNK].tolist()
+                rows = self._database.rows(seqs)
+                self._database.check_lost(set(seqs) - {row[0] for row in rows})
+                for row in rows:
                     writer.add_document(_tantivy.Document(seq=row[0], body=text_of(row)))
             writer.commit()
         finally:
@@ -218,11 +229,27 @@ class TextIndex:
             self._stay_in_memory(error)
             return None
         digest = hashlib.blake2b(repr(sorted(files.items())).encode(), digest_size=32).hexdigest()
-        return Segment(TEXT, TEXT, digest, {"analyzer": ANALYZER_VERSION, "files": files})
+        params = {"analyzer": ANALYZER_VERSION, "namespace": self.namespace, "files": files}
+        return Segment(self._directory.name, TEXT, digest, params)
 
     def count(self) -> int:
         """Returns how many documents it holds."""
         return int(self._searcher.num_docs)
+
+
+def folder_name(namespace: str) -> str:
+    """Returns the name of the folder with a namespace's words; a hash, since namespaces may be any text."""
+    return hashlib.blake2b(namespace.encode(), digest_size=8).hexdigest()
+
+
+def _without(these: Ints, others: Ints) -> Ints:
+    """Returns what is in one ascending array and not in the other."""
+    if not len(others):
+        return these
+    at = np.searchsorted(others, these)
+    at[at == len(others)] = 0
+    kept: Ints = these[others[at] != these]
+    return kept
 
 
 def _indexed(searcher: Any) -> Ints:

@@ -9,8 +9,8 @@ from typing import Any
 
 from genkit_rag.plugin_api import GenkitError
 from genkit_rag_faiss._database import State
+from genkit_rag_faiss._digest import file_digest
 from genkit_rag_faiss._engine import Engine
-from genkit_rag_faiss._files import file_digest
 from genkit_rag_faiss._records import check_row, check_vector, key_crc
 
 MAX_PROBLEMS = 100
@@ -67,11 +67,11 @@ def _derived(engine: Engine) -> list[str]:
     try:
         found: list[str] = []
         for segment in engine.database.segments():
-            files = segment.params.get("files", {})
-            expected = {f"text/{name}": digest for name, digest in files.items()} if segment.kind == "text" else {
-                f"seg/{segment.name}": segment.digest
-            }  # fmt: skip
-            if segment.kind == "text" and engine.caches.text is not None:
+            expected = {f"seg/{segment.name}": segment.digest}
+            if segment.kind == "text":
+                files = segment.params.get("files", {})
+                expected = {f"text/{segment.name}/{name}": digest for name, digest in files.items()}
+            if segment.kind == "text" and segment.params.get("namespace") in engine.caches.texts:
                 continue  # it is open and may be ahead of what was recorded
             found += [name for name, digest in expected.items() if _digest(engine, name) != digest]
         return [f"{name} is damaged and will be made again" for name in found]
@@ -105,7 +105,7 @@ def describe(engine: Engine) -> dict[str, Any]:
         "index": "flat" if ann is None else f"{ann.kind}{f'+{ann.quantize}' if ann.quantize else ''}",
         "index_rows": ann.n if ann is not None else 0,
         "dead_rows": view.n - view.live if view is not None else 0,
-        "segments": [segment.name for segment in engine.database.segments()],
+        "segments": [f"{one.kind}/{one.name}" for one in engine.database.segments()],
         "writer": engine.lock.held,
         "metric": engine.options.metric,
         "sqlite": sqlite3.sqlite_version,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from genkit_rag.plugin_api import Vectors
 from genkit_rag_faiss._database import Key
+from genkit_rag_faiss._names import Crcs, Names, name_crc
 
 if TYPE_CHECKING:
     from genkit_rag_faiss._ann import Ann
@@ -23,8 +24,33 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
+
+@dataclass(frozen=True, slots=True)
+class SavedKeys:
+    """What a segment knows of the rows besides their vectors.
+
+    Attributes:
+        seqs: Sequence numbers `(n,)`, ascending.
+        spaces: Codes of the namespaces `(n,)`: positions in `namespaces`.
+        alive: Which rows were there `(n,)`.
+        crcs: Their names `(n,)`.
+        ids: Their ids.
+        namespaces: The names of the namespaces.
+        digest: The sum of the key checksums of the living ones.
+    """
+
+    seqs: Ints
+    spaces: NDArray[np.int32]
+    alive: Mask
+    crcs: Crcs
+    ids: list[str]
+    namespaces: list[str]
+    digest: int
+
+
 _layouts = itertools.count(1)
 _generations = itertools.count(1)
+_stamps = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,9 +66,12 @@ class View:
         seqs: Sequence numbers `(n,)`, ascending.
         spaces: Codes of the namespaces `(n,)`.
         alive: Which rows are there `(n,)`.
+        crcs: The rows' names as `Names` knows them `(n,)`.
+        names: The names of at least these rows.
         ids: Ids of the rows; may already be longer than n.
         codes: Namespace -> code.
         counts: Namespace -> number of living rows.
+        stamps: Namespace -> a number that grows whenever its rows change.
         ann: The approximate index over the first rows, if there is one.
     """
 
@@ -53,9 +82,12 @@ class View:
     seqs: Ints
     spaces: NDArray[np.int32]
     alive: Mask
+    crcs: Crcs
+    names: Names
     ids: Sequence[str]
     codes: Mapping[str, int]
     counts: Mapping[str, int]
+    stamps: Mapping[str, int]
     ann: Ann | None = None
     generation: int = field(default_factory=_generations.__next__)
 
@@ -67,6 +99,25 @@ class View:
         rows[rows == self.n] = 0
         rows[(self.seqs[rows] != seqs) | ~self.alive[rows]] = -1
         return rows
+
+    def living(self, namespace: str) -> Ints:
+        """Returns the sequence numbers of a namespace's living rows, ascending."""
+        alive = self.alive
+        if self.counts.get(namespace, 0) != self.live:
+            alive = alive & (self.spaces == self.codes.get(namespace, -1))
+        living: Ints = self.seqs[alive]
+        return living
+
+    def holds(self, namespace: str, ids: Sequence[str]) -> list[str]:
+        """Returns those of the ids that living rows have; cheap when there are none."""
+        if not ids or namespace not in self.codes:
+            return []
+        crcs = np.array([name_crc(namespace, name) for name in ids], np.uint32)
+        held: list[str] = []
+        for at in np.flatnonzero(self.names.maybe(crcs)).tolist():
+            rows = np.flatnonzero((self.crcs == crcs[at]) & self.alive & (self.spaces == self.codes[namespace]))
+            held += [ids[at]] * any(self.ids[row] == ids[at] for row in rows.tolist())
+        return held
 
 
 def aligned(rows: int, dimensions: int) -> Vectors:
@@ -88,9 +139,12 @@ class Rows:
         self.seqs: Ints = np.empty(capacity, np.int64)
         self.spaces: NDArray[np.int32] = np.empty(capacity, np.int32)
         self.alive: Mask = np.ones(capacity, np.bool_)
+        self.crcs: Crcs = np.empty(capacity, np.uint32)
+        self.names = Names(self.crcs[:0])
         self.ids: list[str] = []
         self.codes: dict[str, int] = {}
         self.counts: dict[str, int] = {}
+        self.stamps: dict[str, int] = {}
         self.ann: Ann | None = None
 
     @property
@@ -99,20 +153,30 @@ class Rows:
         return int(self.matrix.shape[1])
 
     @classmethod
-    def adopt(cls, seqs: Ints, matrix: Vectors, keys: Sequence[Key]) -> Rows:
-        """Returns rows over arrays as they were in a segment; those without a key are dead."""
+    def adopt(cls, matrix: Vectors, keys: SavedKeys) -> Rows:
+        """Returns rows over what stands in segments."""
         rows = cls(matrix.shape[1])
-        rows.n = len(seqs)
-        rows.seqs, rows.matrix = seqs, matrix
-        rows.spaces = np.zeros(rows.n, np.int32)
-        rows.alive = np.zeros(rows.n, np.bool_)
-        rows.ids = [""] * rows.n
-        for row, key in zip(np.searchsorted(seqs, [key.seq for key in keys]).tolist(), keys, strict=True):
-            rows.ids[row] = key.id
-            rows.spaces[row] = rows._code(key.namespace, 1)
-            rows.alive[row] = True
-        rows.live = len(keys)
+        rows.n = len(matrix)
+        rows.matrix, rows.seqs, rows.spaces, rows.alive = matrix, keys.seqs, keys.spaces, keys.alive
+        rows.crcs, rows.names = keys.crcs, Names(keys.crcs)
+        rows.ids = keys.ids
+        rows.live = int(keys.alive.sum())
+        rows.codes = {namespace: code for code, namespace in enumerate(keys.namespaces)}
+        counts = np.bincount(keys.spaces[keys.alive], minlength=len(rows.codes)).tolist()
+        rows.counts = dict(zip(keys.namespaces, counts, strict=True))
+        rows.stamps = dict.fromkeys(keys.namespaces, next(_stamps))
         return rows
+
+    def keys_of(self, seqs: Sequence[int]) -> list[Key]:
+        """Returns the keys of those living rows that have one of the sequence numbers."""
+        wanted = np.array(seqs, np.int64)
+        at = np.searchsorted(self.seqs[: self.n], wanted)
+        names = {code: namespace for namespace, code in self.codes.items()}
+        return [
+            Key(seq, names[int(self.spaces[row])], self.ids[row])
+            for seq, row in zip(seqs, at.tolist(), strict=True)
+            if row < self.n and self.seqs[row] == seq and self.alive[row]
+        ]
 
     def append(self, keys: Sequence[Key], vectors: Vectors) -> None:
         """Adds living rows; they are seen with the next view."""
@@ -122,6 +186,9 @@ class Rows:
         self.matrix[self.n : end] = vectors
         self.seqs[self.n : end] = [key.seq for key in keys]
         self.spaces[self.n : end] = [self._code(key.namespace, 1) for key in keys]
+        crcs = [name_crc(key.namespace, key.id) for key in keys]
+        self.crcs[self.n : end] = crcs
+        self.names.add(crcs)
         self.ids += [key.id for key in keys]
         self.n = end
         self.live += len(keys)
@@ -142,7 +209,7 @@ class Rows:
         n = self.n
         return View(
             self.layout, n, self.live, self.matrix[:n], self.seqs[:n], self.spaces[:n], self.alive[:n],
-            self.ids, dict(self.codes), dict(self.counts), self.ann,
+            self.crcs[:n], self.names, self.ids, dict(self.codes), dict(self.counts), dict(self.stamps), self.ann,
         )  # fmt: skip
 
     def compacted(self) -> Rows:
@@ -154,8 +221,10 @@ class Rows:
         np.take(self.matrix, keep, axis=0, out=rows.matrix)
         rows.seqs, rows.spaces = self.seqs[keep], self.spaces[keep]
         rows.alive = np.ones(len(keep), np.bool_)
+        rows.crcs = self.crcs[keep]
+        rows.names = Names(rows.crcs)
         rows.ids = [self.ids[row] for row in keep.tolist()]
-        rows.codes, rows.counts = dict(self.codes), dict(self.counts)
+        rows.codes, rows.counts, rows.stamps = dict(self.codes), dict(self.counts), dict(self.stamps)
         return rows
 
     @property
@@ -165,11 +234,12 @@ class Rows:
 
     def _code(self, namespace: str, change: int) -> int:
         self.counts[namespace] = self.counts.get(namespace, 0) + change
+        self.stamps[namespace] = next(_stamps)
         return self.codes.setdefault(namespace, len(self.codes))
 
     def _grow(self, needed: int) -> None:
         capacity = max(needed, 1024, len(self.seqs) * 3 // 2)
         grown = Rows(self.dimensions, capacity)
-        for name in ("matrix", "seqs", "spaces", "alive"):
+        for name in ("matrix", "seqs", "spaces", "alive", "crcs"):
             getattr(grown, name)[: self.n] = getattr(self, name)[: self.n]
             setattr(self, name, getattr(grown, name))

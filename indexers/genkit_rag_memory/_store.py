@@ -7,13 +7,14 @@ import copy
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from genkit_rag.plugin_api import (
     DEFAULT_NAMESPACE,
     Document,
+    Embed,
     Filter,
     Fingerprint,
     GenkitError,
@@ -23,6 +24,7 @@ from genkit_rag.plugin_api import (
     StoreInfo,
     Vectors,
     VectorStore,
+    checked_vectors,
     fingerprint_mismatch,
     matches,
 )
@@ -58,17 +60,10 @@ class MemoryStore(VectorStore):
         self, documents: Sequence[Document], vectors: Vectors, *, namespace: str = DEFAULT_NAMESPACE
     ) -> None:
         """Adds documents, replacing those whose ids are there."""
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        if not norms.all():
-            bad = documents[int(np.flatnonzero(norms[:, 0] == 0)[0])].id
-            raise GenkitError(
-                "INVALID_ARGUMENT",
-                f"The vector of document {bad!r} is zero: it has no direction to compare.",
-                hint="Check what the embedder makes of its text.",
-            )
+        unit = _unit(documents, vectors)
         rows = self._namespace(namespace)
         added: dict[str, _Row] = {}
-        for number, (document, vector) in enumerate(zip(documents, vectors / norms, strict=True)):
+        for number, (document, vector) in enumerate(zip(documents, unit, strict=True)):
             if number % 200 == 199:
                 await asyncio.sleep(0)  # the loop's other tasks have a turn
             added[document.id] = _Row(_own(document), vector, words(document.text))
@@ -142,6 +137,27 @@ class MemoryStore(VectorStore):
         """Returns the ids of the documents that pass."""
         return [row.document.id for row in self._passing(filter, namespace)]
 
+    async def reindex(self, fingerprint: Fingerprint, embed: Embed, *, batch_size: int = 256) -> int:
+        """Returns how many documents have got the vectors of another embedder, all at once."""
+        fresh: dict[tuple[str, str], tuple[Document, Vectors]] = {}
+        while stale := self._without(fresh)[:batch_size]:
+            documents = [row.document for _, row in stale]
+            rows = checked_vectors(await embed([_own(document) for document in documents]), fingerprint.dimensions)
+            for (key, _), document, vector in zip(stale, documents, _unit(documents, rows), strict=True):
+                fresh[key] = document, vector
+        changed = 0
+        for space, held in self._rows.items():
+            for id_, row in held.items():
+                held[id_] = replace(row, vector=fresh[space, id_][1])
+                changed += 1
+        self._fingerprint = fingerprint
+        return changed
+
+    def _without(self, fresh: dict[tuple[str, str], tuple[Document, Vectors]]) -> list[tuple[tuple[str, str], _Row]]:
+        """Returns the rows that have no new vector, or were replaced since they got it."""
+        found = [((space, id_), row) for space in self._rows for id_, row in self._namespace(space).items()]
+        return [(key, row) for key, row in found if key not in fresh or fresh[key][0] is not row.document]
+
     async def describe(self) -> StoreInfo:
         """Returns what the store is and holds."""
         scores: dict[SearchMode, ScoreInfo] = {
@@ -171,6 +187,19 @@ class MemoryStore(VectorStore):
 def _best(rows: Sequence[_Row], scores: Sequence[float], k: int) -> list[Hit]:
     order = sorted(range(len(rows)), key=lambda position: -scores[position])[:k]
     return [Hit(rows[i].document.id, float(scores[i]), _own(rows[i].document)) for i in order]
+
+
+def _unit(documents: Sequence[Document], vectors: Vectors) -> Vectors:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if not norms.all():
+        bad = documents[int(np.flatnonzero(norms[:, 0] == 0)[0])].id
+        raise GenkitError(
+            "INVALID_ARGUMENT",
+            f"The vector of document {bad!r} is zero: it has no direction to compare.",
+            hint="Check what the embedder makes of its text.",
+        )
+    unit: Vectors = vectors / norms
+    return unit
 
 
 def _own(document: Document) -> Document:

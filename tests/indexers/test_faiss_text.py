@@ -132,8 +132,8 @@ async def test_the_index_is_kept_for_the_next_opening(tmp_path: Path) -> None:
     await store.upsert([Document(f"word{i}", id=str(i)) for i in range(50)], ones(50))
     await store.search_text("word7", 1)
     await store.close()
-    files = {path.name for path in (tmp_path / "docs" / "text").iterdir()}
+    files = {path.name for path in (tmp_path / "docs" / "text").rglob("*")}
     store = await FaissStore.open(tmp_path / "docs")
     assert [hit.id for hit in await store.search_text("word7", 1)] == ["7"]
     await store.close()
-    assert {path.name for path in (tmp_path / "docs" / "text").iterdir()} == files
+    assert {path.name for path in (tmp_path / "docs" / "text").rglob("*")} == files

@@ -1,0 +1,58 @@
+"""Changing the embedder: new vectors are laid beside the old ones, batch by batch, and take their place at once.
+
+What is laid aside is durable and belongs to one embedder: a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from genkit_rag.plugin_api import Fingerprint, Vectors
+from genkit_rag_faiss._database import Database
+from genkit_rag_faiss._records import Row, check_row, vector_crc
+
+_KEY = "next_fingerprint"
+_ROW = "d.seq, d.namespace, d.id, d.kind, d.content, d.metadata, d.crc"
+
+
+def begin(database: Database, fingerprint: Fingerprint) -> None:
+    """Keeps what an earlier run laid aside for this embedder; drops what belongs to another."""
+    wanted = json.dumps(asdict(fingerprint))
+    with database.transaction() as writer:
+        if database.meta(_KEY, writer) != wanted:
+            writer.execute("DELETE FROM next_vec")
+            database.add_to_state(writer, 0, 0, {_KEY: wanted})
+
+
+def missing(database: Database, after: int, limit: int) -> list[Row]:
+    """Returns rows above a sequence number that have no new vector yet, checked."""
+    query = (
+        f"SELECT {_ROW} FROM doc d WHERE d.seq > ? "  # noqa: S608
+        "AND NOT EXISTS (SELECT 1 FROM next_vec n WHERE n.seq = d.seq) ORDER BY d.seq LIMIT ?"
+    )
+    with database.errors():
+        rows: list[Row] = database.reader.execute(query, (after, limit)).fetchall()
+    for row in rows:
+        check_row(row)
+    return rows
+
+
+def lay_aside(database: Database, seqs: Sequence[int], vectors: Vectors) -> None:
+    """Adds new vectors of rows; durable when it returns."""
+    with database.transaction() as writer:
+        blobs = [(seq, data := row.tobytes(), vector_crc(seq, data)) for seq, row in zip(seqs, vectors, strict=True)]
+        writer.executemany("INSERT OR REPLACE INTO next_vec VALUES (?, ?, ?)", blobs)
+
+
+def swap(database: Database, writer: sqlite3.Connection, fingerprint: Fingerprint) -> None:
+    """Lets the new vectors take the place of the old ones; inside a transaction, when none is missing."""
+    writer.execute("DELETE FROM next_vec WHERE seq NOT IN (SELECT seq FROM doc)")
+    writer.execute("DROP TABLE vec")
+    writer.execute("ALTER TABLE next_vec RENAME TO vec")
+    writer.execute("CREATE TABLE next_vec (seq INTEGER PRIMARY KEY, data BLOB NOT NULL, crc INTEGER NOT NULL)")
+    database.set_segments(writer, ("vec", "keys", "ann"), ())
+    settings = {"fingerprint": json.dumps(asdict(fingerprint)), "dimensions": str(fingerprint.dimensions)}
+    database.add_to_state(writer, 0, 0, settings, without=_KEY)
