@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from genkit_rag_faiss._ann import ANN, EXACT_ROWS, Ann, build, read_ann, write_ann
+from genkit_rag_faiss._ann import ANN, EXACT_ROWS, RETRAIN, Ann, build, extend, read_ann, write_ann
 from genkit_rag_faiss._database import Database, Segment
 from genkit_rag_faiss._options import FaissOptions
 from genkit_rag_faiss._segments import (
@@ -26,6 +26,8 @@ from genkit_rag_faiss._view import Rows, View
 
 logger = logging.getLogger("genkit_rag.faiss")
 
+_LATECOMERS = 10_000
+"""So many new rows are scanned beside the approximate index, half a millisecond, before it takes them up."""
 MAX_TEXTS = 64
 """How many namespaces' indexes of words are open at a time."""
 
@@ -74,12 +76,14 @@ class Caches:
         """Returns whether there should be an approximate index that covers more than it does."""
         if view is None or self._options.ann_kind is None or view.live < self._options.ann_threshold:
             return False
-        return view.ann is None or view.n - view.ann.n > view.ann.n // 4
+        return view.ann is None or view.n - view.ann.n > max(view.ann.n // 16, _LATECOMERS)
 
     def build_ann(self, view: View) -> Ann:
         """Returns an approximate index over a view. Runs in any thread, takes long."""
         kind = self._options.ann_kind
         assert kind is not None
+        if view.ann is not None and view.n <= RETRAIN * view.ann.trained_on:
+            return extend(view, view.ann)
         return build(view, kind, self._options.ann_quantize, self._exact_rows)
 
     @property

@@ -26,6 +26,7 @@ from genkit_rag.plugin_api import (
     VectorStore,
     checked_vectors,
     invalid,
+    run_in_thread,
 )
 from genkit_rag_faiss._engine import Engine
 from genkit_rag_faiss._files import check_store_name, io_error
@@ -33,6 +34,7 @@ from genkit_rag_faiss._inline import InlineBudget
 from genkit_rag_faiss._options import FaissOptions
 from genkit_rag_faiss._query import Crowd, Query
 from genkit_rag_faiss._records import damaged, decode
+from genkit_rag_faiss._salvage import Salvage, Wreck
 from genkit_rag_faiss._verify import Report, describe, verify
 from genkit_rag_faiss._view import View
 
@@ -252,6 +254,36 @@ class FaissStore(VectorStore):
         """Returns what is wrong with the store after reading every byte of it; may take minutes."""
         await self._current()
         return await self._in(self._background, verify, self._engine)
+
+    @classmethod
+    async def salvage(cls, path: str | os.PathLike[str], target: str | os.PathLike[str]) -> Salvage:
+        """Returns what was saved: every document of a damaged store whose checksums hold is in the new store `target`.
+
+        Nothing is written to the damaged one, which must be closed. NOT_FOUND without its `store.db`;
+        FAILED_PRECONDITION for a target that is not empty.
+        """
+        wreck = await run_in_thread(Wreck, Path(path) / "store.db")
+        metric = wreck.setting("metric") or "cosine"
+        store = await cls.open(target, metric=metric)
+        try:
+            if await store.count():
+                raise GenkitError("FAILED_PRECONDITION", f"The store `{target}` is not empty.",
+                                  hint="Name a new one: what is in it would be mixed with what is saved.")  # fmt: skip
+            notes: list[str] = []
+            fingerprint = wreck.fingerprint()
+            if fingerprint is None:
+                notes.append("whose vectors they are is lost: the first embedder that uses the new store is trusted")
+            else:
+                await store.bind(fingerprint)
+            copied = 0
+            batches = wreck.batches()
+            while (batch := await run_in_thread(next, batches, None)) is not None:
+                await store.upsert(batch.documents, batch.vectors, namespace=batch.namespace)
+                copied += len(batch.documents)
+            return Salvage(copied, wreck.lost, tuple(notes))
+        finally:
+            await store.close()
+            wreck.close()
 
     async def close(self) -> None:
         """Writes what makes the next opening fast and frees everything. Safe to call twice."""

@@ -104,6 +104,6 @@ async def test_a_damaged_index_is_not_parsed_but_made_again(tmp_path: Path) -> N
     file.write_bytes(data)
     store = await FaissStore.open(tmp_path / "docs", ann_threshold=2000)
     assert await recall(store, np.arange(N)) >= 0.95
-    assert await built(store) == "ivf"
+    assert await built(store) == "ivf+sq8"
     assert await recall(store, np.arange(N)) >= 0.95
     await store.close()
