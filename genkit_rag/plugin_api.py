@@ -29,6 +29,17 @@ from genkit_rag._blocks.filters import (
 )
 from genkit_rag._blocks.fusion import fuse
 from genkit_rag._blocks.http_clients import HttpClients
+from genkit_rag._blocks.legs import (
+    CALLERS_ERRORS,
+    Fusion,
+    OnLegError,
+    ask_legs,
+    ask_retriever,
+    check_choice,
+    fuse_legs,
+    leg_options,
+    refuse_mmr,
+)
 from genkit_rag._blocks.mmr import mmr_order, mmr_select
 from genkit_rag._blocks.model import (
     Citation,
@@ -49,6 +60,7 @@ from genkit_rag._blocks.model import (
 )
 from genkit_rag._blocks.options import EmbedderOptions, IndexerOptions, RerankerOptions, RetrieverOptions
 from genkit_rag._blocks.part import Content, Media, Message, Part, Resource, Role, ToolRequest, ToolResponse, to_parts
+from genkit_rag._blocks.prompting import ask_model, check_prompt
 from genkit_rag._blocks.reranking import RerankerAction, RerankerRequest, RerankerResponse, ranked, reranker_action
 from genkit_rag._blocks.retrieval import (
     IndexerAction,
@@ -88,6 +100,7 @@ from genkit_rag._weights.encoder import TextEncoder
 from genkit_rag._weights.local_model import LocalModel
 
 __all__ = [
+    "CALLERS_ERRORS",
     "DEFAULT_NAMESPACE",
     "MISSING",
     "Action",
@@ -115,6 +128,7 @@ __all__ = [
     "Filter",
     "Fingerprint",
     "FinishReason",
+    "Fusion",
     "GenerationConfig",
     "GenkitError",
     "Hit",
@@ -134,6 +148,7 @@ __all__ = [
     "ModelResponseChunk",
     "ModelSupports",
     "Not",
+    "OnLegError",
     "Or",
     "OutputConfig",
     "Part",
@@ -168,16 +183,23 @@ __all__ = [
     "Vectors",
     "WireModel",
     "adapt",
+    "ask_legs",
+    "ask_model",
+    "ask_retriever",
+    "check_choice",
     "check_documents",
     "check_names",
+    "check_prompt",
     "checked_vectors",
     "current_context",
     "embedder_action",
     "fingerprint_mismatch",
     "fuse",
+    "fuse_legs",
     "get_field",
     "indexer_action",
     "invalid",
+    "leg_options",
     "matches",
     "matches_value",
     "mmr_order",
@@ -187,6 +209,7 @@ __all__ = [
     "openai_wire",
     "parse_filter",
     "ranked",
+    "refuse_mmr",
     "reranker_action",
     "retriever_action",
     "run_in_thread",

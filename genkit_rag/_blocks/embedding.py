@@ -39,16 +39,19 @@ class EmbedResponse:
         vectors: float32, shape `(n, dimensions)`.
         owners: For each vector the index of its input; None means that vector i belongs to input i.
         metadata: For each vector what tells it from the others of its input; None when there is nothing to tell.
+        input_tokens: What the provider has counted, where it says so.
     """
 
-    __slots__ = ("metadata", "owners", "vectors")
+    __slots__ = ("input_tokens", "metadata", "owners", "vectors")
 
     def __init__(
         self,
         vectors: Any,
         owners: Sequence[int] | None = None,
         metadata: Sequence[Mapping[str, Any] | None] | None = None,
+        input_tokens: int | None = None,
     ) -> None:
+        self.input_tokens = input_tokens
         self.vectors: Vectors = checked_vectors(vectors, None, argument="embeddings")
         self.owners = owners
         self.metadata = metadata
@@ -195,6 +198,8 @@ class EmbedderAction(Action[EmbedRequest, EmbedResponse, None]):
         }
         if response is not None and len(response):
             found["gen_ai.embeddings.dimension.count"] = response.dimensions
+            if response.input_tokens is not None:
+                found["gen_ai.usage.input_tokens"] = response.input_tokens
         return found
 
 

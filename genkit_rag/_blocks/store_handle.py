@@ -278,6 +278,7 @@ class StoreHandle:
         scope = self.access.scope(ctx, namespace, filter)
         if ids is None:
             ids = await store.ids(filter=scope.filter, namespace=scope.namespace)
+            scope = self.access.scope(ctx, namespace)  # the store has looked at the filter; what it hides is asked again
         found = await store.get(ids, namespace=scope.namespace)
         return [document for document in found if document is not None and scope.sees(document)]
 

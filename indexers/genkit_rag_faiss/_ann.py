@@ -26,9 +26,9 @@ Quantize = Literal["fp16", "sq8"]
 ANN = "ann"
 TARGET_RECALL = 0.97
 """What the tuned effort reaches on a sample; above the promised 0.95 because the sample is one."""
-FILTERED_EFFORT = 4
-"""How much harder to look when a filter hides rows (with HNSW and 10 % passing: recall .86 -> .97)."""
-EXACT_ROWS = 50_000
+MAX_EFFORT = 64
+"""How much harder to look at most when a filter hides rows: as many passing rows are met as without one."""
+EXACT_ROWS = 20_000
 """Up to so many rows are always scanned exactly: a few milliseconds at most."""
 RETRAIN = 4
 """From so many times as many rows on, the lists of an index are chosen anew."""
@@ -154,7 +154,7 @@ def search_ann(view: View, ann: Ann, queries: Vectors, k: int, mask: Mask | None
 
     The mask, when there is one, says which rows may be found; rows that the index did not find are -1.
     """
-    effort = 1 if mask is None or mask.mean() > 0.9 else FILTERED_EFFORT
+    effort = 1 if mask is None else min(math.ceil(len(mask) / max(int(mask.sum()), 1)), MAX_EFFORT)
     many = k if ann.exact_scores else 2 * k + 16
     scores, rows = ann.search(queries, many, mask, effort)
     if not ann.exact_scores:

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from genkit_rag_faiss._ann import ANN, EXACT_ROWS, RETRAIN, Ann, build, extend, read_ann, write_ann
+from genkit_rag_faiss._columns import Filters
 from genkit_rag_faiss._database import Database, Segment
 from genkit_rag_faiss._options import FaissOptions
+from genkit_rag_faiss._saved_columns import COLUMNS, SavedColumns, write_columns
 from genkit_rag_faiss._segments import (
     KEYS,
     VECTORS,
@@ -35,8 +37,9 @@ MAX_TEXTS = 64
 class Caches:
     """The derived files of one store."""
 
-    def __init__(self, path: Path, database: Database, options: FaissOptions) -> None:
+    def __init__(self, path: Path, database: Database, options: FaissOptions, filters: Filters) -> None:
         self._path = path
+        self._filters = filters
         self._database = database
         self._options = options
         self._lock = threading.Lock()
@@ -62,6 +65,8 @@ class Caches:
             return None
         rows = Rows.adopt(matrix, keys)
         self._saved = (rows.layout, rows.n)
+        if COLUMNS in found and found[COLUMNS].params["rows"] == rows.n:
+            self._filters.adopt(rows.layout, SavedColumns(self._path, found[COLUMNS]))
         if ANN in found:
             try:
                 ann = read_ann(self._path, found[ANN], dimensions, self._exact_rows)
@@ -149,9 +154,11 @@ class Caches:
         segments: list[Segment] = []
         kinds: list[str] = []
         if due:  # all or none: the index counts the rows of the segments
-            kinds += [VECTORS, KEYS, ANN]
+            kinds += [VECTORS, KEYS, ANN, COLUMNS]
             segments += [write_vectors(self._path, view), write_keys(self._path, view, digest)]
             segments += [write_ann(self._path, view, ann)] if ann is not None else []
+            columns = self._filters.to_save(view)
+            segments += [write_columns(self._path, view, columns)] if columns else []
         if texts:
             kinds.append(TEXT)
             segments += self._save_texts(view, force=force)

@@ -7,6 +7,7 @@ mean everywhere; only equality and order of numbers have a faster way to the sam
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,11 @@ from pydantic_core import to_json
 from genkit_rag.plugin_api import MISSING, And, Compare, Filter, Not, Or, get_field, matches_value
 from genkit_rag_faiss._database import Database
 from genkit_rag_faiss._records import metadata_of
+from genkit_rag_faiss._saved_columns import SavedColumn, SavedColumns
+from genkit_rag_faiss._segments import DamagedSegment
 from genkit_rag_faiss._view import Ints, Mask, View
+
+logger = logging.getLogger("genkit_rag.faiss")
 
 MAX_COLUMNS = 64
 """How many fields are kept; the one unused for longest goes first."""
@@ -43,6 +48,19 @@ class Column:
         self._lists: list[int] = []
         self._numbers: NDArray[np.float64] = np.full(1, np.nan)
         self._exact = True
+
+    @classmethod
+    def of(cls, saved: SavedColumn) -> Column:
+        """Returns the column that was saved."""
+        column = cls()
+        for value in saved.values[1:]:
+            column.code(value)
+        column.codes, column.n = saved.codes, len(saved.codes)
+        return column
+
+    def saved(self, n: int) -> SavedColumn:
+        """Returns what to save of the first n rows."""
+        return SavedColumn(self.codes[:n], self.values)
 
     def extend(self, n: int) -> None:
         """Makes room for n rows; until set they miss the field."""
@@ -121,6 +139,7 @@ class Filters:
         self._database = database
         self._columns: OrderedDict[str, Column] = OrderedDict()
         self._layout = 0
+        self._saved: SavedColumns | None = None
         self._lock = threading.RLock()
         self._cache: OrderedDict[tuple[str, str | None], tuple[int, Ints]] = OrderedDict()
         self._cached_bytes = 0
@@ -180,8 +199,8 @@ class Filters:
                 if view.layout < self._layout:  # a query that began before a compaction: columns of its own
                     return self._fill({field: Column() for field in fields}, view)
                 self._columns.clear()
-                self._layout = view.layout
-            columns = {field: self._columns.get(field) or Column() for field in fields}
+                self._layout, self._saved = view.layout, None
+            columns = {field: self._columns.get(field) or self._saved_or_new(field) for field in fields}
             self._fill(columns, view)
             for field, column in columns.items():
                 self._columns[field] = column
@@ -189,6 +208,35 @@ class Filters:
             while len(self._columns) > MAX_COLUMNS:
                 self._columns.popitem(last=False)
             return columns
+
+    def adopt(self, layout: int, saved: SavedColumns) -> None:
+        """Takes columns from a segment for a layout, as long as no filter was resolved in it."""
+        with self._lock:
+            self._columns.clear()
+            self._layout, self._saved = layout, saved
+
+    def to_save(self, view: View) -> dict[str, SavedColumn]:
+        """Returns the columns of a view that are known, and those that a segment has."""
+        with self._lock:
+            if self._layout != view.layout:
+                return {}
+            fields = [*self._columns, *(self._saved_fields() if self._saved else ())]
+            columns = self._ensure(set(fields[:MAX_COLUMNS]), view)
+            return {field: column.saved(view.n) for field, column in columns.items()}
+
+    def _saved_fields(self) -> list[str]:
+        try:
+            return self._saved.fields() if self._saved is not None else []
+        except DamagedSegment:
+            return []
+
+    def _saved_or_new(self, field: str) -> Column:
+        try:
+            found = self._saved.get(field, MISSING) if self._saved is not None else None
+        except DamagedSegment as error:
+            logger.warning("The columns of a store are damaged (%s): they are made again.", error)
+            self._saved = found = None
+        return Column() if found is None else Column.of(found)
 
     def _fill(self, columns: dict[str, Column], view: View) -> dict[str, Column]:
         """Codes the rows that the columns do not cover yet."""

@@ -37,7 +37,7 @@ class Contents:
         self.lock = WriterLock(path)
         self.payloads = Payloads(self.database)
         self.filters = Filters(self.database)
-        self.caches = Caches(path, self.database, options)
+        self.caches = Caches(path, self.database, options, self.filters)
         self.fingerprint: Fingerprint | None = None
         self.bound: Fingerprint | None = None
         self._stored: Fingerprint | None = None

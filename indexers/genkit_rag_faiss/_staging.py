@@ -53,6 +53,6 @@ def swap(database: Database, writer: sqlite3.Connection, fingerprint: Fingerprin
     writer.execute("DROP TABLE vec")
     writer.execute("ALTER TABLE next_vec RENAME TO vec")
     writer.execute("CREATE TABLE next_vec (seq INTEGER PRIMARY KEY, data BLOB NOT NULL, crc INTEGER NOT NULL)")
-    database.set_segments(writer, ("vec", "keys", "ann"), ())
+    database.set_segments(writer, ("vec", "keys", "ann", "cols"), ())
     settings = {"fingerprint": json.dumps(asdict(fingerprint)), "dimensions": str(fingerprint.dimensions)}
     database.add_to_state(writer, 0, 0, settings, without=_KEY)

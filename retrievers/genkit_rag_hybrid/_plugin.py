@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-import asyncio
+import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
 
 from genkit_rag.plugin_api import (
-    ActionContext,
-    ActionKind,
     Document,
+    Fusion,
     GenkitError,
+    OnLegError,
     Plugin,
     RetrieverAction,
     RetrieverOptions,
-    RetrieverRequest,
     RetrieverResponse,
-    fuse,
+    ask_legs,
+    ask_retriever,
+    check_choice,
+    fuse_legs,
     invalid,
+    leg_options,
+    refuse_mmr,
     retriever_action,
 )
 
 CANDIDATES = 50
-"""How many documents each leg gives, unless the options say otherwise; at least `k`."""
+"""How many documents each leg gives, unless somebody says otherwise; at least `k`."""
+
+Leg = str | tuple[str, Mapping[str, Any]]
+"""The name of a retriever, or the name and options that it is always asked with."""
+
+_OWN = frozenset(("fusion", "candidates", "weights", "score_threshold"))
 
 
 class HybridOptions(RetrieverOptions):
@@ -31,84 +42,152 @@ class HybridOptions(RetrieverOptions):
     weights: dict[str, float] | None = None
 
 
+@dataclass(frozen=True)
+class Legs:
+    """The legs of one hybrid, and how they are joined when a call says nothing else.
+
+    Args:
+        legs: Retrievers to join, in a list or by names of yours. A leg is the name of a retriever or
+            `(name, options)`; in a list such a leg is called `name?option=value`.
+        weights: The share of each leg by its name; 1 where none is given.
+        floors: For convex fusion, the score of a leg that becomes 0. It is 0 for legs asked with `mode='text'`, where
+            it says that no word is shared, and the lowest score among the candidates for the others.
+        fusion: `convex` or `rrf`.
+        candidates: How many documents each leg gives; at least `k`.
+    """
+
+    legs: Sequence[Leg] | Mapping[str, Leg]
+    weights: Mapping[str, float] | None = None
+    floors: Mapping[str, float] | None = None
+    fusion: Fusion = "convex"
+    candidates: int = CANDIDATES
+
+
 class Hybrid(Plugin):
     """Registers `/retriever/hybrid/<name>` for each name: several retrievers asked at once, their rankings fused.
 
     A document that several legs find counts once; `scores` holds each leg's score under the leg's name. `k`, `fusion`,
-    `candidates` and `weights` are the hybrid's, everything else in the options goes to every leg.
+    `candidates`, `weights` and `score_threshold` (of the fused score) are the hybrid's; `filter`, `namespace`, `mode`
+    go to every leg. What a leg fixes stays; its filter and the caller's must both be true.
 
     Args:
-        retrievers: For each name, the names of the retrievers to join.
+        retrievers: For each name, the legs to join.
         on_leg_error: `raise`, or `degrade`: answer from the other legs and say so in the notices.
         name: The plugin's name.
     """
 
     def __init__(
         self,
-        retrievers: Mapping[str, Sequence[str]],
+        retrievers: Mapping[str, Sequence[Leg] | Mapping[str, Leg] | Legs],
         *,
-        on_leg_error: Literal["raise", "degrade"] = "raise",
+        on_leg_error: OnLegError = "raise",
         name: str = "hybrid",
     ) -> None:
+        check_choice("on_leg_error", on_leg_error, ("raise", "degrade"))
         self.name = name
-        self.on_leg_error = on_leg_error
-        self.retrievers = {key: list(legs) for key, legs in retrievers.items()}
-        for key, legs in self.retrievers.items():
-            if len(set(legs)) != len(legs) or not legs:
-                raise invalid(f"retrievers[{key!r}]", legs, "must be names of different retrievers")
+        self.on_leg_error: OnLegError = on_leg_error
+        self._retrievers = {
+            key: _Joined.made(f"retrievers[{key!r}]", value, f"{name}/{key}") for key, value in retrievers.items()
+        }
 
     async def init(self) -> Sequence[RetrieverAction]:
         """Returns one retriever for each name."""
-        return [self._action(name, legs) for name, legs in self.retrievers.items()]
+        return [self._action(name, joined) for name, joined in self._retrievers.items()]
 
-    def _action(self, name: str, legs: list[str]) -> RetrieverAction:
-        async def retrieve(query: Document, options: HybridOptions, ctx: ActionContext) -> RetrieverResponse:
-            return await self._retrieve(legs, query, options)
+    def _action(self, name: str, joined: _Joined) -> RetrieverAction:
+        async def retrieve(query: Document, options: HybridOptions) -> RetrieverResponse:
+            return await self._retrieve(joined, query, options)
 
         return retriever_action(f"{self.name}/{name}", retrieve, options_type=HybridOptions)
 
-    async def _retrieve(self, legs: list[str], query: Document, options: HybridOptions) -> RetrieverResponse:
-        unknown = set(options.weights or {}) - set(legs)
-        if unknown:
-            raise invalid("options.weights", sorted(unknown), f"must name legs: {', '.join(legs)}")
-        many = max(options.candidates or CANDIDATES, options.k)
-        passed_on = options.model_dump(
-            exclude={"k", "fusion", "candidates", "weights", "vector_weight", "score_threshold"}, exclude_none=True
+    async def _retrieve(self, joined: _Joined, query: Document, options: HybridOptions) -> RetrieverResponse:
+        told = joined.told(options)  # wrong options are wrong for no documents as well
+        weights = joined.weights if options.weights is None else options.weights
+        _check_numbers("options.weights", weights, joined.legs, shares=True)
+        if options.k == 0:
+            return RetrieverResponse()
+        found, notices = await ask_legs(
+            {leg: ask_retriever(self.registry, joined.legs[leg][0], query, told[leg]) for leg in joined.legs},
+            self.on_leg_error,
         )
-        asked = [self._leg(leg, query, {**passed_on, "k": many}) for leg in legs]
-        answers = await asyncio.gather(*asked, return_exceptions=self.on_leg_error == "degrade")
-        notices: list[str] = []
-        found: dict[str, RetrieverResponse] = {}
-        for leg, answer in zip(legs, answers, strict=True):
-            if isinstance(answer, RetrieverResponse):
-                found[leg] = answer
-                notices += answer.notices
-            elif isinstance(answer, Exception):
-                notices.append(f"LEG_FAILED: `{leg}` gave nothing: {answer}")
-            else:
-                raise answer
-        if not found:
-            raise GenkitError("UNAVAILABLE", "Every leg failed.", hint="; ".join(notices))
-        return RetrieverResponse(_fused(found, options), notices)
-
-    async def _leg(self, leg: str, query: Document, options: dict[str, object]) -> RetrieverResponse:
-        action = await self.registry.get(ActionKind.RETRIEVER, leg)
-        response: RetrieverResponse = await action(RetrieverRequest(query=query, options=options))
-        return response
+        floors = {leg: 0.0 for leg, its in told.items() if its.get("mode") == "text"} | dict(joined.floors)
+        documents = fuse_legs(found, options.fusion or joined.fusion, weights=weights, floors=floors)
+        least = -math.inf if options.score_threshold is None else options.score_threshold
+        return RetrieverResponse([document for document in documents if (document.score or 0.0) >= least], notices)
 
 
-def _fused(found: Mapping[str, RetrieverResponse], options: HybridOptions) -> list[Document]:
-    rankings = {leg: [(d.id, d.score if d.score is not None else -float(d.rank or 0)) for d in docs]
-                for leg, docs in found.items()}  # fmt: skip
-    documents = {document.id: document for docs in reversed(list(found.values())) for document in docs}
-    scores: dict[str, dict[str, float]] = {}
-    for leg, ranking in rankings.items():
-        for id_, score in ranking:
-            scores.setdefault(id_, {})[leg] = score
-    fused = fuse(rankings, method=options.fusion or "convex", weights=options.weights)
-    threshold = options.score_threshold
-    return [
-        documents[id_].copy(score=score, scores=scores[id_], retriever=None)
-        for id_, score in fused[: options.k]
-        if threshold is None or score >= threshold
-    ]
+@dataclass(frozen=True)
+class _Joined:
+    """Checked `Legs`: retriever and fixed options of each leg by the leg's name."""
+
+    legs: Mapping[str, tuple[str, Mapping[str, Any]]]
+    weights: Mapping[str, float]
+    floors: Mapping[str, float]
+    fusion: Fusion
+    candidates: int
+
+    @classmethod
+    def made(cls, argument: str, raw: Sequence[Leg] | Mapping[str, Leg] | Legs, itself: str) -> _Joined:
+        given = raw if isinstance(raw, Legs) else Legs(raw)
+        legs = _named(argument, given.legs)
+        for leg, (retriever, options) in legs.items():
+            if retriever == itself:
+                raise invalid(f"{argument}[{leg!r}]", retriever, "must not be the hybrid itself")
+            if {"k", "limit"} & options.keys():
+                raise invalid(f"{argument}[{leg!r}]", dict(options), "must not fix `k`", hint="Use `candidates`.")
+        check_choice(f"{argument}.fusion", given.fusion, ("convex", "rrf"))
+        if given.candidates < 1:
+            raise invalid(f"{argument}.candidates", given.candidates, "must be at least 1")
+        weights, floors = dict(given.weights or {}), dict(given.floors or {})
+        _check_numbers(f"{argument}.weights", weights, legs, shares=True)
+        _check_numbers(f"{argument}.floors", floors, legs, shares=False)
+        return cls(legs, weights, floors, given.fusion, given.candidates)
+
+    def told(self, options: HybridOptions) -> dict[str, dict[str, Any]]:
+        """Returns the options for each leg."""
+        refuse_mmr(options)
+        if options.vector_weight is not None:
+            raise GenkitError(
+                "UNIMPLEMENTED",
+                "`vector_weight` is not for a hybrid of named retrievers.",
+                hint="Use `weights`, a share for each leg, or fix it on a leg: (name, {'vector_weight': 0.3}).",
+                details={"argument": "options.vector_weight"},
+            )
+        many = max(options.candidates or self.candidates, options.k)
+        common = leg_options(options, _OWN, many)
+        return {leg: _merged(common, fixed) for leg, (_, fixed) in self.legs.items()}
+
+
+def _named(argument: str, raw: Any) -> dict[str, tuple[str, Mapping[str, Any]]]:
+    if not raw or isinstance(raw, str) or not isinstance(raw, Mapping | Sequence):
+        raise invalid(argument, raw, "must be names of different retrievers")
+    pairs: list[tuple[str | None, Any]] = (
+        list(raw.items()) if isinstance(raw, Mapping) else [(None, leg) for leg in raw]
+    )
+    legs: dict[str, tuple[str, Mapping[str, Any]]] = {}
+    for given, leg in pairs:
+        retriever, fixed = leg if isinstance(leg, tuple) and len(leg) == 2 else (leg, {})
+        if not isinstance(retriever, str) or not isinstance(fixed, Mapping):
+            raise invalid(argument, leg, "must be the name of a retriever, or (name, options)")
+        name = given or (f"{retriever}?{urlencode(fixed)}" if fixed else retriever)
+        if name in legs:
+            raise invalid(argument, raw, "must be names of different retrievers")
+        legs[name] = (retriever, dict(fixed))
+    return legs
+
+
+def _check_numbers(argument: str, numbers: Mapping[str, float], legs: Mapping[str, Any], *, shares: bool) -> None:
+    unknown = sorted(set(numbers) - set(legs))
+    if unknown:
+        raise invalid(argument, unknown, f"must name legs: {', '.join(legs)}")
+    if not all(math.isfinite(number) and (number >= 0 or not shares) for number in numbers.values()):
+        raise invalid(argument, dict(numbers), f"must be finite numbers{' from 0' if shares else ''}")
+    if shares and not any(numbers.get(leg, 1.0) for leg in legs):
+        raise invalid(argument, dict(numbers), "must give some leg a share above 0")
+
+
+def _merged(common: Mapping[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**common, **fixed}
+    if common.get("filter") and fixed.get("filter"):
+        merged["filter"] = {"$and": [fixed["filter"], common["filter"]]}
+    return merged

@@ -1,0 +1,135 @@
+"""The plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import Field
+
+from genkit_rag.plugin_api import (
+    CALLERS_ERRORS,
+    Document,
+    OnLegError,
+    Plugin,
+    RetrieverAction,
+    RetrieverOptions,
+    RetrieverResponse,
+    ask_legs,
+    ask_model,
+    ask_retriever,
+    check_choice,
+    check_prompt,
+    fuse_legs,
+    invalid,
+    leg_options,
+    refuse_mmr,
+    retriever_action,
+)
+from genkit_rag_multi_query._parse import parse_queries
+
+MULTI_QUERY_PROMPT = """\
+Write {count} search queries that would find passages which answer the question below.
+Use other words than the question does, and look at it from different sides. Keep names, numbers and codes as they are.
+Write one query a line and nothing else.
+
+Question: {query}
+"""
+"""What the model is asked: `{query}` is the query, `{count}` how many queries are wanted."""
+
+MAX_QUERIES = 20
+CANDIDATES = 50
+"""How many documents each query finds, unless the options say otherwise; at least `k`."""
+
+_OWN = frozenset(("fusion", "candidates", "queries"))
+
+
+class MultiQueryOptions(RetrieverOptions):
+    """What every retriever understands, and how many queries the model writes; with 0 it is not asked."""
+
+    queries: int | None = Field(default=None, ge=0, le=MAX_QUERIES)
+
+
+class MultiQuery(Plugin):
+    """Registers `/retriever/multi-query/<name>`: a model rewrites the query, all queries are asked at once and joined.
+
+    The query itself is always among them. The notice `QUERIES` says which the others were; `scores` holds the score
+    that each gave, under `query`, `query-1`, `query-2` and so on. `k`, `fusion` (`rrf` unless the options say
+    otherwise), `candidates` and `queries` are this retriever's; everything else goes to the inner one, a
+    `score_threshold` in the unit of its scores.
+
+    Args:
+        retrievers: For each name, the name of the retriever to ask.
+        model: The name of the model.
+        queries: How many queries the model writes, from 1 to 20.
+        prompt: What it is asked, with the fields `{query}` and `{count}`.
+        config: The model's settings, such as `{"temperature": 0.7}`.
+        on_leg_error: `raise`, or `degrade`: go on without the model, or without a query that failed, and say so.
+        name: The plugin's name.
+    """
+
+    def __init__(
+        self,
+        retrievers: Mapping[str, str],
+        *,
+        model: str,
+        queries: int = 3,
+        prompt: str = MULTI_QUERY_PROMPT,
+        config: Mapping[str, Any] | None = None,
+        on_leg_error: OnLegError = "raise",
+        name: str = "multi-query",
+    ) -> None:
+        check_choice("on_leg_error", on_leg_error, ("raise", "degrade"))
+        check_prompt(prompt, ("query", "count"))
+        if not 1 <= queries <= MAX_QUERIES:
+            raise invalid("queries", queries, f"must be from 1 to {MAX_QUERIES}")
+        for key, retriever in retrievers.items():
+            if not isinstance(retriever, str) or retriever == f"{name}/{key}":
+                raise invalid(f"retrievers[{key!r}]", retriever, "must be the name of another retriever")
+        self.name = name
+        self.retrievers = dict(retrievers)
+        self.model = model
+        self.queries = queries
+        self.prompt = prompt
+        self.config = dict(config) if config else None
+        self.on_leg_error: OnLegError = on_leg_error
+
+    async def init(self) -> Sequence[RetrieverAction]:
+        """Returns one retriever for each name."""
+        return [self._action(name, retriever) for name, retriever in self.retrievers.items()]
+
+    def _action(self, name: str, retriever: str) -> RetrieverAction:
+        async def retrieve(query: Document, options: MultiQueryOptions) -> RetrieverResponse:
+            refuse_mmr(options)
+            if options.k == 0:
+                return RetrieverResponse()
+            written, notices = await self._written(query, options)
+            told = leg_options(options, _OWN, max(options.candidates or CANDIDATES, options.k))
+            asked = {"query": query} | {f"query-{n}": Document(text) for n, text in enumerate(written, 1)}
+            found, more = await ask_legs(
+                {leg: ask_retriever(self.registry, retriever, one, told) for leg, one in asked.items()},
+                self.on_leg_error,
+            )
+            return RetrieverResponse(fuse_legs(found, options.fusion or "rrf"), [*notices, *more])
+
+        return retriever_action(f"{self.name}/{name}", retrieve, options_type=MultiQueryOptions)
+
+    async def _written(self, query: Document, options: MultiQueryOptions) -> tuple[list[str], list[str]]:
+        """Returns the model's queries, and what there is to say of them."""
+        count = self.queries if options.queries is None else options.queries
+        if count == 0:
+            return [], []
+        if not query.is_text:
+            return [], ["NOT_REWRITTEN: a query with media is asked as it is."]
+        prompt = self.prompt.format(query=query.text, count=count)
+        try:
+            answer = await ask_model(self.registry, self.model, prompt, self.config)
+        except Exception as error:
+            if self.on_leg_error == "raise" or getattr(error, "status", None) in CALLERS_ERRORS:
+                raise
+            return [], [f"MODEL_FAILED: only the query itself was asked: {error}"]
+        known = " ".join(query.text.split()).casefold()
+        queries = [text for text in parse_queries(answer, count + 1) if text.casefold() != known][:count]
+        if not queries:
+            return [], [f"NOT_REWRITTEN: `{self.model}` wrote no other query; only the query itself was asked."]
+        return queries, [f"QUERIES: {'; '.join(f'query-{n} {text!r}' for n, text in enumerate(queries, 1))}"]

@@ -1,0 +1,91 @@
+"""Puts chunks of one source together again, by their offsets."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from genkit_rag.plugin_api import Document
+
+OMISSION = "\n\n[...]\n\n"
+"""Stands where chunks are missing between two others."""
+BREAK = "\n\n"
+"""Stands between two chunks that do not continue each other, such as pages."""
+MAX_GAP = 16
+"""Splitters leave out the white space between chunks; more than this many characters is something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A chunk with its place.
+
+    Attributes:
+        number: Its number in its source, from 0.
+        start: The offset of its text in its section.
+        end: The offset behind it.
+        prefix: How many characters stand before that text, repeated from elsewhere, such as the header of a table.
+        section: What tells the sections of a source apart: offsets count within one.
+        document: The chunk.
+    """
+
+    number: int
+    start: int
+    end: int
+    prefix: int
+    section: str
+    document: Document
+
+    @property
+    def body(self) -> str:
+        """The text without the prefix."""
+        return self.document.text[self.prefix :]
+
+
+def piece_of(document: Document, section: str) -> Piece | None:
+    """Returns the chunk with its place, or None for a document that has none."""
+    facts = document.metadata
+    numbers: list[Any] = [facts.get(name) for name in ("chunk", "start", "end")]
+    prefix: Any = facts.get("prefix", 0)
+    if not document.is_text or not all(type(number) is int for number in (*numbers, prefix)):
+        return None
+    number, start, end = numbers
+    if not 0 <= start <= end or len(document.text) - prefix != end - start or prefix < 0:
+        return None
+    return Piece(number, start, end, prefix, section, document)
+
+
+def stitched(pieces: Sequence[Piece]) -> tuple[str, tuple[int, int] | None]:
+    """Returns the text of chunks in the order of their numbers, no overlap repeated, and its offsets.
+
+    In a run of chunks each character behind the first one's prefix stands as far from the beginning as in the source;
+    the white space between chunks, which no chunk has, becomes line ends. The offsets are None when the chunks are not
+    one run: there is `OMISSION` where chunks are missing, and `BREAK` between sections.
+    """
+    first = pieces[0]
+    text, start, end, whole = first.document.text, first.start, first.end, True
+    for before, piece in itertools.pairwise(pieces):
+        more = None
+        if piece.number == before.number + 1 and piece.section == before.section:
+            more = _continuation(text, before.start, end, piece)
+        if more is None:
+            text += (BREAK if piece.number == before.number + 1 else OMISSION) + piece.document.text
+            end, whole = piece.end, False
+        else:
+            text += more
+            end = max(end, piece.end)
+    return text, (start, end) if whole else None
+
+
+def _continuation(text: str, earliest: int, end: int, piece: Piece) -> str | None:
+    """Returns what a chunk adds to a text that ends at the offset `end`; None when they do not fit together."""
+    overlap = end - piece.start
+    if piece.start < earliest or overlap < -MAX_GAP:
+        return None
+    body = piece.body
+    if overlap <= 0:
+        return "\n" * -overlap + body
+    # A chunk of a later version of the source has the offsets of another text: nothing is cut off then.
+    shared = text[len(text) - overlap :][: len(body)] if overlap <= len(text) else None
+    return body[overlap:] if shared == body[:overlap] else None

@@ -1,0 +1,143 @@
+"""The plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
+
+from genkit_rag.plugin_api import (
+    CALLERS_ERRORS,
+    ActionContext,
+    Document,
+    GenkitError,
+    OnLegError,
+    Plugin,
+    RetrieverAction,
+    RetrieverOptions,
+    RetrieverResponse,
+    adapt,
+    ask_legs,
+    ask_retriever,
+    check_choice,
+    fuse_legs,
+    invalid,
+    leg_options,
+    retriever_action,
+)
+from genkit_rag_router._choose import ByEmbedding, ByModel, Choice, Choose
+from genkit_rag_router._route import Route
+
+_OWN = frozenset(("routes",))
+
+
+class RouterOptions(RetrieverOptions):
+    """What every retriever understands, and the names of routes to take without choosing."""
+
+    routes: list[str] | None = None
+
+
+class Router(Plugin):
+    """Registers `/retriever/router`: for each query it asks the routes that were chosen.
+
+    The notice `ROUTES` says which and why. All options go to the routes as they are, a `score_threshold` in the unit of
+    each. What one route finds is the result; several are joined by reciprocal ranks, with `scores` by the route's name.
+
+    Args:
+        routes: What there is to choose from, by name.
+        choose: `ByEmbedding(...)`, `ByModel(...)`, or a function of the query that gives names of routes.
+        fallback: The route for queries that none fits; all routes when it is None.
+        on_no_route: `fallback`, with the notice `NO_ROUTE`, or `raise` NOT_FOUND.
+        on_leg_error: `raise`, or `degrade`: when choosing fails take the fallback, leave out a route that fails, and
+            say so in the notices.
+        name: The plugin's name, which is the retriever's.
+    """
+
+    def __init__(
+        self,
+        routes: Mapping[str, Route],
+        *,
+        choose: ByEmbedding | ByModel | Choose,
+        fallback: str | None = None,
+        on_no_route: Literal["fallback", "raise"] = "fallback",
+        on_leg_error: OnLegError = "raise",
+        name: str = "router",
+    ) -> None:
+        check_choice("on_no_route", on_no_route, ("fallback", "raise"))
+        check_choice("on_leg_error", on_leg_error, ("raise", "degrade"))
+        self.name = name
+        self.routes = dict(routes)
+        self.choose = choose
+        self.fallback = fallback
+        self.on_no_route = on_no_route
+        self.on_leg_error: OnLegError = on_leg_error
+        self._check(by_text=isinstance(choose, ByEmbedding | ByModel))
+        self._function = None if isinstance(choose, ByEmbedding | ByModel) else adapt(choose)
+
+    def _check(self, *, by_text: bool) -> None:
+        if not self.routes:
+            raise invalid("routes", self.routes, "must name at least one route")
+        for key, route in self.routes.items():
+            if not isinstance(route, Route) or route.retriever == self.name:
+                raise invalid(f"routes[{key!r}]", route, "must be a Route to another retriever")
+            if by_text and not route.texts:
+                raise invalid(f"routes[{key!r}]", route, "must have a description to be chosen by")
+        if self.fallback is not None and self.fallback not in self.routes:
+            raise invalid("fallback", self.fallback, f"must be one of {', '.join(self.routes)}")
+        if not callable(self.choose) and not isinstance(self.choose, ByEmbedding | ByModel):
+            raise invalid("choose", self.choose, "must be a function, ByEmbedding or ByModel")
+
+    async def init(self) -> Sequence[RetrieverAction]:
+        """Returns the one retriever."""
+        return [retriever_action(self.name, self._retrieve, options_type=RouterOptions)]
+
+    async def _retrieve(self, query: Document, options: RouterOptions, ctx: ActionContext) -> RetrieverResponse:
+        if options.routes is not None and (unknown := sorted(set(options.routes) - set(self.routes))):
+            raise invalid("options.routes", unknown, f"must name routes: {', '.join(self.routes)}")
+        if options.k == 0:
+            return RetrieverResponse()
+        names, notices = await self._names(query, options, ctx)
+        told = leg_options(options, _OWN, options.k)
+        asked = {
+            name: ask_retriever(self.registry, self.routes[name].retriever, query, self.routes[name].told(told))
+            for name in names
+        }
+        found, more = await ask_legs(asked, self.on_leg_error)
+        documents = next(iter(found.values())) if len(found) == 1 else fuse_legs(found, "rrf")
+        return RetrieverResponse(documents, [*notices, *more])
+
+    async def _names(
+        self, query: Document, options: RouterOptions, ctx: ActionContext
+    ) -> tuple[Sequence[str], list[str]]:
+        """Returns the routes to take, and what there is to say of the choice."""
+        if options.routes:
+            return list(dict.fromkeys(options.routes)), []
+        try:
+            choice = await self._choice(query, ctx)
+        except Exception as error:
+            if self.on_leg_error == "raise" or getattr(error, "status", None) in CALLERS_ERRORS:
+                raise
+            return self._fallback(f"CHOICE_FAILED: {error}")
+        unknown = [name for name in choice.names if name not in self.routes]
+        known = list(dict.fromkeys(name for name in choice.names if name in self.routes))
+        problem = f"there is no route {', '.join(map(repr, unknown))}" if unknown else "no route fits"
+        if self.on_no_route == "raise" and (unknown or not known):
+            raise GenkitError(
+                "NOT_FOUND", f"The router `{self.name}` has nowhere to go: {problem} ({choice.how}).",
+                hint=f"Routes: {', '.join(self.routes)}.", details={"routes": list(self.routes)},
+            )  # fmt: skip
+        if not known:
+            return self._fallback(f"NO_ROUTE: {problem} ({choice.how})")
+        notices = [f"ROUTES: {', '.join(known)} ({choice.how})"]
+        return known, [f"NO_ROUTE: {problem}; it is left out", *notices] if unknown else notices
+
+    def _fallback(self, why: str) -> tuple[list[str], list[str]]:
+        names = list(self.routes) if self.fallback is None else [self.fallback]
+        return names, [f"{why}; asked instead: {', '.join(names)}"]
+
+    async def _choice(self, query: Document, ctx: ActionContext) -> Choice:
+        if isinstance(self.choose, ByEmbedding | ByModel):
+            return await self.choose.choose(self.registry, query, self.routes)
+        assert self._function is not None
+        raw: Any = await self._function(query, ctx)
+        names: list[Any] = [] if raw is None else [raw] if isinstance(raw, str) else list(cast("Sequence[Any]", raw))
+        return Choice([str(name) for name in names], "by function")
