@@ -2,16 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from genkit_rag.plugin_api import GenkitError
 
+Dtype = Literal["float32", "float16", "bfloat16"]
+Activation = Literal["sigmoid", "identity"]
 
-def load(source: str, device: str | None, max_tokens: int | None) -> Any:
-    """Returns the model of a folder or a hub id; FAILED_PRECONDITION when it does not give one score for a pair."""
+MAX_CHARACTERS = 100_000
+"""Of longer texts only the beginning is looked at; models read 512 to 8,192 tokens. It saves tokenizers seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a model is loaded and run; None is the model's or the library's own choice."""
+
+    device: str | None = None
+    batch_size: int = 32
+    max_tokens: int | None = None
+    dtype: Dtype | None = None
+    activation: Activation | None = None
+
+
+def load(source: str, settings: Settings) -> Any:
+    """Returns the model of a folder or a hub id.
+
+    Raises FAILED_PRECONDITION when it does not give one score for a pair, or comes with code of its own.
+    """
     from sentence_transformers import CrossEncoder
 
-    model: Any = CrossEncoder(source, device=device, max_length=max_tokens)
+    try:
+        model: Any = CrossEncoder(
+            source,
+            device=settings.device,
+            max_length=settings.max_tokens,
+            trust_remote_code=False,
+            model_kwargs={"dtype": settings.dtype} if settings.dtype else None,
+            activation_fn=_activation(settings.activation),
+        )
+    except (ValueError, OSError, ImportError) as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise GenkitError(
+            "FAILED_PRECONDITION",
+            f"The model {source} comes with Python code of its own, which is never run.",
+            hint="Use a cross-encoder of an architecture that transformers has.",
+        ) from error
     labels = int(model.config.num_labels)
     if labels != 1:
         raise GenkitError(
@@ -25,10 +62,17 @@ def load(source: str, device: str | None, max_tokens: int | None) -> Any:
 def score(model: Any, query: str, texts: list[str], batch_size: int) -> list[float]:
     """Returns one score for each text, as the model gives it; higher is better."""
     pairs = [(_encodable(query), _encodable(text)) for text in texts]
+    # The library sorts by length itself, so that a batch is little padding.
     scores: Any = model.predict(pairs, batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True)
     return [float(value) for value in scores]
 
 
+def _activation(name: Activation | None) -> Any:
+    import torch
+
+    return {None: None, "sigmoid": torch.nn.Sigmoid(), "identity": torch.nn.Identity()}[name]
+
+
 def _encodable(text: str) -> str:
-    """Returns the text with lone surrogates replaced, which tokenizers refuse."""
-    return text.encode("utf-8", "replace").decode()
+    """Returns the beginning of the text with lone surrogates replaced, which tokenizers refuse."""
+    return text[:MAX_CHARACTERS].encode("utf-8", "replace").decode()

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+import math
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -79,3 +82,57 @@ async def test_a_folder_that_does_not_exist_is_named() -> None:
 def test_a_bare_string_instead_of_a_list_is_refused() -> None:
     with pytest.raises(GenkitError):
         CrossEncoder("ms-marco")
+
+
+async def scores_with(folder: Path, **settings: Any) -> list[float]:
+    async with Genkit(plugins=[CrossEncoder({"tiny": folder}, device="cpu", **settings)]) as ai:
+        found = await ai.rerank("cross-encoder/tiny", "does a cat sleep", [Document(text) for text in TEXTS])
+    scores = {document.text: document.score for document in found}
+    return [scores[text] or 0.0 for text in TEXTS]
+
+
+async def test_the_activation_is_the_models_or_the_one_that_is_named(folder: Path) -> None:
+    raw = await scores_with(folder, activation="identity")
+    bounded = [1 / (1 + math.exp(-score)) for score in raw]
+    assert await scores_with(folder, activation="sigmoid") == pytest.approx(bounded, abs=1e-5)
+    assert any(not 0 <= score <= 1 for score in raw)
+
+
+async def test_half_precision_is_nearly_the_same(folder: Path) -> None:
+    whole = await scores_with(folder, activation="identity")
+    for dtype in ("float16", "bfloat16"):
+        half = await scores_with(folder, activation="identity", dtype=dtype)
+        assert half == pytest.approx(whole, abs=0.1)
+        assert half != whole
+
+
+async def test_texts_are_cut_at_max_tokens(folder: Path) -> None:
+    async with Genkit(plugins=[CrossEncoder({"tiny": folder}, device="cpu", max_tokens=12)]) as ai:
+        documents = [Document("cat sleeps " * many, id=str(many)) for many in (20, 30)]
+        one, other = await ai.rerank("cross-encoder/tiny", "cat", documents)
+    assert one.score == pytest.approx(other.score, abs=1e-6)
+
+
+async def test_a_model_with_code_of_its_own_is_refused_and_not_run(folder: Path, tmp_path: Path) -> None:
+    evil = tmp_path / "evil"
+    shutil.copytree(folder, evil)
+    config = json.loads((evil / "config.json").read_text())
+    mine = {"AutoConfig": "mine.Config", "AutoModelForSequenceClassification": "mine.Model"}
+    config |= {"model_type": "mine", "auto_map": mine}
+    (evil / "config.json").write_text(json.dumps(config))
+    (evil / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    async with Genkit(plugins=[CrossEncoder({"evil": evil})]) as ai:
+        with pytest.raises(GenkitError) as caught:
+            await ai.rerank("cross-encoder/evil", "cat", [Document("cat")])
+    assert caught.value.status == "FAILED_PRECONDITION"
+    assert "never run" in caught.value.message
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"batch_size": 0}, {"max_tokens": 0}, {"dtype": "int8"}, {"activation": "softmax"}]
+)
+def test_a_wrong_setting_is_named(arguments: dict[str, Any]) -> None:
+    with pytest.raises(GenkitError) as caught:
+        CrossEncoder(**arguments)
+    assert caught.value.details == {"argument": next(iter(arguments))}

@@ -1,0 +1,97 @@
+"""Token vectors that were computed before: in memory, and in a file where one is named."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from genkit_rag_late_interaction._file import VectorFile
+
+Halves = NDArray[np.float16]
+"""The token vectors of one text, shape `(tokens, d)`. Half precision moves a cosine by less than 0.001."""
+
+OVERHEAD = 200
+"""Bytes that an entry takes beside its vectors, about."""
+
+
+class TokenCache:
+    """Token vectors by text, up to a number of bytes; what was not used for longest goes first.
+
+    Threads may share it. Two that ask for the same new text at the same time both compute it.
+
+    Args:
+        revision: Of the model and its settings: vectors of another one are never given.
+        limit: Bytes in memory at most; 0 keeps nothing.
+        file: Where vectors are looked for that are not in memory, and written to.
+    """
+
+    def __init__(self, revision: str, limit: int, file: VectorFile | None = None) -> None:
+        self._revision = revision
+        self._limit = limit
+        self._file = file
+        self._entries: OrderedDict[bytes, Halves] = OrderedDict()
+        self._size = 0
+        self._lock = threading.Lock()
+
+    @property
+    def size(self) -> int:
+        """The bytes in memory."""
+        return self._size
+
+    def vectors(
+        self, texts: Sequence[str], compute: Callable[[list[str]], Iterable[NDArray[np.float32]]]
+    ) -> list[Halves]:
+        """Returns the token vectors of each text; `compute` is asked for those that are nowhere, each text once."""
+        keys = [self._key(text) for text in texts]
+        found = self._remembered(keys)
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in found}
+        if missing and self._file is not None:
+            stored = self._file.read(list(missing))
+            self._remember(stored)
+            found |= stored
+            missing = {key: text for key, text in missing.items() if key not in stored}
+        if missing:
+            computed = compute(list(missing.values()))
+            fresh = {key: vectors.astype(np.float16) for key, vectors in zip(missing, computed, strict=True)}
+            self._remember(fresh)
+            if self._file is not None:
+                self._file.write(fresh)
+            found |= fresh
+        return [found[key] for key in keys]
+
+    def clear(self) -> None:
+        """Forgets what is in memory."""
+        with self._lock:
+            self._entries.clear()
+            self._size = 0
+
+    def _key(self, text: str) -> bytes:
+        blob = f"{self._revision}\n{text}".encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(blob, digest_size=16).digest()
+
+    def _remembered(self, keys: Iterable[bytes]) -> dict[bytes, Halves]:
+        found: dict[bytes, Halves] = {}
+        with self._lock:
+            for key in keys:
+                if key in self._entries:
+                    self._entries.move_to_end(key)
+                    found[key] = self._entries[key]
+        return found
+
+    def _remember(self, entries: Mapping[bytes, Halves]) -> None:
+        with self._lock:
+            for key, vectors in entries.items():
+                cost = vectors.nbytes + OVERHEAD
+                if key not in self._entries and cost <= self._limit:
+                    self._entries[key] = vectors
+                    self._size += cost
+            while self._size > self._limit:
+                _, oldest = self._entries.popitem(last=False)
+                self._size -= oldest.nbytes + OVERHEAD
