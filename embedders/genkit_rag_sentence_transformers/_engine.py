@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from genkit_rag.plugin_api import Vectors, invalid
+from genkit_rag.plugin_api import GenkitError, Vectors, invalid
+
+Takes = Literal["text", "image"]
+_TAKES: tuple[Takes, ...] = ("text", "image")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,7 @@ class Loaded:
         max_tokens: What is beyond is cut off; None where the model has no limit.
         revision: The commit on the hub, or the hash of the weights in a local folder.
         prefixes: What the model's own configuration puts before queries and documents.
+        takes: What it takes: `text`, `image`.
     """
 
     engine: Any
@@ -27,36 +31,50 @@ class Loaded:
     max_tokens: int | None
     revision: str
     prefixes: tuple[str, str]
+    takes: tuple[Takes, ...]
 
 
-def load(source: str, device: str | None) -> Loaded:
-    """Returns the model of a folder or a hub id; seconds, most of them for importing torch."""
+def load(source: str, device: str | None, *, trusted: bool = False) -> Loaded:
+    """Returns the model of a folder or a hub id; seconds, most of them for importing torch.
+
+    `trusted` lets it run Python code that comes with the model; without, a model that needs it is refused.
+    """
     from sentence_transformers import SentenceTransformer
 
-    engine: Any = SentenceTransformer(source, device=device)
+    try:
+        engine: Any = SentenceTransformer(source, device=device, trust_remote_code=trusted)
+    except (ValueError, OSError, ImportError) as error:
+        if "trust_remote_code" in str(error) and not trusted:
+            raise _untrusted(source) from error
+        raise
     prompts: dict[str, str] = {key: value or "" for key, value in dict(engine.prompts or {}).items()}
     document = prompts.get("document") or prompts.get("passage") or ""
     # Asked of a vector: the method that tells has changed its name between versions.
     dimensions = int(engine.encode(["a"], show_progress_bar=False).shape[1])
     limit = engine.max_seq_length
+    takes: list[Takes] = [kind for kind in _TAKES if engine.supports(kind)]
     return Loaded(engine, dimensions, None if limit is None else int(limit), _revision(engine, source),
-                  (prompts.get("query", ""), document))  # fmt: skip
+                  (prompts.get("query", ""), document), tuple(takes))  # fmt: skip
 
 
-def encode(model: Loaded, texts: list[str], prefix: str, dimensions: int | None, batch_size: int) -> Vectors:
-    """Returns the vectors of length 1, cut to `dimensions` where that is given."""
+def encode(model: Loaded, inputs: list[Any], prefix: str, dimensions: int | None, batch_size: int) -> Vectors:
+    """Returns the vectors of length 1, cut to `dimensions` where that is given; a prefix is for texts only."""
     import numpy as np
 
     if dimensions is not None and dimensions > model.dimensions:
         raise invalid("options.dimensions", dimensions, f"must be at most {model.dimensions}, which the model gives")
-    vectors: Any = model.engine.encode(
-        [text.encode("utf-8", "replace").decode() for text in texts],  # tokenizers refuse lone surrogates
-        prompt=prefix,
-        batch_size=batch_size,
-        show_progress_bar=False,
-        convert_to_numpy=True,
-    )
-    vectors = np.asarray(vectors, dtype=np.float32)[:, :dimensions]
+    whole = np.empty((len(inputs), model.dimensions), dtype=np.float32)
+    texts = np.array([isinstance(one, str) for one in inputs])
+    for chosen, prompt in ((texts, prefix), (~texts, None)):
+        if chosen.any():
+            whole[chosen] = model.engine.encode(
+                [one for one, taken in zip(inputs, chosen, strict=True) if taken],
+                prompt=prompt,
+                batch_size=batch_size,
+                show_progress_bar=False,
+                convert_to_numpy=True,
+            )
+    vectors = whole[:, :dimensions]
     unit: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     return unit
 
@@ -64,6 +82,14 @@ def encode(model: Loaded, texts: list[str], prefix: str, dimensions: int | None,
 def count_tokens(model: Loaded, text: str) -> int:
     """Returns the number of tokens of the whole text, special ones included."""
     return len(model.engine.tokenizer(text, truncation=False, verbose=False)["input_ids"])
+
+
+def _untrusted(source: str) -> GenkitError:
+    return GenkitError(
+        "FAILED_PRECONDITION",
+        f"The model {source} comes with Python code of its own, which is not run unasked.",
+        hint="Read that code; if you trust it, name the model in SentenceTransformers(trust_remote_code=[...]).",
+    )
 
 
 def _revision(engine: Any, source: str) -> str:

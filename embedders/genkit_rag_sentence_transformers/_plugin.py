@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from genkit_rag.plugin_api import (
@@ -20,6 +21,7 @@ from genkit_rag.plugin_api import (
     invalid,
 )
 from genkit_rag_sentence_transformers import _engine
+from genkit_rag_sentence_transformers._images import inputs_of
 
 Prompts = tuple[str, str]
 
@@ -37,7 +39,9 @@ class SentenceTransformers(Plugin):
         name: The first part of the embedders' names.
         device: `cpu`, `cuda`, `mps`; the best that torch finds by default.
         prompts: Model name -> (before queries, before documents).
-        batch_size: Texts in one run of the model.
+        batch_size: Texts or images in one run of the model.
+        trust_remote_code: The models, by their names, that may run Python code which comes with them. None by default:
+            such a model is refused.
     """
 
     def __init__(
@@ -48,14 +52,21 @@ class SentenceTransformers(Plugin):
         device: str | None = None,
         prompts: Mapping[str, Prompts] | None = None,
         batch_size: int = 32,
+        trust_remote_code: Sequence[str] = (),
     ) -> None:
         if isinstance(models, str):
             raise invalid("models", models, "must be a list of ids or a mapping", hint=f"Write models=[{models!r}].")
+        if isinstance(trust_remote_code, str | bool):
+            raise invalid("trust_remote_code", trust_remote_code, "must be a list of models",
+                          hint="Name each model whose code you have read.")  # fmt: skip
+        if batch_size < 1:
+            raise invalid("batch_size", batch_size, "must be at least 1")
         self.name = name
         self._sources = dict(models) if isinstance(models, Mapping) else {_short(id_): id_ for id_ in models}
         self._device = device
         self._prompts = {_short(model): pair for model, pair in (prompts or {}).items()}
         self._batch_size = batch_size
+        self._trusted = {_short(model) for model in trust_remote_code}
         self._embedders: list[_Embedder] = []
 
     async def init(self) -> Sequence[EmbedderAction]:
@@ -73,26 +84,37 @@ class SentenceTransformers(Plugin):
             embedder.close()
 
     def _add(self, model: str, source: str | Path) -> EmbedderAction:
-        embedder = _Embedder(f"{self.name}/{model}", source, self._device, self._prompts.get(model), self._batch_size)
+        settings = _Settings(self._device, self._prompts.get(_short(model)), self._batch_size,
+                             _short(model) in self._trusted)  # fmt: skip
+        embedder = _Embedder(f"{self.name}/{model}", source, settings)
         self._embedders.append(embedder)
         return embedder.action
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """How a model is run."""
+
+    device: str | None
+    prompts: Prompts | None
+    batch_size: int
+    trusted: bool
 
 
 class _Embedder:
     """One model and its action, which learns what it says of itself when the model is loaded."""
 
-    def __init__(
-        self, name: str, source: str | Path, device: str | None, prompts: Prompts | None, batch_size: int
-    ) -> None:
-        self._model = LocalModel(source, lambda place: self._learn(_engine.load(place, device)))
-        self._prompts = prompts
-        self._batch_size = batch_size
+    def __init__(self, name: str, source: str | Path, settings: _Settings) -> None:
+        self._settings = settings
+        self._model = LocalModel(
+            source, lambda place: self._learn(_engine.load(place, settings.device, trusted=settings.trusted))
+        )
         self.close = self._model.close
         self.action = embedder_action(
             name,
             self._embed,
             info=EmbedderInfo(
-                label=str(source), supports=EmbedderSupports(input=["text"]), prefixes=prompts or ("", "")
+                label=str(source), supports=EmbedderSupports(input=["text"]), prefixes=settings.prompts or ("", "")
             ),
             batching=_BATCHING,
             count_tokens=lambda text: self._model.use(_engine.count_tokens, text),
@@ -103,21 +125,19 @@ class _Embedder:
             "dimensions": model.dimensions,
             "max_tokens": model.max_tokens,
             "revision": model.revision,
-            "prefixes": self._prompts or model.prefixes,
+            "prefixes": self._settings.prompts or model.prefixes,
+            "supports": EmbedderSupports(input=list(model.takes)),
         }
         self.action.info = self.action.info.model_copy(update=known)
         return model
 
     async def _embed(self, documents: Sequence[Document], options: EmbedderOptions) -> Vectors:
-        for position, document in enumerate(documents):
-            if not document.is_text:
-                raise invalid(f"input[{position}]", document, "must be text", hint="This embedder takes text only.")
-        texts = [document.text for document in documents]
-        return await self._model.run(self._encode, texts, options)
+        return await self._model.run(self._encode, documents, options)
 
-    def _encode(self, model: _engine.Loaded, texts: list[str], options: EmbedderOptions) -> Vectors:
+    def _encode(self, model: _engine.Loaded, documents: Sequence[Document], options: EmbedderOptions) -> Vectors:
+        inputs = inputs_of(documents, "image" in model.takes)
         prefix = self.action.info.prefixes[0 if options.task == "query" else 1]
-        return _engine.encode(model, texts, prefix, options.dimensions, self._batch_size)
+        return _engine.encode(model, inputs, prefix, options.dimensions, self._settings.batch_size)
 
 
 def _short(model: str) -> str:

@@ -21,7 +21,7 @@ class IndexSink:
 
     Attributes:
         target: The indexer's name, with the namespace where there is one.
-        embedder: The embedder's name, revision and prefixes.
+        embedder: Nothing: a store is tied to one embedder and refuses others, so no source in it is of another one.
         action: The embedder itself, for its token counter.
     """
 
@@ -31,7 +31,7 @@ class IndexSink:
     ) -> None:  # fmt: skip
         self.target = f"{indexer} {namespace}".rstrip()
         self.action = embedder
-        self.embedder = f"{embedder.name}@{embedder.info.revision} {embedder.info.prefixes}"
+        self.embedder = ""
         self._ai = ai
         self._indexer = indexer
         self._store = store

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+import importlib
+from typing import Annotated, Any, cast
 
 import typer
 
+from genkit_rag._cli import reindex
 from genkit_rag._cli.failures import FAILED
 from genkit_rag._cli.options import DEFAULT_FOLDER, Folder, Json, Store, examples
 from genkit_rag._cli.output import Output, one_line
+from genkit_rag._cli.plugins import PLUGINS, plugin_class
 from genkit_rag._cli.project import Project, opened
 
 app = typer.Typer(
-    help="Look into a store and check it.",
+    help="Look into a store, check it, and change its embedder.",
     epilog=examples("genkit-rag store stats", "genkit-rag store verify --store docs"),
     rich_markup_mode=None,
 )
@@ -32,6 +35,24 @@ def verify(store: Store = "docs", folder: Folder = DEFAULT_FOLDER, json: Json = 
     Leaves with 1 when something is damaged.
     """
     if not asyncio.run(_verify(Project(folder, store), Output(json=json))):
+        raise typer.Exit(FAILED)
+
+
+reindex.register(app)
+
+
+@app.command(epilog=examples("genkit-rag store salvage --store docs --to docs2"))
+def salvage(
+    to: Annotated[str, typer.Option("--to", help="The new store's name.")],
+    store: Store = "docs",
+    folder: Folder = DEFAULT_FOLDER,
+    json: Json = False,
+) -> None:
+    """Copy what is undamaged in a store into a new one.
+
+    Nothing is written to the damaged store. Leaves with 1 when nothing could be saved.
+    """
+    if not asyncio.run(_salvage(Project(folder, store), to, Output(json=json))):
         raise typer.Exit(FAILED)
 
 
@@ -75,8 +96,23 @@ async def _verify(project: Project, out: Output) -> bool:
     for note in report.derived:
         out.say(f"note: {note}")
     if not report.ok:
-        out.say(f"fix: restore {project.stores_folder / project.store} from a backup, or delete it and ingest again.")
+        rescue = f"genkit-rag store salvage --store {project.store} --to NEW"
+        out.say(f"fix: restore {project.stores_folder / project.store} from a backup, or save the rest: {rescue}")
     return bool(report.ok)
+
+
+async def _salvage(project: Project, to: str, out: Output) -> int:
+    """Returns how many passages were saved."""
+    plugin_class("faiss")([to], path=project.stores_folder)  # refuses a name that cannot be a store's
+    if not (project.stores_folder / project.store).is_dir():
+        project.require()
+    engine = importlib.import_module(PLUGINS["faiss"].module).FaissStore
+    saved = await engine.salvage(project.stores_folder / project.store, project.stores_folder / to)
+    data = {"store": project.store, "to": to, "copied": saved.copied, "lost": saved.lost, "notes": list(saved.notes)}
+    out.result(data, f"`{to}` has {saved.copied:,} passages of `{project.store}`; {saved.lost:,} or more are lost.")
+    for note in saved.notes:
+        out.say(f"note: {note}")
+    return int(saved.copied)
 
 
 def _shown(name: str, value: Any) -> str:

@@ -7,19 +7,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
-import numpy as np
-
 from genkit_rag.plugin_api import (
     Action,
     ActionContext,
     ActionKind,
     ActionMetadata,
-    Batching,
-    Document,
-    EmbedderAction,
-    EmbedderInfo,
-    EmbedderOptions,
-    EmbedderSupports,
     GenkitError,
     ModelInfo,
     ModelRequest,
@@ -28,19 +20,15 @@ from genkit_rag.plugin_api import (
     ModelSupports,
     Part,
     Plugin,
-    Vectors,
-    embedder_action,
-    invalid,
     model_action,
 )
+from genkit_rag_ollama._embedder import make_embedder
 from genkit_rag_ollama._http import Connection, base_url_of
 from genkit_rag_ollama._wire import ChatStream, chat_body
 
 _SUPPORTS = ModelSupports(
     multiturn=True, system_role=True, tool_choice=False, output=["text", "json"], constrained="all"
 )
-# The server works on one batch at a time: more calls at once only wait there.
-_BATCHING = Batching(max_texts=64, max_characters=100_000, concurrency=1)
 
 
 class Ollama(Plugin):
@@ -55,6 +43,8 @@ class Ollama(Plugin):
         models: What the models can do, by their names; names alone only show in the listing.
         name: The first part of the names of its actions.
         timeout: Seconds without a byte after which a call is given up (connecting: 10); loading a model counts.
+        keep_alive: How long the server keeps an embedder loaded, such as `10m`, or seconds; its own default by default.
+        truncate: Whether the server cuts texts that are too long for an embedder; otherwise it refuses them.
     """
 
     def __init__(
@@ -64,10 +54,13 @@ class Ollama(Plugin):
         models: Mapping[str, ModelInfo] | Sequence[str] | None = None,
         name: str = "ollama",
         timeout: float = 300.0,
+        keep_alive: str | float | None = None,
+        truncate: bool = True,
     ) -> None:
         self.name = name
         self._models = dict(models) if isinstance(models, Mapping) else {model: ModelInfo() for model in models or ()}
         self._connection = Connection(base_url_of(host), timeout)
+        self._embedding = {"truncate": truncate} | ({} if keep_alive is None else {"keep_alive": keep_alive})
 
     def __repr__(self) -> str:
         return f"Ollama({self._connection.base_url!r})"
@@ -78,7 +71,7 @@ class Ollama(Plugin):
         if kind == ActionKind.MODEL:
             return model_action(name, _Chat(self._connection, model), info=self._info(model), provider="ollama")
         if kind == ActionKind.EMBEDDER:
-            return _embedder(name, model, self._connection)
+            return make_embedder(name, model, self._connection, self._embedding)
         return None
 
     async def list_actions(self) -> Sequence[ActionMetadata]:
@@ -149,25 +142,3 @@ class _Chat:
 def _send(ctx: ActionContext, parts: list[Part]) -> None:
     if parts:
         ctx.send_chunk(ModelResponseChunk(role="model", index=0, content=parts))
-
-
-def _embedder(name: str, model: str, connection: Connection) -> EmbedderAction:
-    async def embed(documents: list[Document], options: EmbedderOptions) -> Vectors:
-        texts = [document.text for document in documents]
-        if not all(texts) or not all(document.is_text for document in documents):
-            raise invalid("input", [document.id for document in documents if not document.text],
-                          "must be text, and not empty", hint="Leave documents without text out.")  # fmt: skip
-        if not texts:
-            return np.zeros((0, 0), dtype=np.float32)
-        extra: dict[str, Any] = {"dimensions": options.dimensions} if options.dimensions else {}
-        answer = await connection.post("/api/embed", {"model": model, "input": texts, **extra})
-        try:
-            return np.asarray(answer["embeddings"], dtype=np.float32)
-        except (KeyError, TypeError, ValueError) as error:
-            raise GenkitError(
-                "INTERNAL", f"Ollama did not answer with vectors of one length for `{model}`.",
-                hint="Check that the model is an embedder: `ollama show` names its capabilities.",
-            ) from error  # fmt: skip
-
-    info = EmbedderInfo(label=f"Ollama {model}", supports=EmbedderSupports(input=["text"]))
-    return embedder_action(name, embed, info=info, batching=_BATCHING)

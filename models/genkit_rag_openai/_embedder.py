@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from genkit_rag.plugin_api import (
     EmbedderInfo,
     EmbedderOptions,
     EmbedderSupports,
+    EmbedResponse,
     GenkitError,
     Vectors,
     embedder_action,
@@ -36,33 +39,45 @@ KNOWN_EMBEDDERS = {
 }
 """OpenAI's own embedders."""
 
+_FIXED = {"text-embedding-ada-002"}
+"""Those that know no `dimensions`."""
+
 # 300,000 tokens is the most that one request may hold; at two characters to a token this stays below it.
 _BATCHING = Batching(max_texts=512, max_characters=600_000, concurrency=4)
 
 
 def make_embedder(name: str, model: str, connection: Connection, info: EmbedderInfo | None) -> EmbedderAction:
     """Returns the embedder action for a model of the server."""
+    shown = info or EmbedderInfo(supports=EmbedderSupports(input=["text"]))
 
-    async def embed(documents: list[Document], options: EmbedderOptions) -> Vectors:
-        texts = [_text(document) for document in documents]
-        extra: dict[str, Any] = {"dimensions": options.dimensions} if options.dimensions else {}
+    async def embed(documents: list[Document], options: EmbedderOptions) -> EmbedResponse:
+        if options.dimensions and model in _FIXED and options.dimensions != shown.dimensions:
+            raise GenkitError("UNIMPLEMENTED", f"`{name}` gives {shown.dimensions} dimensions, no others.",
+                              hint="Leave `dimensions` out, or take text-embedding-3-small.")  # fmt: skip
+        texts = [_text(position, document) for position, document in enumerate(documents)]
+        # Numbers as base64 of float32 are a quarter of their decimals, and exact.
+        body: dict[str, Any] = {"model": model, "encoding_format": "base64"}
+        if options.dimensions and model not in _FIXED:
+            body["dimensions"] = options.dimensions
         blocks: list[Vectors] = []
+        tokens = 0
         for start in range(0, len(texts), MAX_INPUTS):
             batch = texts[start : start + MAX_INPUTS]
-            body = {"model": model, "input": batch, "encoding_format": "float", **extra}
-            blocks.append(_vectors(await connection.post("/embeddings", body), len(batch)))
-        return np.concatenate(blocks) if blocks else np.zeros((0, 0), dtype=np.float32)
+            answer = await connection.post("/embeddings", {**body, "input": batch})
+            blocks.append(_vectors(answer, len(batch)))
+            tokens += _tokens(answer)
+        vectors = np.concatenate(blocks) if blocks else np.zeros((0, 0), dtype=np.float32)
+        return EmbedResponse(vectors, input_tokens=tokens or None)
 
-    shown = info or EmbedderInfo(supports=EmbedderSupports(input=["text"]))
     labelled = shown.model_copy(update={"label": shown.label or name.replace("/", " ", 1)})
     return embedder_action(name, embed, info=labelled, batching=_BATCHING)
 
 
-def _text(document: Document) -> str:
+def _text(position: int, document: Document) -> str:
     if not document.is_text or not document.text:
-        raise invalid("input", document, "must be text, and not empty",
+        raise invalid(f"input[{position}]", document, "must be text, and not empty",
                       hint="This embedder takes text only: leave other documents out.")  # fmt: skip
-    return document.text
+    return document.text.encode("utf-8", "replace").decode()  # half a surrogate pair is no JSON
 
 
 def _vectors(answer: Any, count: int) -> Vectors:
@@ -70,11 +85,25 @@ def _vectors(answer: Any, count: int) -> Vectors:
     rows: list[Any] = [None] * count
     try:
         for item in answer["data"]:
-            rows[item["index"]] = item["embedding"]
+            rows[item["index"]] = _numbers(item["embedding"])
         return np.asarray(rows, dtype=np.float32)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, binascii.Error) as error:
         raise GenkitError(
             "INTERNAL",
             f"The server did not answer with {count} vectors of one length.",
             hint="Check that base_url is an OpenAI-compatible one and that the model is an embedder.",
         ) from error
+
+
+def _tokens(answer: Any) -> int:
+    """Returns how many tokens the server has counted; 0 where it does not say."""
+    usage = answer.get("usage") if isinstance(answer, dict) else None
+    tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    return tokens if isinstance(tokens, int) else 0
+
+
+def _numbers(embedding: Any) -> Any:
+    """Returns the numbers of a vector; servers that know no base64 send them as a list."""
+    if isinstance(embedding, str):
+        return np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4")
+    return embedding

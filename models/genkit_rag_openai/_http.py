@@ -124,12 +124,17 @@ class Connection:
             ) from error
 
     def _refusal(self, response: httpx.Response, key: str | None) -> GenkitError:
+        body: Any = None
         try:
-            text = openai_wire.error_text(response.json())
+            body = response.json()
+            text = openai_wire.error_text(body)
         except ValueError:
             text = response.text[:300].strip() or None
         code = response.status_code
         details: dict[str, Any] = {"http_status": code}
+        error = body.get("error") if isinstance(body, dict) else None
+        if isinstance(error, dict) and isinstance(error.get("code"), str):
+            details["code"] = error["code"]  # `insufficient_quota` is a 429 that no retry cures
         request_id = response.headers.get("x-request-id")
         if request_id:
             details["request_id"] = request_id

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -162,3 +163,100 @@ def test_without_a_hub_the_error_says_that_a_folder_would_do(tmp_path: Path) -> 
     assert status == "UNAVAILABLE"
     assert "nobody/has-this" in message
     assert "folder" in hint
+
+
+# ---- images
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("PIL")
+    from tests.embedders.tiny_clip import save_clip
+
+    return save_clip(tmp_path_factory.mktemp("models") / "clip")
+
+
+def image(*colour: int) -> Document:
+    from tests.embedders.tiny_clip import png
+
+    red, green, blue = colour
+    return Document.from_media(png((red, green, blue)), "image/png")
+
+
+async def test_texts_and_images_of_one_call_keep_their_places(clip: Path) -> None:
+    embedder = await one(SentenceTransformers({"clip": clip}, prompts={"clip": ("q ", "d ")}))
+    documents = [image(255, 0, 0), Document("cat"), image(0, 0, 255), Document("dog")]
+    together = (await embedder(EmbedRequest(input=documents))).vectors
+    alone = [(await embedder(EmbedRequest(input=[document]))).vectors[0] for document in documents]
+    np.testing.assert_allclose(together, np.stack(alone), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
+    assert len({vector.tobytes() for vector in together}) == 4
+    assert embedder.info.supports is not None
+    assert embedder.info.supports.input == ["text", "image"]
+
+
+async def test_a_model_of_texts_refuses_images(folder: Path) -> None:
+    embedder = await one(SentenceTransformers({"tiny": folder}))
+    with pytest.raises(GenkitError, match=r"`input\[1\]` must be text") as caught:
+        await embedder(EmbedRequest(input=[Document("cat"), image(1, 2, 3)]))
+    assert caught.value.status == "INVALID_ARGUMENT"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://example.org/cat.png", "data:image/png;base64,!!!", "data:image/png;base64,aGVsbG8=", "data:nothing"],
+)
+async def test_what_is_no_image_is_named(clip: Path, url: str) -> None:
+    embedder = await one(SentenceTransformers({"clip": clip}))
+    with pytest.raises(GenkitError, match=r"input\[0\]") as caught:
+        await embedder(EmbedRequest(input=[Document.from_media(url, "image/png")]))
+    assert caught.value.status == "INVALID_ARGUMENT"
+
+
+async def test_an_image_with_a_caption_is_refused(clip: Path) -> None:
+    embedder = await one(SentenceTransformers({"clip": clip}))
+    both = Document([*image(1, 2, 3).content, *Document("a cat").content])
+    with pytest.raises(GenkitError, match="one image or text"):
+        await embedder(EmbedRequest(input=[both]))
+
+
+# ---- code of models
+
+
+@pytest.fixture
+def with_code(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model whose configuration names Python code of its own; that code leaves a trace when it runs."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    place = tmp_path / "with_code"
+    shutil.copytree(folder, place)
+    config = json.loads((place / "config.json").read_text())
+    config |= {"auto_map": {"AutoModel": "own.Own", "AutoConfig": "own.OwnConfig"}, "model_type": "own-bert"}
+    (place / "config.json").write_text(json.dumps(config))
+    (place / "own.py").write_text(
+        f"open({str(tmp_path / 'trace')!r}, 'w').close()\n"
+        "from transformers import BertConfig, BertModel\n"
+        "class OwnConfig(BertConfig):\n    model_type = 'own-bert'\n"
+        "class Own(BertModel):\n    config_class = OwnConfig\n"
+    )
+    return place
+
+
+def traced(model: Path) -> bool:
+    return (model.parent / "trace").exists()
+
+
+async def test_code_of_a_model_is_not_run_unasked(with_code: Path) -> None:
+    embedder = await one(SentenceTransformers({"own": with_code}, trust_remote_code=["other"]))
+    with pytest.raises(GenkitError, match="Python code") as caught:
+        await embed(embedder, "cat")
+    assert caught.value.status == "FAILED_PRECONDITION"
+    assert "trust_remote_code=[" in str(caught.value.hint)
+    assert not traced(with_code)
+    await embed(await one(SentenceTransformers({"own": with_code}, trust_remote_code=["own"])), "cat")
+    assert traced(with_code)
+
+
+def test_code_is_trusted_model_by_model() -> None:
+    for wrong in (True, "own"):
+        with pytest.raises(GenkitError, match="must be a list of models"):
+            SentenceTransformers(["own"], trust_remote_code=wrong)  # type: ignore[arg-type]

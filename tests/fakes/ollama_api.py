@@ -54,7 +54,9 @@ class FakeOllama:
         self.requests.append(body)
         if body["model"] != "nomic-embed-text":
             return JSONResponse({"error": f'model "{body["model"]}" not found, try pulling it first'}, 404)
-        size = body.get("dimensions", 8)
+        size = min(body.get("dimensions", 8), 8)  # it shortens, and never lengthens
+        if not body.get("truncate", True) and any(len(text) > 2000 for text in body["input"]):
+            return JSONResponse({"error": "the input length exceeds the context length"}, 400)
         return JSONResponse({"model": body["model"], "embeddings": [vector(text, size) for text in body["input"]]})
 
     async def _chat(self, request: Request) -> Response:

@@ -8,7 +8,9 @@ other is not found. With tools, `echo` calls the first one, and after its result
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import struct
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -75,13 +77,15 @@ class FakeOpenAI:
 
     async def _embeddings(self, request: Request) -> Response:
         body = await self._admit(request)
-        if body["model"] not in ("text-embedding-3-small", "short-embedder"):
+        if body["model"] not in ("text-embedding-3-small", "text-embedding-ada-002", "short-embedder", "lists"):
             raise Refused(404, f"The model `{body['model']}` does not exist", "model_not_found")
         texts = body["input"]
         if len(texts) > 2048 or not all(texts):
             raise Refused(400, "'$.input' is invalid.")
         size = body.get("dimensions", 8)
-        data = [{"object": "embedding", "index": i, "embedding": vector(text, size)} for i, text in enumerate(texts)]
+        coded = body.get("encoding_format") == "base64" and body["model"] != "lists"  # which knows no base64
+        data = [{"object": "embedding", "index": i, "embedding": _base64(row) if coded else row}
+                for i, row in enumerate(vector(text, size) for text in texts)]  # fmt: skip
         if body["model"] == "short-embedder":
             data.pop()
         return JSONResponse({"object": "list", "data": data[::-1], "usage": {"prompt_tokens": 1, "total_tokens": 1}})
@@ -106,6 +110,10 @@ class FakeOpenAI:
         choices = [{"index": 0, **answer}] if model != "empty" else []
         whole = {"object": "chat.completion", "choices": choices, "usage": _usage(body, answer)}
         return JSONResponse({**_head(body), **whole})
+
+
+def _base64(row: list[float]) -> str:
+    return base64.b64encode(struct.pack(f"<{len(row)}f", *row)).decode()
 
 
 def _check(body: Json) -> None:

@@ -197,6 +197,30 @@ async def test_vectors_come_in_the_order_of_the_texts(plugin: Ollama) -> None:
 
 
 @network
+async def test_a_length_that_the_model_does_not_give_is_an_error(plugin: Ollama) -> None:
+    action: Any = await plugin.resolve("embedder", "ollama/nomic-embed-text")
+    with pytest.raises(GenkitError, match="gave 8 dimensions") as caught:
+        await action(EmbedRequest(input=[Document("one")], options=EmbedderOptions(dimensions=9)))
+    assert caught.value.status == "UNIMPLEMENTED"
+
+
+@network
+async def test_the_server_is_told_how_to_treat_an_embedder(plugin: Ollama, fake: FakeOllama, host: str) -> None:
+    long = EmbedRequest(input=[Document("long " * 1000), Document("half of a pair: \ud83d")])
+    action: Any = await plugin.resolve("embedder", "ollama/nomic-embed-text")
+    assert len(await action(long)) == 2
+    assert fake.requests[-1]["truncate"] is True
+    assert "keep_alive" not in fake.requests[-1]
+    strict = Ollama(host, keep_alive="10m", truncate=False)
+    action = await strict.resolve("embedder", "ollama/nomic-embed-text")
+    with pytest.raises(GenkitError, match="exceeds the context length") as caught:
+        await action(long)
+    assert caught.value.status == "INVALID_ARGUMENT"
+    assert fake.requests[-1]["keep_alive"] == "10m"
+    await strict.close()
+
+
+@network
 async def test_a_missing_embedder_says_how_to_fetch_it(plugin: Ollama) -> None:
     action: Any = await plugin.resolve("embedder", "ollama/other")
     with pytest.raises(GenkitError, match="ollama pull other") as caught:

@@ -402,6 +402,33 @@ async def test_more_texts_than_one_request_takes_are_embedded_in_several(plugin:
     assert [len(request["input"]) for request in fake.requests[before:]] == [2048, 2]
 
 
+async def test_numbers_come_as_base64_or_as_a_list_where_the_server_knows_no_other(
+    plugin: OpenAI, fake: FakeOpenAI
+) -> None:
+    request = EmbedRequest(input=[Document("one"), Document("two")])
+    found = []
+    for model in ("text-embedding-3-small", "lists"):
+        action: Any = await plugin.resolve("embedder", f"openai/{model}")
+        found.append((await action(request)).vectors)
+        assert fake.requests[-1]["encoding_format"] == "base64"
+    assert found[0].tobytes() == found[1].tobytes()
+
+
+async def test_half_a_character_is_replaced(plugin: OpenAI, fake: FakeOpenAI) -> None:
+    action: Any = await plugin.resolve("embedder", "openai/text-embedding-3-small")
+    await action(EmbedRequest(input=[Document("half of a pair: \ud83d")]))
+    assert fake.requests[-1]["input"] == ["half of a pair: ?"]
+
+
+async def test_a_model_of_one_length_refuses_another(plugin: OpenAI, fake: FakeOpenAI) -> None:
+    action: Any = await plugin.resolve("embedder", "openai/text-embedding-ada-002")
+    with pytest.raises(GenkitError, match="1536 dimensions, no others") as caught:
+        await action(EmbedRequest(input=[Document("a")], options=EmbedderOptions(dimensions=256)))
+    assert caught.value.status == "UNIMPLEMENTED"
+    await action(EmbedRequest(input=[Document("a")], options=EmbedderOptions(dimensions=1536)))
+    assert "dimensions" not in fake.requests[-1]
+
+
 async def test_a_vector_too_few_is_an_error(plugin: OpenAI) -> None:
     action: Any = await plugin.resolve("embedder", "openai/short-embedder")
     with pytest.raises(GenkitError, match="2 vectors") as caught:

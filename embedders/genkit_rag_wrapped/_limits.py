@@ -1,0 +1,78 @@
+"""How many calls and tokens a minute, and how many calls at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from weakref import WeakKeyDictionary
+
+MINUTE = 60.0
+BURST = 5.0
+"""Seconds' worth of calls that may be made at once after a pause."""
+
+
+class Pace:
+    """A token bucket as the time at which it is full again (the generic cell rate algorithm, ITU-T I.371).
+
+    Whoever comes first goes first, large or small, whichever thread or event loop they are in. In no minute there
+    start more than `per_minute` units, and what the last one started is more than.
+
+    Args:
+        per_minute: Units in a minute.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(self, per_minute: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = (MINUTE + BURST) / per_minute  # slower by what the burst adds, so that both are a minute's
+        self._clock = clock
+        self._full = clock()
+        self._lock = threading.Lock()
+
+    def reserve(self, amount: float = 1) -> float:
+        """Returns the seconds to wait before the units may be used; they are taken at once."""
+        with self._lock:
+            now = self._clock()
+            wait = max(0.0, self._full - BURST - now)
+            self._full = max(self._full, now) + amount * self._seconds
+            return wait
+
+    def hold(self, seconds: float) -> None:
+        """Lets nobody start for that long, who has not reserved yet."""
+        with self._lock:
+            self._full = max(self._full, self._clock() + seconds + BURST)
+
+
+class Gate:
+    """Bounds the calls at the same time, in each event loop: what asyncio waits with cannot leave its loop."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self._gates: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+
+    def __call__(self) -> asyncio.Semaphore:
+        """Returns the running loop's semaphore."""
+        return self._gates.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(self.width))
+
+
+class Limits:
+    """Requests and tokens a minute; either may be without a bound."""
+
+    def __init__(self, requests: float | None, tokens: float | None) -> None:
+        self._requests = None if requests is None else Pace(requests)
+        self._tokens = None if tokens is None else Pace(tokens)
+
+    async def wait(self, tokens: int) -> None:
+        """Returns when a call of so many tokens may be made."""
+        waits = [
+            pace.reserve(amount) for pace, amount in ((self._requests, 1), (self._tokens, tokens)) if pace is not None
+        ]
+        if any(waits):
+            await asyncio.sleep(max(waits))
+
+    def hold(self, seconds: float) -> None:
+        """Lets no further call start for that long: the other side has said so."""
+        for pace in (self._requests, self._tokens):
+            if pace is not None:
+                pace.hold(seconds)
