@@ -1,11 +1,10 @@
-"""`genkit-rag ingest`: keeps a store in step with files."""
+"""`genkit-rag ingest`: keeps a store in step with files and web pages."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +13,19 @@ from genkit_rag._cli.failures import FAILED, WrongUsage
 from genkit_rag._cli.options import DEFAULT_FOLDER, Embedder, Folder, Json, Store, examples
 from genkit_rag._cli.output import Output
 from genkit_rag._cli.project import DEFAULT_EMBEDDER, Project, opened
+from genkit_rag._cli.web import (
+    AllowHosts,
+    Depth,
+    Exclude,
+    IgnoreRobots,
+    Include,
+    MaxPages,
+    Rate,
+    UserAgent,
+    WebPlan,
+    split_urls,
+    web_documents,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -28,7 +40,8 @@ SHOWN_PROBLEMS = 20
 class Plan:
     """What to ingest, and how."""
 
-    paths: list[Path]
+    paths: list[str]
+    web: WebPlan = field(default_factory=WebPlan)
     chunk_tokens: int | None = None
     overlap: int | None = None
     prune: bool | None = None
@@ -42,13 +55,14 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             "genkit-rag ingest docs/",
             "genkit-rag ingest docs/ README.md --store handbook --chunk-tokens 200 --overlap 24",
-            "genkit-rag ingest docs/ --dry-run --json",
+            "genkit-rag ingest https://docs.example.com/ --depth 2 --max-pages 200",
+            "genkit-rag ingest https://docs.example.com/sitemap.xml notes/ --dry-run --json",
         ),
     )(ingest)
 
 
 def ingest(  # noqa: PLR0913 - each is an option of the command line
-    paths: Annotated[list[Path], typer.Argument(help="Files, folders and quoted glob patterns.")],
+    paths: Annotated[list[str], typer.Argument(help="Files, folders, quoted glob patterns; web pages and sitemaps.")],
     store: Store = "docs",
     folder: Folder = DEFAULT_FOLDER,
     embedder: Embedder = None,
@@ -63,20 +77,33 @@ def ingest(  # noqa: PLR0913 - each is an option of the command line
         bool | None,
         typer.Option(
             "--prune/--no-prune",
-            help="Whether files that are gone leave the store; by default they do, unless none is left.",
+            help="Whether sources that are gone leave the store; by default files do, unless none is left, and web "
+            "pages do not.",
             show_default=False,
         ),
     ] = None,
+    depth: Depth = 0,
+    max_pages: MaxPages = 1000,
+    include: Include = None,
+    exclude: Exclude = None,
+    rate: Rate = 2.0,
+    user_agent: UserAgent = "genkit-rag",
+    ignore_robots: IgnoreRobots = False,
+    allow_host: AllowHosts = None,
     json: Json = False,
 ) -> None:
-    """Index files and folders.
+    """Index files, folders and web pages.
 
     What is new is added, what changed is replaced, what is gone is removed.
 
-    Unchanged files cost nothing. It may be stopped at any time: what was done is kept, and the next run goes on.
+    Unchanged sources cost nothing. It may be stopped at any time: what was done is kept, and the next run goes on.
     """  # fmt: skip
     out = Output(json=json)
-    plan = Plan(paths, chunk_tokens, overlap, prune, dry_run)
+    web = WebPlan(
+        depth=depth, max_pages=max_pages, include=tuple(include or ()), exclude=tuple(exclude or ()), rate=rate,
+        user_agent=user_agent, ignore_robots=ignore_robots, allow_hosts=tuple(allow_host or ()),
+    )  # fmt: skip
+    plan = Plan(paths, web, chunk_tokens, overlap, prune, dry_run)
     report = asyncio.run(_ingest(Project(folder, store, embedder), plan, out))
     _summary(report, store, out)
     if report.failed and not (report.added or report.changed or report.unchanged):
@@ -88,7 +115,10 @@ async def _ingest(project: Project, plan: Plan, out: Output) -> IngestReport:
     from genkit_rag.ingest import ingest as run
 
     base = project.folder.absolute().parent
-    paths = [path.expanduser().absolute() for path in plan.paths]
+    paths, urls = split_urls(plan.paths)
+    # A dry run writes nothing, so it has no memory of pages either.
+    cache = None if plan.dry_run else project.folder.absolute() / "web" / f"{project.store}.db"
+    documents = web_documents(urls, plan.web, cache)
     async with AsyncExitStack() as stack:
         sink: Sink
         if plan.dry_run and not project.exists:
@@ -104,7 +134,7 @@ async def _ingest(project: Project, plan: Plan, out: Output) -> IngestReport:
             name=project.store, prune=plan.prune, dry_run=plan.dry_run,
         )  # fmt: skip
         with _progress(out) as progress:
-            return await run(paths, sink=sink, options=options, progress=progress)
+            return await run(paths, sink=sink, documents=documents, options=options, progress=progress)
 
 
 class EmptySink:

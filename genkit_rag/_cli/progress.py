@@ -24,6 +24,9 @@ class _Totals:
         self.bytes = 0
         self.chunks = 0
         self.failed = 0
+        self._made = 0  # chunks that went by, of sources that ended and of the one that runs
+        self._ended_chunks = 0
+        self._ended_bytes = 0
 
     def add(self, event: Event) -> None:
         match event:
@@ -33,8 +36,12 @@ class _Totals:
                 self.files += 1
                 self.bytes += event.bytes
                 self.failed += status == "failed"
-            case ChunksDone(embedded):
+                if status in ("added", "changed"):
+                    self._ended_chunks += event.chunks
+                    self._ended_bytes += event.bytes
+            case ChunksDone(embedded, kept):
                 self.chunks += embedded
+                self._made += embedded + kept
             case _:
                 pass
 
@@ -45,11 +52,28 @@ class _Totals:
         failed = f", {self.failed:,} failed" if self.failed else ""
         return f"{files} files, {self.chunks:,} chunks, {rate:,.0f} chunks/s{failed}{self._left(seconds)}"
 
+    @property
+    def done_bytes(self) -> float:
+        """The bytes that are dealt with, those of the source that runs among them as far as its chunks tell.
+
+        A source says how long it is when it ends: a long one would stop the bar, and the time left would grow with
+        every second. Its chunks come earlier; each stands for as many bytes as one of the sources that ended.
+        """
+        running = max(0, self._made - self._ended_chunks)
+        if not running or not self._ended_chunks:
+            return self.bytes
+        done = self.bytes + running * self._ended_bytes / self._ended_chunks
+        return max(self.bytes, min(done, 0.99 * (self.all_bytes or 0)))
+
     def _left(self, seconds: float) -> str:
-        """Returns the time left at the mean speed so far: sources end in bunches, so the last moments say little."""
-        if not self.all_bytes or not self.bytes or self.bytes >= self.all_bytes:
+        """Returns the time left at the mean speed so far: sources end in bunches, so the last moments say little.
+
+        While the first source runs there is nothing to go by, so nothing is said.
+        """
+        done = self.done_bytes
+        if not self.all_bytes or not done or done >= self.all_bytes:
             return ""
-        left = timedelta(seconds=round(seconds * (self.all_bytes - self.bytes) / self.bytes))
+        left = timedelta(seconds=round(seconds * (self.all_bytes - done) / done))
         return f", {left} left"
 
 
@@ -101,4 +125,4 @@ class IngestBar:
         if isinstance(event, Started):
             self._bars.update(self._task, total=event.bytes)
         shown: dict[str, Any] = {"source": one_line(event.source)[-40:]} if isinstance(event, SourceDone) else {}
-        self._bars.update(self._task, completed=self._totals.bytes, description=str(self._totals), **shown)
+        self._bars.update(self._task, completed=self._totals.done_bytes, description=str(self._totals), **shown)

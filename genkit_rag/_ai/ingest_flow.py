@@ -1,0 +1,152 @@
+"""Ingestion as a flow: callable over the wire, so that what it may read is fixed when it is defined."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import AsyncIterable, Callable, Collection
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from genkit_rag._blocks.vector_store import DEFAULT_NAMESPACE
+from genkit_rag._blocks.wire import WireModel
+from genkit_rag._core.action import Action
+from genkit_rag._core.context import ActionContext
+from genkit_rag._core.errors import PublicError, invalid
+from genkit_rag._core.threads import run_in_thread
+
+if TYPE_CHECKING:
+    from genkit_rag._ai.genkit import Genkit
+    from genkit_rag._ingest.events import Event
+    from genkit_rag._ingest.sink import IngestOptions
+    from genkit_rag._ingest.source import Given
+
+_MAX_LISTED = 1000
+_MAGIC = re.compile(r"[*?\[]")
+
+PageSource = Callable[[list[str]], "AsyncIterable[Given]"]
+"""Gives the documents of URLs, such as `web_pages`."""
+
+
+class IngestRequest(WireModel):
+    """What a caller of an ingestion flow may choose.
+
+    Attributes:
+        paths: Files, folders and glob patterns, relative to the flow's base.
+        urls: Web pages and sitemaps, where the flow allows them.
+        namespace: The partition to write to, where the flow allows it.
+        dry_run: Change nothing, and report what would be done.
+    """
+
+    paths: list[str] = Field(default_factory=list, max_length=_MAX_LISTED)
+    urls: list[str] = Field(default_factory=list, max_length=_MAX_LISTED)
+    namespace: str = DEFAULT_NAMESPACE
+    dry_run: bool = False
+
+
+def define_ingest_flow(
+    ai: Genkit,
+    name: str,
+    *,
+    indexer: str,
+    base: str | Path,
+    allow_urls: bool | PageSource = False,
+    namespaces: Collection[str] | None = (),
+    options: IngestOptions | None = None,
+) -> Action[IngestRequest, dict[str, Any], dict[str, Any]]:
+    """Returns a flow that ingests what its caller names, streams the events and returns the report, all as JSON.
+
+    Its input is `{paths, urls, namespace, dryRun}`. A chunk of the stream has a `type` (`Started`, `SourceDone`,
+    `ChunksDone`, `Note`, `Finished`) and the fields of the event.
+
+    Args:
+        ai: Where it is registered.
+        name: The flow's name.
+        indexer: A store's name such as `faiss/docs`.
+        base: The folder that paths start at; nothing outside of it is read, nor anything hidden.
+        allow_urls: Whether web pages may be named, or what fetches them: `web_pages` by default, without following
+            links and from public servers only.
+        namespaces: Which namespaces the caller may name beside the default one; None for any.
+        options: How to ingest; `base` and `dry_run` are set by the flow.
+
+    Raises:
+        GenkitError: INVALID_ARGUMENT for a base that is no folder.
+    """
+    folder = Path(base).absolute()
+    if not folder.is_dir():
+        raise invalid("base", str(base), "must be a folder that exists")
+    pages = _page_source(allow_urls)
+    allowed = None if namespaces is None else frozenset((DEFAULT_NAMESPACE, *namespaces))
+
+    async def run(request: IngestRequest, ctx: ActionContext) -> dict[str, Any]:
+        from genkit_rag._ingest.sink import IngestOptions
+
+        request = IngestRequest.model_validate(request)  # in process it may be a mapping
+        if allowed is not None and request.namespace not in allowed:
+            raise _refused("namespace", request.namespace, "is not one that this flow writes to")
+        paths = [await run_in_thread(_checked, folder, path) for path in request.paths]
+        documents: Any = _pages(pages, request.urls)
+        if not paths and documents is None:
+            raise PublicError("INVALID_ARGUMENT", "`paths` or `urls` must name something.", hint="Name a file.")
+        report = await ai.ingest(
+            paths, indexer=indexer, documents=documents, namespace=request.namespace,
+            options=replace(options or IngestOptions(), base=folder, dry_run=request.dry_run),
+            progress=(lambda event: ctx.send_chunk(event_data(event))) if ctx.streaming else None,
+        )  # fmt: skip
+        return report.to_dict()
+
+    run.__doc__ = f"Brings the store `{indexer}` in step with files and web pages."
+    return ai.define_flow(run, name=name, input_type=IngestRequest)
+
+
+def event_data(event: Event) -> dict[str, Any]:
+    """Returns an event as JSON-compatible data, with its `type`."""
+    return {"type": type(event).__name__, **asdict(event)}
+
+
+def _page_source(allow_urls: bool | PageSource) -> PageSource | None:
+    if allow_urls is False:
+        return None
+    if allow_urls is not True:
+        return allow_urls
+    from genkit_rag._ingest.web import web_pages
+
+    return web_pages
+
+
+def _pages(source: PageSource | None, urls: list[str]) -> AsyncIterable[Given] | None:
+    if not urls:
+        return None
+    if source is None:
+        raise _refused("urls", urls[0], "is not read: this flow takes no URLs")
+    return source(urls)
+
+
+def _checked(base: Path, given: str) -> str:
+    """Returns an absolute path or pattern below the base; refuses what leads, or could lead, out of it."""
+    parts = re.split(r"[/\\]", given)
+    if not given or "\0" in given or given.startswith("~") or os.path.isabs(given) or re.match(r"[A-Za-z]:", given):
+        raise _refused("paths", given, "must be relative to the folder of this flow")
+    if any(part.startswith(".") and part != "." for part in parts) or "\\" in given:
+        raise _refused("paths", given, "must not lead out of the folder of this flow, nor to what is hidden")
+    fixed = base
+    for part in parts:
+        if _MAGIC.search(part):
+            break
+        fixed = fixed / part
+    # Also through symbolic links on the way; those found within a folder are not followed out of it.
+    if not fixed.resolve().is_relative_to(base.resolve()):
+        raise _refused("paths", given, "must not lead out of the folder of this flow")
+    if not (_MAGIC.search(given) or os.path.lexists(fixed)):
+        raise PublicError("NOT_FOUND", f"`paths`: there is no {given!r}.", hint="Paths start at the flow's folder.")
+    return str(base / given)
+
+
+def _refused(argument: str, value: str, problem: str) -> PublicError:
+    return PublicError(
+        "PERMISSION_DENIED", f"`{argument}`: {value[:200]!r} {problem}.",
+        hint="What a flow may read is said where it is defined.", details={"argument": argument},
+    )  # fmt: skip

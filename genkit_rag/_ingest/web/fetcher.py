@@ -1,0 +1,134 @@
+"""Fetches politely: a pace for each host, robots.txt, repetitions, and what is remembered."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+
+import httpx
+from protego import Protego
+
+from genkit_rag._core.errors import GenkitError
+from genkit_rag._core.net.fetch import Fetched, fetch
+from genkit_rag._core.threads import run_in_thread
+from genkit_rag._ingest.web.cache import PageCache, validators
+from genkit_rag._ingest.web.options import CONTENT_TYPES, WebOptions
+from genkit_rag._ingest.web.urls import origin_of
+
+_MAX_WAIT = 120.0
+_BUSY = (429, 503)
+_ROBOTS_CHARACTERS = 500 * 1024  # RFC 9309, 2.5: what must be read at least
+
+
+class Pace:
+    """Turns for the requests to one host, at equal distances."""
+
+    def __init__(self, interval: float) -> None:
+        self.interval = interval
+        self._next = 0.0
+
+    async def turn(self) -> None:
+        """Waits until the next request may be sent."""
+        now = asyncio.get_running_loop().time()
+        at = max(now, self._next)
+        self._next = at + self.interval
+        await asyncio.sleep(at - now)
+
+    def pause(self, seconds: float) -> None:
+        """Lets nothing be sent for some time."""
+        self._next = max(self._next, asyncio.get_running_loop().time() + seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a robots.txt says; `failure` when it could not be had, which forbids everything for now."""
+
+    parser: Protego | None = None
+    failure: str | None = None
+
+
+class Fetcher:
+    """Fetches pages of any host, each at its pace. `cache` may be None."""
+
+    def __init__(self, client: httpx.AsyncClient, options: WebOptions, cache: PageCache | None) -> None:
+        self._client = client
+        self._options = options
+        self._cache = cache
+        self._paces: dict[str, Pace] = {}
+        self._rules: dict[str, asyncio.Task[Rules]] = {}
+
+    async def get(self, url: str) -> Fetched:
+        """Returns what a URL answers, without following redirects; raises GenkitError when it gives nothing."""
+        known = await run_in_thread(self._cache.get, url) if self._cache is not None else None
+        fetched = await self._repeated(url, headers=validators(known))
+        if fetched.status == 304 and known is not None:
+            return known
+        if self._cache is not None and fetched.status in (404, 410):
+            await run_in_thread(self._cache.forget, url)
+        elif self._cache is not None and fetched.status == 200:
+            await run_in_thread(self._cache.put, fetched)
+        return fetched
+
+    async def rules(self, url: str) -> Rules:
+        """Returns what the robots.txt of the URL's server says; it is fetched once."""
+        origin = origin_of(url)
+        if origin not in self._rules:
+            self._rules[origin] = asyncio.create_task(self._fetch_rules(origin))
+        return await asyncio.shield(self._rules[origin])
+
+    async def close(self) -> None:
+        """Ends what still runs."""
+        for task in self._rules.values():
+            task.cancel()
+        await asyncio.gather(*self._rules.values(), return_exceptions=True)
+
+    async def _fetch_rules(self, origin: str) -> Rules:
+        # RFC 9309, 2.3.1: what is not there forbids nothing, what cannot be had forbids everything.
+        try:
+            fetched = await self._repeated(f"{origin}/robots.txt", robots=True)
+        except GenkitError as error:
+            return Rules(failure=f"its robots.txt could not be fetched: {reason_of(error)}")
+        if fetched.status == 429 or fetched.status >= 500 or 300 <= fetched.status < 400:
+            return Rules(failure=f"its robots.txt answered {fetched.status}")
+        if fetched.status >= 400:
+            return Rules()
+        parser = Protego.parse(fetched.body.decode("utf-8-sig", "replace")[:_ROBOTS_CHARACTERS])
+        delay = parser.crawl_delay(self._options.robot)
+        if delay and delay > _MAX_WAIT:
+            return Rules(failure=f"its robots.txt asks for {delay:g} s between requests, more than {_MAX_WAIT:g}")
+        if delay:
+            pace = self._pace(origin)
+            pace.interval = max(pace.interval, float(delay))
+            pace.pause(float(delay))
+        return Rules(parser)
+
+    async def _repeated(self, url: str, *, headers: dict[str, str] | None = None, robots: bool = False) -> Fetched:
+        pace = self._pace(url)
+        for attempt in range(self._options.retries + 1):
+            last = attempt == self._options.retries
+            wait = self._options.retry_seconds * 2**attempt
+            await pace.turn()
+            try:
+                fetched = await self._fetch(url, headers, robots)
+            except GenkitError as error:
+                if last or error.status not in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
+                    raise
+            else:
+                wait = wait if fetched.retry_after is None else fetched.retry_after
+                if last or fetched.status not in _BUSY or wait > _MAX_WAIT:
+                    return fetched
+            pace.pause(min(wait, _MAX_WAIT))
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _fetch(self, url: str, headers: dict[str, str] | None, robots: bool) -> Fetched:
+        policy = self._options.policy
+        policy = replace(policy, content_types=None if robots else policy.content_types or CONTENT_TYPES)
+        return await fetch(url, policy, client=self._client, headers=headers, follow=robots)
+
+    def _pace(self, url: str) -> Pace:
+        return self._paces.setdefault(origin_of(url), Pace(1 / self._options.requests_per_second))
+
+
+def reason_of(error: GenkitError) -> str:
+    """Returns why something was not fetched, without its URL."""
+    return str(error.details.get("reason") or error.message)
