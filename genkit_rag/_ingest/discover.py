@@ -14,6 +14,9 @@ from genkit_rag._core.errors import GenkitError, invalid
 SKIPPED_FOLDERS = frozenset(("node_modules", "__pycache__", "site-packages"))
 """Folders that hold other people's files; everything whose name begins with a dot is skipped as well."""
 
+_STORE_MARKS = frozenset(("FORMAT", "store.db"))
+"""What a folder with a store of ours holds; its files are copies of what is ingested."""
+
 _MAGIC = frozenset("*?[")
 
 
@@ -65,12 +68,16 @@ class Roots:
     globs: list[Glob] = field(default_factory=list["Glob"])
     unlisted: list[str] = field(default_factory=list[str])
     """Folders that could not be listed: what lies below is unknown, so nothing there counts as removed."""
+    excluded: tuple[Path, ...] = ()
+    """Folders that are left out wherever they are found, such as that with the memory of what was ingested."""
+    skipped: list[str] = field(default_factory=list[str])
+    """Names of the folders that were left out because they hold a store, or are excluded."""
 
     @classmethod
-    def parse(cls, paths: str | Path | Iterable[str | Path], base: Path) -> Roots:
+    def parse(cls, paths: str | Path | Iterable[str | Path], base: Path, excluded: Iterable[Path] = ()) -> Roots:
         """Returns the roots; raises NOT_FOUND for a path that does not exist."""
         base = base.absolute()
-        roots = cls(base)
+        roots = cls(base, excluded=tuple(folder.resolve() for folder in excluded))
         for raw in [paths] if isinstance(paths, str | Path) else paths:
             text = os.fspath(raw)
             if not text or "\0" in text:
@@ -128,6 +135,8 @@ class Roots:
                 self.unlisted.append(folder)
                 problem(self.name(folder), f"cannot be listed: {error.strerror}")
                 continue
+            if self._is_left_out(folder, entries):
+                continue
             inner: list[tuple[str, int]] = []
             for entry in entries:
                 if entry.name.startswith("."):
@@ -146,6 +155,15 @@ class Roots:
                     if found is not None:
                         yield found
             pending += reversed(inner)
+
+    def _is_left_out(self, folder: str, entries: list[os.DirEntry[str]]) -> bool:
+        is_store = _STORE_MARKS.issubset(entry.name for entry in entries)
+        if not is_store and not (self.excluded and Path(folder).resolve() in self.excluded):
+            return False
+        name = self.name(folder)
+        if name not in self.skipped:  # the files are walked through twice, the first time to count them
+            self.skipped.append(name)
+        return True
 
     def _found(self, item: Path | os.DirEntry[str], problem: Callable[[str, str], None]) -> Found | None:
         name = self.name(item.path if isinstance(item, os.DirEntry) else item)

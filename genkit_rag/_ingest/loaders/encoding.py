@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 import string
 from pathlib import Path
 from typing import IO
@@ -19,6 +20,18 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )  # UTF-32 before UTF-16: its little-endian mark begins with the other's
+
+
+_WESTERN = re.compile(
+    "[\\x00-\\x7f\\xa0ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜßàáâãäåæçèéêëìíîïñòóôõöøùúûüŒœ¡¿«»“”‘’‚„‹›–—…•·´°ºª€£§©®™½¼¾×±µ]*"
+)
+"""What western European texts are made of. The letters that are missing are, byte for byte, the frequent ones of
+Polish, Czech, Turkish and Romanian in their own encodings."""
+_FOREIGN = re.compile("[À-ÿŒœ]{3}|[A-Za-z][“”„][A-Za-z]")
+"""What they are not made of: words of accented letters alone (Cyrillic, Greek, Chinese), quotes within words (DOS)."""
+_HUNGARIAN = frozenset("õö")
+"""In one text they are Hungarian in its own encoding."""
+_MAX_ACCENTED = 0.5
 
 
 def open_text(path: Path, context: LoadContext) -> IO[str]:
@@ -60,7 +73,26 @@ def _undecodable(file: IO[bytes], encoding: str) -> bytes | None:
     return None
 
 
+def decode(content: bytes, context: LoadContext) -> str:
+    """Returns bytes as text, by their mark or else as files are; never fails."""
+    for mark, name in _MARKS:
+        if content.startswith(mark):
+            return content.decode(name, "replace")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        guess = _guess(content[max(error.start - _SAMPLE // 2, 0) :][:_SAMPLE])
+    try:
+        text = content.decode(guess or "latin-1")
+    except UnicodeDecodeError:
+        guess, text = None, content.decode("latin-1")
+    context.note(f"not UTF-8, read as {guess or 'latin-1'}")
+    return text
+
+
 def _guess(sample: bytes) -> str | None:
+    if _is_western(sample):
+        return "cp1252"  # the detector below is at a loss with a few accents
     try:
         from charset_normalizer import from_bytes
     except ImportError:
@@ -70,3 +102,14 @@ def _guess(sample: bytes) -> str | None:
     if best is None or _LETTERS.decode(best.encoding, "replace") != _LETTERS.decode():
         return None
     return best.encoding
+
+
+def _is_western(sample: bytes) -> bool:
+    try:
+        text = sample.decode("cp1252")
+    except UnicodeDecodeError:
+        return False
+    if _WESTERN.fullmatch(text) is None or _FOREIGN.search(text) or _HUNGARIAN.issubset(text):
+        return False
+    letters = [character for character in text if character.isalpha()]
+    return sum(not letter.isascii() for letter in letters) <= _MAX_ACCENTED * len(letters)

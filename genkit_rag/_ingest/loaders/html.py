@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from genkit_rag._core.errors import MissingExtra
-from genkit_rag._ingest.section import LoadContext, Section
+from genkit_rag._ingest.loaders.nesting import bounded_nesting
+from genkit_rag._ingest.section import LoadContext, Section, UnreadableFile
 
 _UNSEEN = frozenset(
     ("head", "script", "style", "noscript", "template", "nav", "svg", "math", "iframe", "object", "canvas", "audio",
      "video", "select", "button", "dialog")
 )  # fmt: skip
+_HIDDEN = "[hidden], [aria-hidden=true], [role=navigation], [role=search]"
+_STYLED = "[style*=none i], [style*=hidden i]"
+_AROUND = "aside, footer, [role=contentinfo], [role=complementary]"
 _BLOCKS = frozenset(
     ("html", "body", "address", "article", "aside", "blockquote", "center", "dd", "details", "div", "dl", "dt",
      "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li",
@@ -26,17 +30,53 @@ _CHARSET = re.compile(rb"""<meta[^>]+charset=["']?([\w-]+)""", re.IGNORECASE)
 
 
 def load_html(path: Path, context: LoadContext) -> Iterator[Section]:
-    """Yields the visible text as Markdown: headings, lists, tables and code keep their structure."""
+    """Yields the visible text as Markdown: headings, lists, tables and code keep their structure.
+
+    Of a page with one `<main>`, or else one `<article>`, only that is taken; of others, menus, asides and footers are
+    left out.
+    """
+    if path.stat().st_size > context.limits.max_tree_bytes:
+        raise UnreadableFile(f"more than max_tree_bytes={context.limits.max_tree_bytes:,}")
+    title, text = html_to_markdown(_decode(path, context))
+    yield Section(text, {"title": title} if title else {}, markdown=True)
+
+
+def html_to_markdown(page: str) -> tuple[str, str]:
+    """Returns the title of a page, and what a reader would see of its content as Markdown."""
     try:
         from selectolax.lexbor import LexborHTMLParser
     except ImportError as error:
         raise MissingExtra("html", "selectolax") from error
-    tree = LexborHTMLParser(_decode(path, context))
-    title = tree.css_first("title")
-    heading = _SPACE.sub(" ", title.text()).strip() if title is not None else ""
+    tree: Any = LexborHTMLParser(bounded_nesting(page))
+    found = tree.css_first("title")
+    title = _SPACE.sub(" ", found.text()).strip() if found is not None else ""
     body = tree.body
-    text = _Writer().write(body) if body is not None else ""
-    yield Section(text, {"title": heading} if heading else {}, markdown=True)
+    if body is None:
+        return title, ""
+    hidden = _hidden(tree)
+    content = _main(tree, hidden)
+    if content is not None:
+        text = _Writer(hidden).write(content)
+    else:
+        text = _Writer(hidden | {node.mem_id for node in body.css(_AROUND)}).write(body)
+    return title, text or _Writer(hidden).write(body)
+
+
+def _hidden(tree: Any) -> set[int]:
+    hidden = {node.mem_id for node in tree.css(_HIDDEN)}
+    for node in tree.css(_STYLED):
+        if _HIDDEN_STYLE.search(node.attributes.get("style") or ""):
+            hidden.add(node.mem_id)
+    return hidden
+
+
+def _main(tree: Any, hidden: set[int]) -> Any:
+    """Returns the element with the page's content where the page says which it is, else None."""
+    for selector in ("main, [role=main]", "article"):
+        marked = [node for node in tree.css(selector) if node.mem_id not in hidden]
+        if len(marked) == 1:
+            return marked[0]
+    return None
 
 
 def _decode(path: Path, context: LoadContext) -> str:
@@ -57,7 +97,8 @@ def _decode(path: Path, context: LoadContext) -> str:
 class _Writer:
     """Walks a tree without recursion (depth is the page's choice) and writes Markdown."""
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: set[int]) -> None:
+        self.hidden = hidden
         self.lines: list[str] = []
         self.line: list[str] = []
         self.prefix = ""
@@ -68,22 +109,21 @@ class _Writer:
 
     def write(self, root: Any) -> str:
         node = root
-        while node is not None:
-            descend = self.enter(node)
-            child = node.child if descend else None
+        above: list[Any] = []
+        while True:
+            child = node.child if self.enter(node) else None
             if child is not None:
+                above.append(node)
                 node = child
                 continue
-            while node is not None:
-                if descend:
-                    self.leave(node)
-                if node.mem_id == root.mem_id:
-                    node = None
-                elif node.next is not None:
-                    node = node.next
-                    break
-                else:
-                    node, descend = node.parent, True
+            following = node.next if above else None
+            while following is None and above:
+                node = above.pop()
+                self.leave(node)
+                following = node.next if above else None
+            if following is None:
+                break
+            node = following
         self.flush()
         return re.sub(r"\n{3,}", "\n\n", "\n".join(self.lines)).strip()
 
@@ -93,7 +133,7 @@ class _Writer:
         if tag == "-text":
             self.add(node.text_content or "")
             return False
-        if not node.is_element_node or tag in _UNSEEN or _is_hidden(node):
+        if tag in _UNSEEN or tag[0] in "-!" or (self.hidden and node.mem_id in self.hidden):
             return False
         if tag == "br":
             self.add("\n" if self.preformatted or self.cells is None else " ", raw=self.cells is None)
@@ -166,6 +206,8 @@ class _Writer:
         self.line.append(text if raw or self.preformatted else _SPACE.sub(" ", text))
 
     def flush(self) -> None:
+        if not self.line:
+            return
         text = "".join(self.line)
         self.line = []
         if self.preformatted:
@@ -176,14 +218,3 @@ class _Writer:
         if kept:
             self.lines.append(self.prefix + (" ".join(kept) if self.prefix else "\n".join(kept)))
             self.prefix = ""
-
-
-def _is_hidden(node: Any) -> bool:
-    attributes = node.attributes
-    if not attributes:
-        return False
-    return (
-        "hidden" in attributes
-        or attributes.get("aria-hidden") == "true"
-        or bool(_HIDDEN_STYLE.search(attributes.get("style") or ""))
-    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import math
 import re
 from collections.abc import Iterator
 from itertools import islice
@@ -13,19 +12,19 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from genkit_rag._ingest.loaders.encoding import open_text
+from genkit_rag._ingest.loaders.guard import storable
 from genkit_rag._ingest.section import LoadContext, Section, UnreadableFile, row_metadata
 
 TEXT_FIELDS = ("text", "content", "body")
 ID_FIELDS = ("id", "_id")
 _STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"')
-_MAX_INTEGER = 2**63
 
 
 def load_csv(path: Path, context: LoadContext) -> Iterator[Section]:
     """Yields each row as `column: value` lines, its short columns also as metadata; the first row names them."""
     # The module's limit is one for the process and low for documents in cells; it is only ever raised.
     csv.field_size_limit(max(csv.field_size_limit(), context.limits.max_row_characters))
-    tally = _Tally(context)
+    tally = Tally(context)
     with open_text(path, context) as file:
         rows = csv.reader(file, delimiter=_delimiter(file))
         names = [name.strip() or f"column_{number}" for number, name in enumerate(next(rows, []), 1)]
@@ -43,21 +42,21 @@ def load_csv(path: Path, context: LoadContext) -> Iterator[Section]:
             values = {name: value.strip() for name, value in zip(names, row, strict=False) if value.strip()}
             if values:
                 tally.good += 1
-                yield _section("\n".join(f"{name}: {value}" for name, value in values.items()), values)
+                yield row_section("\n".join(f"{name}: {value}" for name, value in values.items()), values)
     tally.close("row")
 
 
 def load_jsonl(path: Path, context: LoadContext) -> Iterator[Section]:
     """Yields each line's text field, its other scalars as metadata; lines that cannot be read are noted."""
     limits = context.limits
-    tally = _Tally(context)
+    tally = Tally(context)
     with open_text(path, context) as file:
         for number, line in enumerate(_lines(file, limits.max_row_characters), 1):
             if line is None:
                 tally.bad(number, f"longer than {limits.max_row_characters:,} characters")
             elif line.strip():
                 try:
-                    section = _json_section(line, context)
+                    section = json_section(line, context)
                 except (ValueError, RecursionError) as error:
                     tally.bad(number, str(error))
                     continue
@@ -66,7 +65,7 @@ def load_jsonl(path: Path, context: LoadContext) -> Iterator[Section]:
     tally.close("line")
 
 
-def _json_section(line: str, context: LoadContext) -> Section:
+def json_section(line: str, context: LoadContext) -> Section:
     depth = context.limits.max_json_depth
     if line.count("[") + line.count("{") > depth and _depth(line) > depth:
         raise ValueError(f"nests deeper than {depth}")
@@ -78,11 +77,11 @@ def _json_section(line: str, context: LoadContext) -> Section:
     name = next((name for name in names if isinstance(row.get(name), str)), None)
     if name is None:
         raise ValueError(f"no text in {' or '.join(f'`{name}`' for name in names)} (set `text_field`)")
-    values = {key: _storable(value) for key, value in row.items() if key != name}
-    return _section(_storable(row[name]), values)
+    values = {key: storable(value) for key, value in row.items() if key != name}
+    return row_section(storable(row[name]), values)
 
 
-def _section(text: str, values: dict[str, Any]) -> Section:
+def row_section(text: str, values: dict[str, Any]) -> Section:
     """Returns a row; its id (`id`, `_id`) tells it apart from others, else all that it says."""
     given = next((values[name] for name in ID_FIELDS if values.get(name) not in (None, "")), None)
     metadata = row_metadata(values)
@@ -90,17 +89,6 @@ def _section(text: str, values: dict[str, Any]) -> Section:
         return Section(text, metadata, key=f"id:{given}", row_id=str(given))
     content = json.dumps([text, metadata], sort_keys=True).encode()
     return Section(text, metadata, key=hashlib.blake2b(content, digest_size=16).hexdigest())
-
-
-def _storable(value: Any) -> Any:
-    """Returns a scalar that every store can hold: no lone surrogates, no infinities, no integers beyond 63 bits."""
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if not value.isascii() else value
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, int) and abs(value) >= _MAX_INTEGER:
-        return str(value)
-    return value
 
 
 def _depth(line: str) -> int:
@@ -130,7 +118,7 @@ def _delimiter(file: IO[str]) -> str:
     return max(",;\t|", key=header.count)
 
 
-class _Tally:
+class Tally:
     """Counts rows and remembers the first few that could not be read."""
 
     def __init__(self, context: LoadContext) -> None:

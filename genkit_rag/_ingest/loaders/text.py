@@ -10,6 +10,21 @@ from genkit_rag._ingest.loaders.encoding import open_text
 from genkit_rag._ingest.outline import FRONT_MATTER
 from genkit_rag._ingest.section import LoadContext, Section
 
+LANGUAGES = {
+    suffix: language
+    for language, suffixes in {
+        "bash": ".sh .bash .zsh", "c": ".c .h", "clojure": ".clj", "cpp": ".cc .cpp .cxx .hh .hpp", "csharp": ".cs",
+        "dart": ".dart", "elixir": ".ex .exs", "erlang": ".erl", "go": ".go", "graphql": ".graphql",
+        "haskell": ".hs", "hcl": ".tf", "java": ".java", "javascript": ".js .mjs .cjs .jsx", "julia": ".jl",
+        "kotlin": ".kt .kts", "lua": ".lua", "ocaml": ".ml", "perl": ".pl .pm", "php": ".php", "powershell": ".ps1",
+        "proto": ".proto", "python": ".py .pyi", "r": ".r", "ruby": ".rb", "rust": ".rs", "scala": ".scala",
+        "sql": ".sql", "svelte": ".svelte", "swift": ".swift", "tsx": ".tsx", "typescript": ".ts .mts .cts",
+        "vue": ".vue",
+    }.items()
+    for suffix in suffixes.split()
+}  # fmt: skip
+"""Which language source code is in, by suffix; names as tree-sitter's grammars have them."""
+
 _TITLE = re.compile(r"""^title:[ \t]*["']?(.+?)["']?[ \t\r]*$""", re.MULTILINE)
 _HEADING = re.compile(r"^#[ \t]+(.+?)[ \t#\r]*$", re.MULTILINE)
 
@@ -18,6 +33,12 @@ def load_text(path: Path, context: LoadContext) -> Iterator[Section]:
     """Yields the file as one section."""
     with open_text(path, context) as file:
         yield Section(file.read())
+
+
+def load_code(path: Path, context: LoadContext) -> Iterator[Section]:
+    """Yields the file as one section in its programming language."""
+    with open_text(path, context) as file:
+        yield Section(file.read(), language=LANGUAGES[path.suffix.lower()])
 
 
 def load_markdown(path: Path, context: LoadContext) -> Iterator[Section]:

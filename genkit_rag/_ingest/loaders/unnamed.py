@@ -1,0 +1,35 @@
+"""Files without a suffix: read as what they begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from genkit_rag._ingest.loaders.guard import open_zip
+from genkit_rag._ingest.loaders.members import member_context
+from genkit_rag._ingest.loaders.text import load_text
+from genkit_rag._ingest.section import LoadContext, Section
+
+_HEAD = 1024  # a PDF may have other bytes before its mark
+_PARTS = {"word/document.xml": ".docx", "ppt/presentation.xml": ".pptx", "META-INF/container.xml": ".epub"}
+
+
+def load_unnamed(path: Path, context: LoadContext) -> Iterator[Section]:
+    """Yields a PDF, a page of HTML, a Word document, a presentation or an e-book as such, anything else as text."""
+    loader = member_context(context, path).find(Path(f"file{_kind(path, context)}"))
+    yield from (loader or load_text)(path, context)
+
+
+def _kind(path: Path, context: LoadContext) -> str:
+    """Returns the suffix that the file should have."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    if b"%PDF-" in head:
+        return ".pdf"
+    if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        return ".html"
+    if not head.startswith(b"PK\3\4"):
+        return ".txt"
+    with open_zip(path, "a zip archive", context.limits) as archive:
+        names = set(archive.namelist())
+    return next((suffix for part, suffix in _PARTS.items() if part in names), ".txt")
