@@ -9,10 +9,11 @@ from typing import Any, BinaryIO, Literal
 
 import faiss
 import numpy as np
+from numpy.typing import NDArray
 
 from genkit_rag.plugin_api import Vectors
 from genkit_rag_faiss._database import Segment
-from genkit_rag_faiss._digest import data_digest
+from genkit_rag_faiss._digest import file_digest
 from genkit_rag_faiss._exact import Found, bitmap, scan, scan_rows, set_threads, threads
 from genkit_rag_faiss._files import write_atomically
 from genkit_rag_faiss._segments import DamagedSegment, segment_name
@@ -35,7 +36,20 @@ RETRAIN = 4
 _SAMPLE = 100
 _POINTS_PER_LIST = 64
 """How many rows train one list: four times as many (the default of FAISS) take four times as long, for no recall."""
+Bits = NDArray[np.uint8]
+
 _FACTORY = {None: "Flat", "fp16": "SQfp16", "sq8": "SQ8"}
+
+
+class Allowed:
+    """Which rows of a view may be found: a mask, the same as bits, and how many they are."""
+
+    __slots__ = ("bits", "count", "mask")
+
+    def __init__(self, mask: Mask, count: int) -> None:
+        self.mask = mask
+        self.bits: Bits = np.packbits(mask, bitorder="little")
+        self.count = count
 
 
 class Ann:
@@ -68,16 +82,15 @@ class Ann:
         """Whether its scores are those of the vectors themselves."""
         return self.quantize is None
 
-    def search(self, queries: Vectors, k: int, mask: Mask | None, effort: int = 1) -> Found:
+    def search(self, queries: Vectors, k: int, bits: Bits | None, effort: int = 1) -> Found:
         """Returns scores and row numbers `(queries, k)`, best first; -1 where it found no more.
 
         Args:
             queries: Vectors `(n, d)`.
             k: How many.
-            mask: Which rows may be found; None for all.
+            bits: Which rows may be found, a bit for each; None for all.
             effort: How many times harder than usual to look.
         """
-        bits = None if mask is None else np.packbits(mask[: self.n], bitorder="little")
         selector = None if bits is None else bitmap(bits)
         found: Found = self._index.search(queries, min(k, self.n), params=self._parameters(selector, effort, k))
         return found
@@ -149,18 +162,18 @@ def extend(view: View, ann: Ann) -> Ann:
         set_threads(before)
 
 
-def search_ann(view: View, ann: Ann, queries: Vectors, k: int, mask: Mask | None) -> Found:
+def search_ann(view: View, ann: Ann, queries: Vectors, k: int, allowed: Allowed | None) -> Found:
     """Returns the best of a view: from the index for the rows it covers, exactly for the newer ones, merged.
 
-    The mask, when there is one, says which rows may be found; rows that the index did not find are -1.
+    Rows that the index did not find are -1.
     """
-    effort = 1 if mask is None else min(math.ceil(len(mask) / max(int(mask.sum()), 1)), MAX_EFFORT)
+    effort = 1 if allowed is None else min(math.ceil(view.n / max(allowed.count, 1)), MAX_EFFORT)
     many = k if ann.exact_scores else 2 * k + 16
-    scores, rows = ann.search(queries, many, mask, effort)
+    scores, rows = ann.search(queries, many, None if allowed is None else allowed.bits, effort)
     if not ann.exact_scores:
         scores = np.einsum("qd,qkd->qk", queries, view.matrix[rows])
     scores = np.where(rows < 0, -np.inf, scores)
-    newer = np.arange(ann.n, view.n) if mask is None else np.flatnonzero(mask[ann.n :]) + ann.n
+    newer = np.arange(ann.n, view.n) if allowed is None else np.flatnonzero(allowed.mask[ann.n :]) + ann.n
     if len(newer):
         more = scan_rows(queries, view.matrix, min(k, len(newer)), newer)
         scores, rows = np.concatenate([scores, more[0]], axis=1), np.concatenate([rows, more[1]], axis=1)
@@ -195,14 +208,15 @@ def read_ann(directory: Path, segment: Segment, dimensions: int, exact_rows: int
     """
     path = directory / "seg" / segment.name
     try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
+        before = path.stat()
+        if file_digest(path) != segment.digest:
+            raise DamagedSegment(f"{path.name} does not match its checksum")
+        index = _faiss.read_index(str(path))
+        after = path.stat()
+    except (OSError, RuntimeError) as error:
         raise DamagedSegment(f"{path.name}: {error}") from error
-    if data_digest(data.data) != segment.digest:
-        raise DamagedSegment(f"{path.name} does not match its checksum")
-    if hasattr(_faiss, "set_deserialization_vector_byte_limit"):
-        _faiss.set_deserialization_vector_byte_limit(max(2 * len(data), 1 << 20))
-    index = _faiss.deserialize_index(data)
+    if (before.st_ino, before.st_mtime_ns) != (after.st_ino, after.st_mtime_ns):
+        raise DamagedSegment(f"{path.name} was replaced while it was read")
     params = segment.params
     effort, trained_on = int(params["effort"]), int(params["trained_on"])
     ann = Ann(index, str(params["kind"]), effort, params["quantize"], exact_rows, trained_on)

@@ -79,9 +79,10 @@ class Caches:
 
     def ann_is_due(self, view: View | None) -> bool:
         """Returns whether there should be an approximate index that covers more than it does."""
-        if view is None or self._options.ann_kind is None or view.live < self._options.ann_threshold:
+        threshold = self._options.ann_threshold
+        if view is None or self._options.ann_kind is None or view.live < threshold:
             return False
-        return view.ann is None or view.n - view.ann.n > max(view.ann.n // 16, _LATECOMERS)
+        return view.ann is None or view.n - view.ann.n > max(view.ann.n // 16, min(_LATECOMERS, threshold // 20))
 
     def build_ann(self, view: View) -> Ann:
         """Returns an approximate index over a view. Runs in any thread, takes long."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import sqlite3
 import sys
 import threading
@@ -17,8 +16,9 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from genkit_rag.plugin_api import GenkitError, Vectors
-from genkit_rag_faiss._files import FORMAT, full, other_format
+from genkit_rag_faiss._files import FORMAT, other_format
 from genkit_rag_faiss._records import Row, check_row, check_vector, damaged, key_crc, vector_crc
+from genkit_rag_faiss._sqlite_errors import sqlite_error
 
 PAGE_SIZE = 16384
 """Ten vectors of 384 dimensions fit one page; with 4096 a quarter of every page is wasted."""
@@ -375,27 +375,7 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
-            raise self._error(error) from error
-
-    def _error(self, error: sqlite3.Error) -> GenkitError:
-        name = getattr(error, "sqlite_errorname", None) or ""
-        if name == "SQLITE_FULL":
-            return full(self.path, error)
-        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT")) or re.search(
-            "no such|decode", str(error)
-        ):
-            return damaged(f"`{self.path}`: {error}")
-        if name.startswith(("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")):
-            return GenkitError(
-                "PERMISSION_DENIED", f"`{self.path}` may not be written: {error}.",
-                hint="Correct the permissions, or open the store with mode='r'.",
-            )  # fmt: skip
-        if isinstance(error, sqlite3.OperationalError | sqlite3.ProgrammingError):
-            return GenkitError(
-                "UNAVAILABLE", f"`{self.path}` cannot be used: {error} ({name or type(error).__name__}).",
-                hint="Check the disk, then open the store again. Everything that was acknowledged is safe.",
-            )  # fmt: skip
-        return damaged(f"`{self.path}`: {error}")
+            raise sqlite_error(error, self.path) from error
 
 
 def _settings(connection: sqlite3.Connection) -> int:

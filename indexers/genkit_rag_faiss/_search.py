@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import weakref
+from collections import OrderedDict
+from typing import Any
+
 import numpy as np
 
 from genkit_rag.plugin_api import Vectors
-from genkit_rag_faiss._ann import search_ann
+from genkit_rag_faiss._ann import Allowed, search_ann
 from genkit_rag_faiss._exact import Found, scan, scan_mask, scan_rows
 from genkit_rag_faiss._view import Ints, View
 
@@ -41,11 +46,7 @@ def _exact(view: View, queries: Vectors, k: int, rows: Ints | None) -> Found:
 
 def _approximate(view: View, queries: Vectors, k: int, rows: Ints | None) -> Found:
     assert view.ann is not None
-    mask = None if view.live == view.n else view.alive
-    if rows is not None:
-        mask = np.zeros(view.n, np.bool_)
-        mask[rows] = True
-    scores, found = search_ann(view, view.ann, queries, k, mask)
+    scores, found = search_ann(view, view.ann, queries, k, _allowed(view, rows))
     short = np.flatnonzero((found < 0).any(axis=1)) if found.shape[1] == k else np.arange(len(queries))
     if len(short):  # k of them exist, so k are returned, whatever the index thinks
         exact_scores, exact_found = _exact(view, queries[short], k, rows)
@@ -53,6 +54,28 @@ def _approximate(view: View, queries: Vectors, k: int, rows: Ints | None) -> Fou
             return exact_scores, exact_found
         scores[short], found[short] = exact_scores, exact_found
     return scores, found
+
+
+_recent: OrderedDict[int, tuple[weakref.ref[Any], Allowed]] = OrderedDict()
+_RECENT = 16
+"""How many masks are kept: of a million rows one takes two milliseconds to make, as long as the search itself."""
+
+
+def _allowed(view: View, rows: Ints | None) -> Allowed | None:
+    if rows is None:
+        return None if view.live == view.n else Allowed(view.alive, view.live)
+    # Resolved filters are kept while the view is the newest: the same array stands for the same filter.
+    kept = _recent.get(id(rows))
+    if kept is not None and kept[0]() is rows and len(kept[1].mask) == view.n:
+        return kept[1]
+    mask = np.zeros(view.n, np.bool_)
+    mask[rows] = True
+    allowed = Allowed(mask, len(rows))
+    _recent[id(rows)] = (weakref.ref(rows), allowed)
+    while len(_recent) > _RECENT:
+        with contextlib.suppress(KeyError):  # another thread did
+            _recent.popitem(last=False)
+    return allowed
 
 
 def scanned(view: View, rows: Ints | None) -> int:

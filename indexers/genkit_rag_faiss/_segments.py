@@ -1,7 +1,7 @@
 """Segments: files that save reading every row again. Each is written once, checksummed in the manifest, disposable.
 
-`seg/<name>.vec` holds the vectors of n rows: a header of 64 bytes, then n x d float32. `seg/<name>.keys` holds what
-else is in memory of them: a header, sequence numbers (int64), codes of namespaces (int32), names (uint32), which are
+`seg/<name>.vec` holds the vectors of n rows, n x d float32 and nothing else. `seg/<name>.keys` holds what else is in
+memory of them: a header, sequence numbers (int64), codes of namespaces (int32), names (uint32), which are
 alive (uint8), then the namespaces as JSON and the ids, separated by NUL. All numbers are little endian.
 """
 
@@ -25,8 +25,6 @@ from genkit_rag_faiss._files import write_atomically
 from genkit_rag_faiss._view import SavedKeys, View, aligned
 
 VECTORS, KEYS = "vec", "keys"
-_HEADER = struct.Struct("<8sIIQ40x")
-_MAGIC = b"GKRAGVEC"
 _KEYS_HEADER = struct.Struct("<8sIQQQq")
 _KEYS_MAGIC = b"GKRAGKEY"
 _VERSION = 2
@@ -47,7 +45,6 @@ def write_vectors(directory: Path, view: View) -> Segment:
     name = segment_name(view, VECTORS)
 
     def write(file: BinaryIO) -> None:
-        file.write(_HEADER.pack(_MAGIC, _VERSION, view.matrix.shape[1], view.n))
         file.write(_bytes(np.ascontiguousarray(view.matrix, dtype="<f4")))
 
     digest = write_atomically(directory / "seg" / name, write, tmp=directory / "tmp")
@@ -80,27 +77,27 @@ def write_keys(directory: Path, view: View, digest: int) -> Segment:
 def read_vectors(directory: Path, segment: Segment, dimensions: int) -> Vectors:
     """Returns the vectors of a segment; raises `DamagedSegment` unless every byte is right."""
     path = directory / "seg" / segment.name
+    rows = int(segment.params["rows"])
     try:
-        with open(path, "rb") as file:
-            magic, version, width, n = _HEADER.unpack(file.read(_HEADER.size))
-            size = _HEADER.size + 4 * n * width
-            if (magic, version, width) != (_MAGIC, _VERSION, dimensions) or path.stat().st_size != size:
-                raise DamagedSegment(f"{path.name} has another header or length")
-            matrix = aligned(n, width)
-            target = _bytes(matrix)
+        size = path.stat().st_size
+    except OSError as error:
+        raise DamagedSegment(f"{path.name}: {error}") from error
+    if size != 4 * rows * dimensions:
+        raise DamagedSegment(f"{path.name} has another length")
+    matrix = aligned(rows, dimensions)
+    target = _bytes(matrix)
 
-            def block(at: int) -> bytes:
-                header = bytearray(_HEADER.size if at == 0 else 0)
-                start = max(at - _HEADER.size, 0)
-                part = target[start : at + BLOCK - _HEADER.size]
-                with open(path, "rb", buffering=0) as own:
-                    own.seek(at)
-                    if _fill(own, header) + _fill(own, part) != len(header) + len(part):
-                        raise DamagedSegment(f"{path.name} is too short")
-                return block_digest(memoryview(header), part)
+    def block(at: int) -> bytes:
+        part = target[at : at + BLOCK]
+        with open(path, "rb", buffering=0) as file:
+            file.seek(at)
+            if _fill(file, part) != len(part):
+                raise DamagedSegment(f"{path.name} is too short")
+        return block_digest(part)
 
-            digest = whole_digest(each_block(size, block))
-    except (OSError, struct.error, MemoryError) as error:
+    try:
+        digest = whole_digest(each_block(len(target), block))
+    except OSError as error:
         raise DamagedSegment(f"{path.name}: {error}") from error
     if digest != segment.digest:
         raise DamagedSegment(f"{path.name} does not match its checksum")

@@ -107,3 +107,44 @@ async def test_a_damaged_index_is_not_parsed_but_made_again(tmp_path: Path) -> N
     assert await built(store) == "ivf+sq8"
     assert await recall(store, np.arange(N)) >= 0.95
     await store.close()
+
+
+@pytest.mark.parametrize("index", ["auto", "hnsw"])
+async def test_an_index_takes_up_new_documents_without_being_built_anew(tmp_path: Path, index: Any) -> None:
+    store = await FaissStore.open(tmp_path / "docs", ann_threshold=2000, index=index)
+    rows = clustered(N, 0)
+    documents = [Document(str(i), {"part": i % 50, "half": i % 2}, id=str(i)) for i in range(N)]
+    await store.upsert(documents[:2000], rows[:2000])
+    await built(store)
+    for start in range(2000, N, 400):
+        await store.upsert(documents[start : start + 400], rows[start : start + 400])
+        assert (await store.search(rows[start][None], 1))[0][0].id == str(start)  # at once, and not by the index
+    for _ in range(600):
+        if (await store.describe()).details["index_rows"] >= N - 200:
+            break
+        await asyncio.sleep(0.05)
+    assert (await store.describe()).details["index_rows"] >= N - 200
+    everything = np.arange(N)
+    assert await recall(store, everything) >= 0.95
+    assert await recall(store, everything[everything % 2 == 1], {"half": 1}) >= 0.95
+    await store.close()
+
+
+async def test_columns_of_metadata_are_kept_and_made_again_when_they_are_damaged(tmp_path: Path) -> None:
+    store = await FaissStore.open(tmp_path / "docs")
+    metadata = [{"a": i % 7, "list": ["x", i % 3], "none": None} if i % 5 else {"text": "é"} for i in range(300)]
+    await store.upsert([Document(str(i), one, id=str(i)) for i, one in enumerate(metadata)], clustered(300, 0))
+    asked = [{"a": {"$gte": 3}}, {"list": 2}, {"none": None}, {"text": {"$exists": True}}, {"gone": {"$exists": False}}]
+    expected = [await store.ids(filter=parse_filter(raw)) for raw in asked]
+    await store.delete(ids=["299"])
+    await store.close()
+    (file,) = (tmp_path / "docs" / "seg").glob("*.cols")
+    for damage in (False, True):
+        if damage:
+            data = bytearray(file.read_bytes())
+            data[len(data) // 2] ^= 1
+            file.write_bytes(data)
+        store = await FaissStore.open(tmp_path / "docs", mode="r")
+        found = [await store.ids(filter=parse_filter(raw)) for raw in asked]
+        assert found == [[name for name in names if name != "299"] for names in expected]
+        await store.close()
