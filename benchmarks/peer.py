@@ -1,4 +1,4 @@
-"""genkit_rag in a harness that measures several libraries on one workload: run by `benchmarks.peers`, a process a section.
+"""genkit_rag in a harness that measures several libraries on one workload: run by `benchmarks.peers`.
 
 The harness (`common.py`: `Peer`, `main`, a zero-cost embedder) is found by `PYTHONPATH`.
 """
@@ -40,7 +40,7 @@ class HarnessEmbedder(Plugin):
 
 class GenkitRag(Peer):  # type: ignore[misc]
     name, version = "genkit_rag", version("genkit-rag")
-    imports = {
+    imports = {  # noqa: RUF012 - as the harness has it
         "genkit_rag": "import genkit_rag",
         "RAG faiss": "import genkit_rag, genkit_rag_faiss",
         "full RAG+agent": "import genkit_rag, genkit_rag_faiss",

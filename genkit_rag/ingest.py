@@ -1,7 +1,12 @@
 """Ingestion: load, split, and keep an index in step with its sources."""
 
+from genkit_rag._core.net import FetchPolicy
+from genkit_rag._ingest.chunk import Chunk, Count, TextSplitter, estimate_tokens, with_count
+from genkit_rag._ingest.chunking import split_document
+from genkit_rag._ingest.code_splitter import CodeSplitter
 from genkit_rag._ingest.events import (
     ChunksDone,
+    Duplicate,
     Event,
     Finished,
     IngestReport,
@@ -16,14 +21,23 @@ from genkit_rag._ingest.events import (
 from genkit_rag._ingest.loaders import Loaders
 from genkit_rag._ingest.pipeline import ingest
 from genkit_rag._ingest.section import LoadContext, Loader, LoadLimits, Section, UnreadableFile
+from genkit_rag._ingest.semantic_splitter import SemanticSplitter
+from genkit_rag._ingest.sentence_splitter import SentenceSplitter
+from genkit_rag._ingest.sentences import sentence_spans
 from genkit_rag._ingest.sink import IngestOptions, Sink
-from genkit_rag._ingest.splitter import Chunk, Count, Splitter, estimate_tokens, split_text
+from genkit_rag._ingest.source import UnreadableSource
+from genkit_rag._ingest.splitter import Splitter, split_text
+from genkit_rag._ingest.splitters import Splitters
+from genkit_rag._ingest.web import WebOptions, WebPages, web_pages
 
 __all__ = [
     "Chunk",
     "ChunksDone",
+    "CodeSplitter",
     "Count",
+    "Duplicate",
     "Event",
+    "FetchPolicy",
     "Finished",
     "IngestOptions",
     "IngestReport",
@@ -36,13 +50,24 @@ __all__ = [
     "Problem",
     "Progress",
     "Section",
+    "SemanticSplitter",
+    "SentenceSplitter",
     "Sink",
     "SourceDone",
     "SourceStatus",
     "Splitter",
+    "Splitters",
     "Started",
+    "TextSplitter",
     "UnreadableFile",
+    "UnreadableSource",
+    "WebOptions",
+    "WebPages",
     "estimate_tokens",
     "ingest",
+    "sentence_spans",
+    "split_document",
     "split_text",
+    "web_pages",
+    "with_count",
 ]

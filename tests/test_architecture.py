@@ -39,6 +39,7 @@ EVERYTHING_PRIVATE = {"_core", "_blocks", "_weights", "_ingest", "_server", "_ai
 HEAVY = (
     "numpy", "httpx", "faiss", "onnxruntime", "tantivy", "opentelemetry.sdk", "starlette", "uvicorn", "typer", "rich",
     "torch", "pytest", "tokenizers", "sentence_transformers", "xllamacpp", "filelock", "platformdirs", "jsonschema",
+    "chromadb", "psycopg", "tenacity", "tree_sitter", "docx", "pptx", "python_calamine", "protego", "defusedxml",
 )  # fmt: skip
 
 LONG_FILES: set[str] = set()
@@ -207,6 +208,8 @@ ENGINES = {
     "faiss": ("faiss", "tantivy", "filelock"), "minilm": ("onnxruntime", "tokenizers"), "openai": ("httpx",),
     "ollama": ("httpx",), "llama-cpp": ("xllamacpp",), "sentence-transformers": ("sentence_transformers",),
     "cross-encoder": ("sentence_transformers",), "late-interaction": ("onnxruntime", "tokenizers"),
+    "wrapped": ("tenacity", "filelock"), "chroma": ("chromadb",), "pgvector": ("psycopg", "pgvector"),
+    "http-rerank": ("httpx",),
 }  # fmt: skip
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -20,7 +21,8 @@ from genkit_rag._core.plugin import Plugin
 from genkit_rag._core.registry import Registry
 
 if TYPE_CHECKING:
-    pass
+    from genkit_rag._ai.ingest_flow import PageSource
+    from genkit_rag._ingest.sink import IngestOptions
 
 T = TypeVar("T")
 AnyAction = Action[Any, Any, Any]
@@ -75,6 +77,35 @@ class Genkit(Definitions, Retrieval):
                 return await main
 
         return asyncio.run(run())
+
+    def define_ingest_flow(
+        self,
+        name: str,
+        *,
+        indexer: str,
+        base: str | Path,
+        allow_urls: bool | PageSource = False,
+        namespaces: Collection[str] | None = (),
+        options: IngestOptions | None = None,
+    ) -> AnyAction:
+        """Returns a flow that ingests what its caller names, streams the events and returns the report, all as JSON.
+
+        Args:
+            name: Its name.
+            indexer: A store's name such as `faiss/docs`.
+            base: The folder that paths start at; nothing outside of it is read, nor anything hidden.
+            allow_urls: Whether web pages may be named, from public servers, or what fetches them.
+            namespaces: Those that a caller may name beside the default one; None for any.
+            options: How to split, load and remember.
+
+        Raises:
+            GenkitError: INVALID_ARGUMENT for a base that is no folder.
+        """
+        from genkit_rag._ai.ingest_flow import define_ingest_flow
+
+        return define_ingest_flow(
+            self, name, indexer=indexer, base=base, allow_urls=allow_urls, namespaces=namespaces, options=options
+        )
 
     # -- generation
 

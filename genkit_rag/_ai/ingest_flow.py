@@ -88,7 +88,7 @@ def define_ingest_flow(
         if allowed is not None and request.namespace not in allowed:
             raise _refused("namespace", request.namespace, "is not one that this flow writes to")
         paths = [await run_in_thread(_checked, folder, path) for path in request.paths]
-        documents: Any = _pages(pages, request.urls)
+        documents: AsyncIterable[Given] | None = _pages(pages, request.urls)
         if not paths and documents is None:
             raise PublicError("INVALID_ARGUMENT", "`paths` or `urls` must name something.", hint="Name a file.")
         report = await ai.ingest(

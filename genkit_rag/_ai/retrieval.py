@@ -24,6 +24,7 @@ from genkit_rag._core.registry import Registry
 if TYPE_CHECKING:
     from genkit_rag._ingest.events import IngestReport, Progress
     from genkit_rag._ingest.sink import IngestOptions
+    from genkit_rag._ingest.source import Given
 
 AnyAction = Action[Any, Any, Any]
 Query = str | Document | Part | Sequence[Part]
@@ -168,7 +169,7 @@ class Retrieval:
         paths: str | Path | Iterable[str | Path] = (),
         *,
         indexer: str,
-        documents: Iterable[Document] | AsyncIterable[Document] | None = None,
+        documents: Iterable[Given] | AsyncIterable[Given] | None = None,
         namespace: str = DEFAULT_NAMESPACE,
         options: IngestOptions | None = None,
         progress: Progress | None = None,
@@ -193,14 +194,14 @@ class Retrieval:
             IngestStopped: The embedder or the store failed; it has the report until then.
         """
         from genkit_rag._ai.ingestion import IndexSink
+        from genkit_rag._ingest.chunk import with_count
         from genkit_rag._ingest.pipeline import ingest
         from genkit_rag._ingest.sink import IngestOptions
 
         sink = await IndexSink.open(self, indexer, namespace=namespace, context=context)
         options = options or IngestOptions()
-        if options.splitter.count is None:
-            # In the embedder's own tokens, where it can count them: what is beyond its limit is lost.
-            options = replace(options, splitter=replace(options.splitter, count=sink.action.count_tokens))
+        # In the embedder's own tokens, where it can count them: what is beyond its limit is lost.
+        options = replace(options, splitter=with_count(options.splitter, sink.action.count_tokens))
         return await ingest(paths, sink=sink, documents=documents, options=options, progress=progress)
 
     async def reindex(

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
+from pydantic import BaseModel
+
 from genkit_rag._blocks.document import Document
 from genkit_rag._core.errors import GenkitError
 
@@ -22,7 +24,7 @@ def check_documents(documents: Sequence[Document]) -> list[str]:
     Ids are text, not empty, each once. Content and metadata are text that UTF-8 can hold; metadata is JSON: finite
     numbers, integers of 63 bits, at most 64 levels.
     """
-    ids = [document.id for document in documents]
+    ids = [id_of(document, position) for position, document in enumerate(documents)]
     check_names("id", ids)
     if len(set(ids)) != len(ids) or "" in ids:
         twice = next(name for name in ids if name == "" or ids.count(name) > 1)
@@ -34,21 +36,33 @@ def check_documents(documents: Sequence[Document]) -> list[str]:
             details={"argument": "documents"},
         )
     for name, document in zip(ids, documents, strict=True):
-        try:
-            _check_metadata(document.metadata)
-            if document.is_text and (text := document.plain_text) is not None:
-                _check_text(text, "content")
-            else:
-                for number, part in enumerate(document.content):
-                    _check(part.to_wire(), f"content[{number}]", 0)
-        except _Problem as problem:
-            raise GenkitError(
-                "INVALID_ARGUMENT",
-                f"The document {name!r} {problem.args[0]}.",
-                hint=problem.args[1],
-                details={"argument": "documents", "id": name},
-            ) from None
+        _check_document(document, repr(name), {"argument": "documents", "id": name})
     return ids
+
+
+def id_of(document: Document, position: int) -> str:
+    """Returns the id; INVALID_ARGUMENT, naming the path, where metadata that is not JSON has no hash to be the id."""
+    try:
+        return document.id
+    except (TypeError, ValueError, RecursionError):
+        _check_document(document, f"at position {position}", {"argument": f"documents[{position}]"})
+        raise
+
+
+def _check_document(document: Document, which: str, details: dict[str, Any]) -> None:
+    try:
+        _check_metadata(document.metadata)
+        if (text := document.plain_text) is not None:
+            _check_text(text, "content")
+            return
+        for number, part in enumerate(document.content):
+            for name, value in part:  # as it was given: the wire would make null of NaN and text of a date
+                plain = dict(value) if isinstance(value, BaseModel) else value
+                _check(plain, f"content[{number}].{name}", 0)
+    except _Problem as problem:
+        raise GenkitError(
+            "INVALID_ARGUMENT", f"The document {which} {problem.args[0]}.", hint=problem.args[1], details=details
+        ) from None
 
 
 def check_names(argument: str, names: Iterable[str]) -> None:

@@ -162,7 +162,11 @@ class EmbedderAction(Action[EmbedRequest, EmbedResponse, None]):
         async def run(request: EmbedRequest, ctx: ActionContext) -> EmbedResponse:
             if not request.input:
                 return EmbedResponse(_empty())
-            return _response(self.name, await handler(request, ctx), len(request.input))
+            try:
+                return _response(self.name, await handler(request, ctx), len(request.input))
+            except GenkitError as error:
+                _name_document(error, request.input)
+                raise
 
         super().__init__(
             ActionKind.EMBEDDER,
@@ -243,6 +247,14 @@ def _response(name: str, raw: Any, expected: int) -> EmbedResponse:
             hint="Give each vector the index of its input; every input needs at least one.",
         )
     return response
+
+
+def _name_document(error: GenkitError, documents: Sequence[Document]) -> None:
+    """Says whose vector a refused one is: its row means little to who indexes more than one batch."""
+    row = error.details.get("row")
+    if isinstance(row, int) and error.details.get("rows") == len(documents):
+        error.details["id"] = documents[row].id
+        error.message += f" It is the vector of document {documents[row].id!r}."
 
 
 def _of(embeddings: Sequence[Embedding]) -> EmbedResponse:

@@ -44,14 +44,14 @@ class RetrieverOptions(WireModel):
     mmr_lambda: float | None = Field(default=None, ge=0, le=1)
     fusion: Fusion | None = None
     vector_weight: float | None = Field(default=None, ge=0, le=1)
-    candidates: int | None = Field(default=None, ge=1, le=MAX_K)
+    candidates: int | None = Field(default=None, strict=True, ge=1, le=MAX_K)
 
 
 class IndexerOptions(WireModel):
     """What every indexer understands: the partition to write to, and how many documents make one durable batch."""
 
     namespace: str = DEFAULT_NAMESPACE
-    batch_size: int = Field(default=1000, ge=1, le=100_000)
+    batch_size: int = Field(default=1000, strict=True, ge=1, le=100_000)
 
 
 class RerankerOptions(WireModel):

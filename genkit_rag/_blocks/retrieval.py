@@ -9,6 +9,7 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import core_schema, to_json
 
 from genkit_rag._blocks.document import Document
+from genkit_rag._blocks.document_checks import id_of
 from genkit_rag._blocks.options import IndexerOptions, RetrieverOptions, parse_options, retriever_options
 from genkit_rag._blocks.wire import WireModel, wire_schema
 from genkit_rag._core.action import Action, ActionKind, adapt
@@ -239,7 +240,7 @@ def unique(documents: Sequence[Document]) -> list[Document]:
     """Returns the documents without exact repetitions; raises INVALID_ARGUMENT when one id names two documents."""
     found: dict[str, Document] = {}
     for position, document in enumerate(documents):
-        first = found.setdefault(document.id, document)
+        first = found.setdefault(id_of(document, position), document)
         if first is not document and first.content_hash != document.content_hash:
             raise GenkitError(
                 "INVALID_ARGUMENT",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from genkit_rag._blocks.access import Access, Scope, refuse_foreign
@@ -234,12 +234,20 @@ class StoreHandle:
     async def _write(
         self, store: VectorStore, batch: Sequence[Document], entries: Sequence[Document], vectors: Vectors, space: str
     ) -> None:
+        if entries is batch:
+            await store.upsert(entries, vectors, namespace=space)
+        else:
+            await _to_the_end(self._replace(store, batch, entries, vectors, space))
+
+    async def _replace(
+        self, store: VectorStore, batch: Sequence[Document], entries: Sequence[Document], vectors: Vectors, space: str
+    ) -> None:
         await store.upsert(entries, vectors, namespace=space)
-        if entries is not batch:  # a document that had more vectors before has entries left over
-            left = await _parts(store, [document.id for document in batch], space)
-            stale = set(left) - {entry.id for entry in entries}
-            if stale:
-                await store.delete(ids=sorted(stale), namespace=space)
+        ids = [document.id for document in batch]
+        # A document that had more vectors before has entries left over; one that had a single vector, itself.
+        stale = {*ids, *await _parts(store, ids, space)} - {entry.id for entry in entries}
+        if stale:
+            await store.delete(ids=sorted(stale), namespace=space)
 
     async def delete(self, request: DeleteRequest, ctx: ActionContext) -> DeleteResponse:
         """Returns how many documents were there and are gone."""
@@ -250,6 +258,8 @@ class StoreHandle:
                 f"A deletion takes one of `ids`, `filter` and `source`, got {', '.join(given) or 'none'}.",
                 hint="To delete everything in a namespace pass an empty filter: {}.",
             )
+        check_names("namespace", [request.namespace])
+        check_names("ids", request.ids or ())
         store = await self.store()
         if request.ids is not None:
             scope = self.access.scope(ctx, request.namespace)
@@ -274,17 +284,29 @@ class StoreHandle:
 
         With ids, in their order; those that are not there, or not to be seen, are left out.
         """
+        check_names("namespace", [namespace])
+        check_names("ids", ids or ())
         store = await self.store()
         scope = self.access.scope(ctx, namespace, filter)
         if ids is None:
             ids = await store.ids(filter=scope.filter, namespace=scope.namespace)
-            scope = self.access.scope(ctx, namespace)  # the store has looked at the filter; what it hides is asked again
+            scope = self.access.scope(ctx, namespace)  # the store looked at the filter; what it hides is asked again
         found = await store.get(ids, namespace=scope.namespace)
         return [document for document in found if document is not None and scope.sees(document)]
 
     def scope(self, ctx: ActionContext, namespace: str, filter: Filter | None) -> Scope:
         """Returns what a call may touch."""
         return Scope(namespace, filter) if self.access.open else self.access.scope(ctx, namespace, filter)
+
+
+async def _to_the_end(steps: Coroutine[Any, Any, None]) -> None:
+    """Runs steps of which none may be left out; a caller who is cancelled meanwhile learns it when they are done."""
+    task = asyncio.create_task(steps)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 def entries_of(documents: Sequence[Document], response: EmbedResponse) -> Sequence[Document]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from genkit_rag._blocks.access import Scope
 from genkit_rag._blocks.document import Document
+from genkit_rag._blocks.document_checks import check_names
 from genkit_rag._blocks.filters import parse_filter
 from genkit_rag._blocks.fusion import fuse
 from genkit_rag._blocks.mmr import mmr_order
@@ -30,6 +31,8 @@ async def retrieve(handle: StoreHandle, request: RetrieverRequest, ctx: ActionCo
     """Returns the documents of a store for a query."""
     options = retriever_options(request.options)
     tree = None if options.filter is None else parse_filter(options.filter)
+    if options.namespace:
+        check_names("options.namespace", [options.namespace])
     if options.k == 0:
         return RetrieverResponse()
     query = request.query

@@ -231,13 +231,16 @@ def checked_vectors(raw: Any, dimensions: int | None, *, argument: str = "vector
         if math.isfinite(one @ one):  # a query: every microsecond of it counts
             return raw if raw.flags.c_contiguous else np.ascontiguousarray(raw)
     try:
-        array = np.asarray(raw, dtype=None if isinstance(raw, np.ndarray) else np.float32)
+        array = np.asarray(raw)  # its own type is asked for: with float32 the text '1' would become a number
     except (ValueError, TypeError) as error:
         raise invalid(argument, type(raw).__name__, "must be vectors of one length", hint=str(error)) from error
     if array.ndim == 1:
         array = array[None, :]
     if array.ndim != 2 or array.dtype.kind not in "fiu" or (len(array) and not array.shape[1]):
-        raise invalid(argument, f"shape {array.shape}, dtype {array.dtype}", "must have the shape (n, dimensions)")
+        raise invalid(
+            argument, f"shape {array.shape}, dtype {array.dtype}", "must be numbers in the shape (n, dimensions)",
+            hint="Give one list or array of numbers for each input.",
+        )  # fmt: skip
     if dimensions is not None and array.shape[1] != dimensions:
         raise invalid(
             argument, array.shape[1], f"must have {dimensions} dimensions",
@@ -246,11 +249,20 @@ def checked_vectors(raw: Any, dimensions: int | None, *, argument: str = "vector
     with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused as such
         result = cast(Vectors, np.ascontiguousarray(array, dtype=np.float32))
     # One dot product per row finds NaN and Inf alike without a temporary of the same size.
-    norms = np.einsum("ij,ij->i", result, result)
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms = np.einsum("ij,ij->i", result, result)
     if not np.isfinite(norms).all():
-        row = int(np.flatnonzero(~np.isfinite(norms))[0])
-        raise invalid(
-            argument, f"row {row}", "must be finite numbers",
-            hint="A NaN or infinity came out of the embedder: check that text.",
-        )  # fmt: skip
+        raise _not_finite(result, int(np.flatnonzero(~np.isfinite(norms))[0]), argument)
     return result
+
+
+def _not_finite(vectors: Vectors, row: int, argument: str) -> GenkitError:
+    import numpy as np
+
+    if np.isfinite(vectors[row]).all():
+        problem, hint = "must not be so long that its length overflows", "Scale it down, or normalise it."
+    else:
+        problem, hint = "must be finite numbers", "A NaN or infinity came out of the embedder: check that text."
+    error = invalid(argument, f"row {row}", problem, hint=hint)
+    error.details |= {"row": row, "rows": len(vectors)}
+    return error

@@ -63,6 +63,7 @@ PLUGINS: Mapping[str, KnownPlugin] = {
         "ms-marco-minilm",
     ),
     "mmr": KnownPlugin("genkit_rag_mmr", "MMR", "mmr", (), ("reranker",), "", over_embedder=True),
+    "rrf": KnownPlugin("genkit_rag_rrf", "RRF", "rrf", (), ("reranker",), ""),
 }  # fmt: skip
 """Plugin name -> where it is."""
 

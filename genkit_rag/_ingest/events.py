@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from genkit_rag._core.errors import GenkitError
+
+MAX_LISTED = 1_000
+"""What a report lists of a kind: a folder of a million pictures must not fill the memory."""
 
 SourceStatus = Literal["added", "changed", "unchanged", "removed", "failed", "skipped"]
 
@@ -32,12 +36,30 @@ class SourceDone:
 
 
 @dataclass(frozen=True, slots=True)
+class Duplicate:
+    """A chunk that was not embedded, since one that is indexed says nearly the same.
+
+    Attributes:
+        source: Its source.
+        chunk: Its id.
+        original: The id of the chunk that is indexed.
+        similarity: The share of word shingles that the two have in common.
+    """
+
+    source: str
+    chunk: str
+    original: str
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
 class ChunksDone:
     """A batch is durable: so many chunks were embedded, so many were there already, so many went."""
 
     embedded: int = 0
     kept: int = 0
     deleted: int = 0
+    duplicates: tuple[Duplicate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,32 +94,44 @@ class Problem:
 class IngestReport:
     """What an ingestion did; with `dry_run`, what it would have done.
 
+    The lists hold the first thousand of each kind; the counters count all.
+
     Attributes:
+        found: Sources that were seen: the sum of added, changed, unchanged, failed and skipped ones.
         added: Sources that were new.
         changed: Sources whose chunks were replaced.
         unchanged: Sources that were not looked into.
         removed: Sources that are gone, and their chunks with them.
-        failed: Sources that could not be read; what was indexed of them before stays.
-        skipped: Files that nothing can load.
+        failures: Sources that could not be read.
+        skips: Files that nothing can load.
+        failed: Those that could not be read, with the reason; what was indexed of them before stays.
+        skipped: Those that nothing can load.
         notes: What was left out of sources that could be read.
+        duplicates: Chunks that were held back, and what for.
         chunks_added: Chunks that were embedded.
-        chunks_kept: Chunks that were in the store already.
+        chunks_kept: Chunks that needed no embedding; those of unchanged sources among them.
         chunks_deleted: Chunks that are no longer in their source.
+        chunks_duplicate: Chunks of the sources that were read that were held back as near duplicates.
         bytes: Size of the sources that were read.
         seconds: How long it took.
         dry_run: Whether nothing was changed.
     """
 
+    found: int = 0
     added: int = 0
     changed: int = 0
     unchanged: int = 0
     removed: int = 0
+    failures: int = 0
+    skips: int = 0
     failed: list[Problem] = field(default_factory=list[Problem])
     skipped: list[Problem] = field(default_factory=list[Problem])
     notes: list[Problem] = field(default_factory=list[Problem])
+    duplicates: list[Duplicate] = field(default_factory=list[Duplicate])
     chunks_added: int = 0
     chunks_kept: int = 0
     chunks_deleted: int = 0
+    chunks_duplicate: int = 0
     bytes: int = 0
     seconds: float = 0.0
     dry_run: bool = False
@@ -105,33 +139,47 @@ class IngestReport:
     @property
     def ok(self) -> bool:
         """Whether no source failed."""
-        return not self.failed
+        return not self.failures
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the report as JSON-compatible data."""
         return dataclasses.asdict(self)
 
+    def to_json(self) -> str:
+        """Returns the report as JSON."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
     def record(self, event: Event) -> None:
         """Adds an event to the totals."""
         match event:
-            case SourceDone(source, "failed", reason=reason):
-                self.failed.append(Problem(source, reason or ""))
-            case SourceDone(source, "skipped", reason=reason):
-                self.skipped.append(Problem(source, reason or ""))
-            case SourceDone(status=status):
-                setattr(self, status, getattr(self, status) + 1)
-                if status in ("added", "changed"):
-                    self.bytes += event.bytes
-                elif status == "unchanged":
-                    self.chunks_kept += event.chunks
-            case ChunksDone(embedded, kept, deleted):
+            case SourceDone():
+                self._record_source(event)
+            case ChunksDone(embedded, kept, deleted, duplicates):
                 self.chunks_added += embedded
                 self.chunks_kept += kept
                 self.chunks_deleted += deleted
+                self.chunks_duplicate += len(duplicates)
+                self.duplicates += duplicates[: MAX_LISTED - len(self.duplicates)]
             case Note(source, text):
-                self.notes.append(Problem(source, text))
+                if len(self.notes) < MAX_LISTED:
+                    self.notes.append(Problem(source, text))
             case _:
                 pass
+
+    def _record_source(self, event: SourceDone) -> None:
+        self.found += event.status != "removed"
+        if event.status in ("failed", "skipped"):
+            listed = self.failed if event.status == "failed" else self.skipped
+            if len(listed) < MAX_LISTED:
+                listed.append(Problem(event.source, event.reason or ""))
+            self.failures += event.status == "failed"
+            self.skips += event.status == "skipped"
+            return
+        setattr(self, event.status, getattr(self, event.status) + 1)
+        if event.status in ("added", "changed"):
+            self.bytes += event.bytes
+        elif event.status == "unchanged":
+            self.chunks_kept += event.chunks
 
 
 class IngestStopped(GenkitError):

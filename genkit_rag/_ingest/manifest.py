@@ -11,18 +11,16 @@ import sqlite3
 import threading
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
 from genkit_rag._core.errors import GenkitError
+from genkit_rag._ingest.claims import Claim, Claimed, SourceKind, State
+from genkit_rag._ingest.manifest_file import open_file, private_copy, problem
+from genkit_rag._ingest.twins import SCHEMA as TWIN_SCHEMA
+from genkit_rag._ingest.twins import Key, Orphan, Twins
 
-SourceKind = Literal["file", "document"]
-ClaimState = Literal["new", "known", "same", "duplicate"]
-"""Of a chunk: not seen before; seen; seen with the same metadata; given twice in this run."""
-
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE source (
   id INTEGER PRIMARY KEY, target TEXT NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL,
@@ -34,32 +32,6 @@ CREATE TABLE chunk (
   PRIMARY KEY (source, id)) WITHOUT ROWID;
 """
 _PAGE = 1000
-_FIX = "Check the folder's permissions and the disk, then run again."
-_DAMAGED = (
-    "Delete that file and run again: sources are then looked at anew, and chunks that the index still holds are not "
-    "embedded again."
-)
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """A source as it was indexed. `hash` is empty until it was indexed completely once."""
-
-    size: int = 0
-    mtime_ns: int = 0
-    hash: str = ""
-    settings: str = ""
-    embedder: str = ""
-    chunks: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A chunk that is about to be written, of the source of that name."""
-
-    source: str
-    id: str
-    metadata: bytes
 
 
 class Manifest:
@@ -69,33 +41,37 @@ class Manifest:
         path: The SQLite file; it is made with its folders.
         target: The index, and its namespace; several may share a file.
         discard: Work on a private copy: nothing is written to the file.
+        near_duplicates: The similarity from which on a chunk is held back.
     """
 
-    def __init__(self, path: Path, target: str, *, discard: bool = False) -> None:
+    def __init__(self, path: Path, target: str, *, discard: bool = False, near_duplicates: float | None = None) -> None:
         self.path = path
         self.target = target
         self.run = time.time_ns()
+        self.near_duplicates = near_duplicates
         self._lock = threading.Lock()  # one connection serves the producing thread and the others
         try:
-            self._db = _copy(path) if discard else _open(path)
+            self._db = private_copy(path) if discard else open_file(path)
         except sqlite3.DatabaseError as error:
-            raise _problem(path, error) from error
+            raise problem(path, error) from error
         try:
             self._prepare()
+            self._twins = Twins(self._db, target)
         except GenkitError:
             self._db.close()
             raise
         except sqlite3.DatabaseError as error:
             self._db.close()
-            raise _problem(path, error) from error
+            raise problem(path, error) from error
 
     def _prepare(self) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version > _SCHEMA_VERSION:
             raise sqlite3.DatabaseError(f"version {version} is newer than this program's")
-        if version == 0:
+        if version < _SCHEMA_VERSION:
+            schema = TWIN_SCHEMA if version == 1 else _SCHEMA + TWIN_SCHEMA
             with self._transaction():
-                for statement in _SCHEMA.strip().rstrip(";").split(";\n"):
+                for statement in schema.strip().rstrip(";").split(";\n"):
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
         self._db.execute("CREATE TEMP TABLE seen (name TEXT PRIMARY KEY) WITHOUT ROWID")
@@ -106,7 +82,7 @@ class Manifest:
             try:
                 yield
             except sqlite3.DatabaseError as error:
-                raise _problem(self.path, error) from error
+                raise problem(self.path, error) from error
 
     @contextmanager
     def _transaction(self) -> Generator[None]:
@@ -136,35 +112,40 @@ class Manifest:
 
     def samples(self, name: str) -> list[str]:
         """Returns two of a source's chunk ids, to ask the index whether it still has them; none if it has none."""
+        held_back = "AND NOT EXISTS (SELECT 1 FROM twin WHERE twin.source = chunk.source AND twin.chunk = chunk.id)"
         with self._access():
             row = self._db.execute(
-                "SELECT min(id), max(id) FROM chunk WHERE source = "
-                "(SELECT id FROM source WHERE target = ? AND name = ?)",
+                "SELECT min(id), max(id) FROM chunk WHERE source = "  # noqa: S608 - fixed text
+                f"(SELECT id FROM source WHERE target = ? AND name = ?) {held_back if self._twins.any else ''}",
                 (self.target, name),
             ).fetchone()
         return [value for value in row if value is not None]
 
-    def claim(self, claims: Sequence[Claim], kinds: Mapping[str, SourceKind]) -> list[ClaimState]:
-        """Returns the state of each chunk, and records that the index may hold it from now on."""
-        states: list[ClaimState] = []
+    def claim(self, claims: Sequence[Claim], kinds: Mapping[str, SourceKind]) -> list[Claimed]:
+        """Returns what becomes of each chunk, and records that the index may hold it from now on."""
         with self._transaction():
             ids = {name: self._source_id(name, kind) for name, kind in kinds.items()}
-            for claim in claims:
-                key = (ids[claim.source], claim.id)
-                row = self._db.execute("SELECT metadata, run FROM chunk WHERE source = ? AND id = ?", key).fetchone()
-                if row is None:
-                    states.append("new")
-                    self._db.execute("INSERT INTO chunk VALUES (?, ?, NULL, ?, ?)", (*key, self.run, self.run))
-                elif row[1] == self.run:
-                    states.append("duplicate")
-                else:
-                    states.append("same" if row[0] == claim.metadata else "known")
-                    # The metadata are forgotten until the index has the new ones.
-                    kept = row[0] if row[0] == claim.metadata else None
-                    self._db.execute(
-                        "UPDATE chunk SET metadata = ?, run = ? WHERE source = ? AND id = ?", (kept, self.run, *key)
-                    )
-        return states
+            return [self._claim(claim, Key(ids[claim.source], claim.id)) for claim in claims]
+
+    def _claim(self, claim: Claim, key: Key) -> Claimed:
+        row = self._db.execute("SELECT metadata, run FROM chunk WHERE source = ? AND id = ?", key).fetchone()
+        if row is None:
+            self._db.execute("INSERT INTO chunk VALUES (?, ?, NULL, ?, ?)", (*key, self.run, self.run))
+        elif row[1] == self.run:
+            return Claimed("repeated")
+        else:
+            # The metadata are forgotten until the index has the new ones.
+            kept = row[0] if row[0] == claim.metadata else None
+            self._db.execute(
+                "UPDATE chunk SET metadata = ?, run = ? WHERE source = ? AND id = ?", (kept, self.run, *key)
+            )
+        if claim.sketch is None or claim.document is None or self.near_duplicates is None:
+            self._twins.release(key)
+        elif row is not None and not self._twins.is_held(key):
+            self._twins.adopt(key, claim.sketch)
+        elif original := self._twins.place(key, claim.document, claim.sketch, self.near_duplicates):
+            return Claimed("twin", original)
+        return Claimed("new" if row is None else "same" if row[0] == claim.metadata else "known")
 
     def settle(self, claims: Iterable[Claim]) -> None:
         """Records that the index holds the chunks with their metadata."""
@@ -196,13 +177,48 @@ class Manifest:
             ).fetchall()
         return [row[0] for row in rows]
 
-    def forget(self, name: str, ids: Iterable[str]) -> None:
-        """Drops chunks, after the index did."""
+    def forget(self, name: str, ids: Sequence[str]) -> int:
+        """Returns how many of the chunks the index may have held; drops them, after the index did."""
         with self._transaction():
-            self._db.executemany(
-                "DELETE FROM chunk WHERE id = ? AND source = (SELECT id FROM source WHERE target = ? AND name = ?)",
-                ((chunk, self.target, name) for chunk in ids),
-            )
+            row = self._db.execute(
+                "SELECT id FROM source WHERE target = ? AND name = ?", (self.target, name)
+            ).fetchone()
+            if row is None:
+                return 0
+            keys = [Key(row[0], chunk) for chunk in ids]
+            self._db.executemany("DELETE FROM chunk WHERE source = ? AND id = ?", keys)
+            return len(keys) - sum(self._twins.forget(key) for key in keys)
+
+    def adopt(self, claims: Iterable[Claim]) -> None:
+        """Records that the index has chunks which were to be held back."""
+        with self._transaction():
+            for claim in claims:
+                if claim.sketch is not None:
+                    self._twins.adopt(Key(self._source_id(claim.source, "document"), claim.id), claim.sketch)
+
+    def orphans(self) -> list[Orphan]:
+        """Returns some chunks that were held back for others which are gone: they are to be indexed, then released."""
+        with self._transaction():
+            while found := self._twins.orphans(_PAGE):
+                if alone := self._twins.place_again(found, self.near_duplicates):
+                    return alone
+        return []
+
+    def doubtful(self, after: int) -> list[Orphan]:
+        """Returns some chunks that are held back for others which the index may not hold."""
+        with self._access():
+            return self._twins.doubtful(after, _PAGE)
+
+    def disown(self, orphans: Iterable[Orphan]) -> None:
+        """Records that the originals of these chunks are not in the index."""
+        with self._transaction():
+            self._twins.disown(orphans)
+
+    def release(self, orphans: Iterable[Orphan]) -> None:
+        """Records that the index holds chunks which were held back."""
+        with self._transaction():
+            for orphan in orphans:
+                self._twins.release(orphan.key)
 
     def commit(self, states: Iterable[tuple[str, SourceKind, State]]) -> None:
         """Records that the index is in step with the sources."""
@@ -257,41 +273,3 @@ class Manifest:
             )
             return int(cursor.lastrowid or 0)
         return int(row[0])
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    db = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
-    try:
-        # EXCLUSIVE keeps the lock between transactions: a second ingestion fails at once, and a killed one frees it.
-        for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = FULL"):
-            db.execute(f"PRAGMA {pragma}")
-        db.execute("SELECT count(*) FROM sqlite_master").fetchone()  # takes the lock
-    except sqlite3.DatabaseError:
-        db.close()
-        raise
-    return db
-
-
-def _copy(path: Path) -> sqlite3.Connection:
-    copy = sqlite3.connect("", isolation_level=None, check_same_thread=False)  # a private file, gone when closed
-    if path.exists():
-        with closing(_open(path)) as db:
-            db.backup(copy)
-    return copy
-
-
-def _problem(path: Path, error: sqlite3.DatabaseError) -> GenkitError:
-    """Returns what to raise for an error of the file."""
-    if "locked" in str(error) or "busy" in str(error):
-        return GenkitError(
-            "FAILED_PRECONDITION",
-            f"Another ingestion is running with the manifest {path}.",
-            hint="Wait for it to end, or give this one another `name`.",
-        )
-    return GenkitError(
-        "FAILED_PRECONDITION",
-        f"The manifest {path} cannot be used: {error}.",
-        hint=_FIX if isinstance(error, sqlite3.OperationalError) else _DAMAGED,
-        cause=error,
-    )

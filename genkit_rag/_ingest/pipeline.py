@@ -13,9 +13,11 @@ from typing import TypeVar
 from genkit_rag._blocks.document import Document
 from genkit_rag._core.errors import invalid
 from genkit_rag._core.threads import run_in_thread
+from genkit_rag._ingest.claims import Claimed, SourceKind, State
 from genkit_rag._ingest.discover import Roots
 from genkit_rag._ingest.events import (
     ChunksDone,
+    Duplicate,
     Event,
     Finished,
     IngestReport,
@@ -27,10 +29,11 @@ from genkit_rag._ingest.events import (
     Started,
 )
 from genkit_rag._ingest.loaders import no_loader
-from genkit_rag._ingest.manifest import Manifest, SourceKind, State
+from genkit_rag._ingest.manifest import Manifest
 from genkit_rag._ingest.prepare import Batch, Ended, Item, Preparer, Unchanged
 from genkit_rag._ingest.sink import IngestOptions, Sink
-from genkit_rag._ingest.source import FileSource, Pulled, Source, grouped
+from genkit_rag._ingest.source import FileSource, Given, Pulled, Source, UnreadableSource, grouped
+from genkit_rag._ingest.waiting import LOOP
 
 T = TypeVar("T")
 
@@ -39,7 +42,7 @@ async def ingest(
     paths: str | Path | Iterable[str | Path] = (),
     *,
     sink: Sink,
-    documents: Iterable[Document] | AsyncIterable[Document] | None = None,
+    documents: Iterable[Given] | AsyncIterable[Given] | None = None,
     options: IngestOptions | None = None,
     progress: Progress | None = None,
 ) -> IngestReport:
@@ -52,7 +55,8 @@ async def ingest(
     Args:
         paths: Files, folders and glob patterns.
         sink: The index.
-        documents: Documents of yours; those with the same `metadata['source']`, one after another, are one source.
+        documents: Documents of yours; those with the same `metadata['source']`, one after another, are one source. An
+            `UnreadableSource` among them says that a source is there but could not be read: it keeps its chunks.
         options: How.
         progress: Called with each event.
 
@@ -61,15 +65,20 @@ async def ingest(
         IngestStopped: The index failed; it has the report until then.
     """
     options = options or IngestOptions()
-    roots = await run_in_thread(Roots.parse, paths, options.base or Path())
+    base = (options.base or Path()).absolute()
+    path = base / options.state_dir / f"{options.state_name(sink.target)}.db"
+    roots = await run_in_thread(Roots.parse, paths, base, [path.parent])
     if documents is None and not (roots.files or roots.folders or roots.globs):
         raise invalid("paths", paths, "must name a file, a folder or a pattern", hint="Or give `documents`.")
-    path = roots.base / options.state_dir / f"{options.state_name(sink.target)}.db"
-    manifest = await run_in_thread(Manifest, path, sink.target, discard=options.dry_run)
+    manifest = await run_in_thread(
+        Manifest, path, sink.target, discard=options.dry_run, near_duplicates=options.near_duplicates
+    )
+    token = LOOP.set(asyncio.get_running_loop())
     try:
         pulled = Pulled(documents) if isinstance(documents, AsyncIterable) else documents
         return await _Run(sink, manifest, options, progress).ingest(roots, pulled)
     finally:
+        LOOP.reset(token)
         await run_in_thread(manifest.close)
 
 
@@ -85,15 +94,18 @@ class _Run:
         self.found = 0
         self.pulled: Pulled | None = None
 
-    async def ingest(self, roots: Roots, documents: Iterable[Document] | None) -> IngestReport:
+    async def ingest(self, roots: Roots, documents: Iterable[Given] | None) -> IngestReport:
         started = time.monotonic()
         if self.progress is not None:
             self.emit(await run_in_thread(self.totals, roots) if documents is None else Started(None, None))
         self.pulled = documents if isinstance(documents, Pulled) else None
         await self.feed(chain(self.files(roots), self.given(documents)), force=False)
+        for name in roots.skipped:
+            self.emit(Note(name, "left out: it holds a store"))
         if self.redo:
             await self.feed(self.redo, force=True)
         await self.prune(roots, documents is not None)
+        await self.bring_back()
         self.report.seconds = time.monotonic() - started
         self.emit(Finished(self.report))
         return self.report
@@ -112,7 +124,7 @@ class _Run:
                 files, size = files + 1, size + found.size
         return Started(files, size)
 
-    def files(self, roots: Roots) -> Iterator[Source]:
+    def files(self, roots: Roots) -> Iterator[Source | None]:
         def problem(name: str, reason: str) -> None:
             if self.manifest.see(name):  # it is there, so what was indexed of it stays
                 self.preparer.events.append(SourceDone(name, "failed", reason=reason))
@@ -121,20 +133,31 @@ class _Run:
             self.found += 1
             if self.options.loaders.find(found.path) is None:
                 self.preparer.events.append(SourceDone(found.name, "skipped", reason=no_loader(found.path)))
+                yield None
             elif self.manifest.see(found.name):
                 yield FileSource(found, self.options.loaders)
 
-    def given(self, documents: Iterable[Document] | None) -> Iterator[Source]:
+    def given(self, documents: Iterable[Given] | None) -> Iterator[Source | None]:
         for source in grouped(documents or ()):
-            if self.manifest.see(source.name):
-                yield source
-            else:
+            self.take_events()
+            if not self.manifest.see(source.name):
                 reason = "came twice: give the documents of a source one after another"
-                self.preparer.events.append(SourceDone(source.name, "failed", reason=reason))
+            elif isinstance(source, UnreadableSource):
+                reason = source.reason
+            else:
+                yield source
+                continue
+            self.preparer.events.append(SourceDone(source.name, "failed", reason=reason))
+            yield None
+        self.take_events()
+
+    def take_events(self) -> None:
+        if self.pulled is not None:
+            self.preparer.events += self.pulled.take_events()
 
     # On the event loop.
 
-    async def feed(self, sources: Iterable[Source], *, force: bool) -> None:
+    async def feed(self, sources: Iterable[Source | None], *, force: bool) -> None:
         """Pulls batches while earlier ones are being indexed; batches end in their order."""
         batches = self.preparer.batches(sources, force=force)
         running: deque[tuple[Batch, asyncio.Task[ChunksDone]]] = deque()
@@ -142,7 +165,9 @@ class _Run:
         try:
             while (batch := await asyncio.shield(pull)) is not None:
                 pull = asyncio.ensure_future(run_in_thread(next, batches, None))
-                running.append((batch, asyncio.create_task(self.index(batch.items))))
+                # One after another: which of two near duplicates is the first must not depend on a race.
+                claimed = await self.claim(batch.items)
+                running.append((batch, asyncio.create_task(self.index(batch.items, claimed))))
                 while len(running) >= self.options.concurrency or (running and running[0][1].done()):
                     await self.finish(*running.popleft())
             while running:
@@ -156,27 +181,43 @@ class _Run:
             await asyncio.gather(pull, *(task for _, task in running), return_exceptions=True)
             batches.close()
 
-    async def index(self, items: Sequence[Item]) -> ChunksDone:
+    async def claim(self, items: Sequence[Item]) -> list[Claimed]:
+        kinds: dict[str, SourceKind] = {item.source.name: item.source.kind for item in items}
+        return await run_in_thread(self.manifest.claim, [item.claim for item in items], kinds) if items else []
+
+    async def index(self, items: Sequence[Item], claimed: Sequence[Claimed]) -> ChunksDone:
         """Brings a batch of chunks into the index."""
         if not items:
             return ChunksDone()
-        claims = [item.claim for item in items]
-        kinds: dict[str, SourceKind] = {item.source.name: item.source.kind for item in items}
-        states = await run_in_thread(self.manifest.claim, claims, kinds)
-        wanted = [(item, state) for item, state in zip(items, states, strict=True) if state != "duplicate"]
+        wanted = [(item, claim) for item, claim in zip(items, claimed, strict=True) if claim.state != "repeated"]
         held = await self.call(self.sink.existing([item.claim.id for item, _ in wanted]))
-        new = [item.document for item, _ in wanted if item.again or item.claim.id not in held]
-        moved = [
-            item.document for item, state in wanted
-            if not item.again and item.claim.id in held and state != "same"
+        twins = [(item, claim) for item, claim in wanted if claim.original and item.claim.id not in held]
+        known = [item.claim for item, claim in wanted if claim.original and item.claim.id in held]
+        if known:
+            await run_in_thread(self.manifest.adopt, known)
+        new = [
+            item.document for item, claim in wanted
+            if (item.again or item.claim.id not in held) and not (claim.original and item.claim.id not in held)
         ]  # fmt: skip
-        if not self.options.dry_run:
-            if new:
-                await self.call(self.sink.index(new))
-            if moved:
-                await self.call(self.sink.refresh(moved))
-        await run_in_thread(self.manifest.settle, claims)
-        return ChunksDone(embedded=len(new), kept=len(wanted) - len(new))
+        moved = [
+            item.document for item, claim in wanted
+            if not item.again and item.claim.id in held and claim.state != "same"
+        ]  # fmt: skip
+        await self.write(new, moved)
+        await run_in_thread(self.manifest.settle, [item.claim for item in items])
+        duplicates = tuple(
+            Duplicate(item.source.name, item.claim.id, claim.original.key.chunk, claim.original.similarity)
+            for item, claim in twins if claim.original
+        )  # fmt: skip
+        return ChunksDone(len(new), len(wanted) - len(new) - len(twins), duplicates=duplicates)
+
+    async def write(self, new: list[Document], moved: list[Document]) -> None:
+        if self.options.dry_run:
+            return
+        if new:
+            await self.call(self.sink.index(new))
+        if moved:
+            await self.call(self.sink.refresh(moved))
 
     async def finish(self, batch: Batch, task: asyncio.Task[ChunksDone]) -> None:
         """Closes the sources that end with a batch, once everything of them is in the index."""
@@ -226,8 +267,7 @@ class _Run:
         while ids := await run_in_thread(self.manifest.stale if stale else self.manifest.fresh, name):
             if not self.options.dry_run:
                 await self.call(self.sink.delete_ids(ids))
-            await run_in_thread(self.manifest.forget, name, ids)
-            deleted += len(ids)
+            deleted += await run_in_thread(self.manifest.forget, name, ids)
         if deleted:
             self.emit(ChunksDone(deleted=deleted))
         return deleted
@@ -245,12 +285,30 @@ class _Run:
             await self.remove(name)
         if documents and self.options.prune:
             for name in await run_in_thread(lambda: list(self.manifest.unseen("document"))):
-                await self.remove(name)
+                if self.pulled is None or self.pulled.is_gone(name):
+                    await self.remove(name)
 
     async def remove(self, name: str) -> None:
         deleted = await self.delete(name, stale=True)
         await run_in_thread(self.manifest.drop, name)
         self.emit(SourceDone(name, "removed", deleted))
+
+    async def bring_back(self) -> None:
+        """Indexes what was held back for chunks that are gone, or that never came to the index."""
+        last = 0
+        while doubtful := await run_in_thread(self.manifest.doubtful, last):
+            held = await self.call(self.sink.existing([orphan.original for orphan in doubtful]))
+            lost = [orphan for orphan in doubtful if orphan.original not in held]
+            await run_in_thread(self.manifest.disown, lost)
+            last = doubtful[-1].row
+        while orphans := await run_in_thread(self.manifest.orphans):
+            for start in range(0, len(orphans), self.options.batch_size):
+                some = orphans[start : start + self.options.batch_size]
+                held = await self.call(self.sink.existing([orphan.document.id for orphan in some]))
+                new = [orphan.document for orphan in some if orphan.document.id not in held]
+                await self.write(new, [orphan.document for orphan in some if orphan.document.id in held])
+                await run_in_thread(self.manifest.release, some)
+                self.emit(ChunksDone(embedded=len(new), kept=len(some) - len(new)))
 
     async def call(self, work: Awaitable[T]) -> T:
         """Returns what the index gives; its failure ends the run."""

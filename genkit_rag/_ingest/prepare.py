@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from genkit_rag._blocks.document import Document
 from genkit_rag._core.errors import GenkitError
+from genkit_rag._ingest.chunk import TextSplitter
 from genkit_rag._ingest.chunking import ChunkMaker, metadata_hash
+from genkit_rag._ingest.claims import Claim, State
 from genkit_rag._ingest.events import Event, Note
-from genkit_rag._ingest.manifest import Claim, Manifest, State
+from genkit_rag._ingest.manifest import Manifest
+from genkit_rag._ingest.near import sketch
 from genkit_rag._ingest.section import UnreadableFile
 from genkit_rag._ingest.source import Source
-from genkit_rag._ingest.splitter import Splitter
 
 _MANY = 500
 _BREATH_SECONDS = 0.1
@@ -62,7 +64,7 @@ class Batch:
 class Preparer:
     """Turns sources into batches of chunks; pulled, so that it never runs ahead of who pulls."""
 
-    def __init__(self, manifest: Manifest, splitter: Splitter, embedder: str, batch_size: int) -> None:
+    def __init__(self, manifest: Manifest, splitter: TextSplitter, embedder: str, batch_size: int) -> None:
         self._manifest = manifest
         self._splitter = splitter
         self._embedder = embedder
@@ -71,18 +73,19 @@ class Preparer:
         self.events: list[Event] = []
         """What came up on the way; it goes out with the next batch."""
 
-    def batches(self, sources: Iterable[Source], *, force: bool = False) -> Generator[Batch]:
+    def batches(self, sources: Iterable[Source | None], *, force: bool = False) -> Generator[Batch]:
         """Yields full batches, and now and then an empty one, so that progress and cancellation get their turn.
 
         Args:
-            sources: What to ingest.
+            sources: What to ingest; None where there is nothing but events.
             force: Load sources although they are unchanged.
         """
         last = time.monotonic()
         for source in sources:
-            for _ in self._prepare(source, force):
+            for _ in (None,) if source is None else self._prepare(source, force):
                 full = len(self._batch.items) >= self._size or len(self._batch.ended) >= _MANY
-                if full or len(self._batch.unchanged) >= _MANY or time.monotonic() - last > _BREATH_SECONDS:
+                many = max(len(self._batch.unchanged), len(self.events)) >= _MANY
+                if full or many or time.monotonic() - last > _BREATH_SECONDS:
                     yield self._take(full)
                     last = time.monotonic()
         yield self._take(True)
@@ -132,8 +135,7 @@ class Preparer:
         chunks = 0
         for section in source.sections(lambda text: self.events.append(Note(source.name, text))):
             for document in maker.documents(section):
-                claim = Claim(source.name, document.id, metadata_hash(document))
-                self._batch.items.append(Item(source, claim, document, again))
+                self._batch.items.append(Item(source, self._claim(source, document), document, again))
                 chunks += 1
                 yield
         if not chunks:
@@ -142,11 +144,19 @@ class Preparer:
             digest = "it changed while it was read"
         self._batch.ended.append(Ended(source, bool(known and known.hash), self._state(source, digest, chunks)))
 
+    def _claim(self, source: Source, document: Document) -> Claim:
+        claim = Claim(source.name, document.id, metadata_hash(document))
+        if self._manifest.near_duplicates is None:
+            return claim
+        return replace(claim, document=document, sketch=sketch(document.text))
+
     def _state(self, source: Source, digest: str, chunks: int) -> State:
         return State(source.size, source.mtime_ns, digest, self._settings(source), self._embedder, chunks)
 
     def _settings(self, source: Source) -> str:
-        return f"{self._splitter.settings}; {source.settings}"
+        near = self._manifest.near_duplicates
+        held_back = "" if near is None else f"; near_duplicates={near:g}"
+        return f"{self._splitter.settings}; {source.settings}{held_back}"
 
 
 def _reason(error: Exception) -> str:

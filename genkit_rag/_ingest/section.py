@@ -12,8 +12,9 @@ from pydantic import Field
 from genkit_rag._blocks.wire import WireModel
 
 RESERVED = frozenset(
-    ("id", "score", "rank", "retriever", "scores", "source", "page", "start", "end", "chunk", "heading_path", "title")
-)
+    ("id", "score", "rank", "retriever", "scores", "source", "page", "start", "end", "chunk", "heading_path", "prefix",
+     "title")
+)  # fmt: skip
 """Metadata names that have a meaning here or on the wire; a column of the same name gets an underscore behind it."""
 
 
@@ -27,6 +28,9 @@ class Section:
         markdown: Whether the text has the structure of Markdown.
         key: What identifies it within its source, for rows. Sections without one are told apart by their text.
         row_id: The row's own id, where it has one; it becomes part of the chunk ids.
+        language: The programming language of the text, in lower case, such as "python"; empty where it is none.
+        offset: Where the text begins, for a piece of a text that is too long to be one section; offsets of chunks
+            count from the beginning of the whole.
     """
 
     text: str
@@ -34,6 +38,8 @@ class Section:
     markdown: bool = False
     key: str = ""
     row_id: str | None = None
+    language: str = ""
+    offset: int = 0
 
 
 class LoadLimits(WireModel):
@@ -46,6 +52,18 @@ class LoadLimits(WireModel):
     max_row_characters: int = Field(default=16 * 1024 * 1024, ge=1)
     """A line of JSON Lines, a field of CSV."""
     max_json_depth: int = Field(default=64, ge=1)
+    max_entries: int = Field(default=20_000, ge=1)
+    """Members of an archive, with those of the archives inside of it; parts of an office file; attachments."""
+    max_unpacked_bytes: int = Field(default=2 * 1024**3, ge=1)
+    """What one archive, with the archives inside of it, may unfold into."""
+    max_ratio: int = Field(default=200, ge=1)
+    """How many times its size a compressed file may unfold into; the first 16 MiB are free."""
+    max_depth: int = Field(default=4, ge=0)
+    """Archives and messages within each other; 0 opens none inside of another."""
+    max_tree_bytes: int = Field(default=64 * 1024**2, ge=1)
+    """What is parsed at once (XML of an office file, a notebook, a message); its tree takes several times as much."""
+    max_memory_bytes: int = Field(default=1024**3, ge=256 * 1024**2)
+    """Memory of the process that reads a spreadsheet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,9 @@ from typing import Protocol
 
 from genkit_rag._blocks.document import Document
 from genkit_rag._core.errors import invalid
+from genkit_rag._ingest.chunk import TextSplitter
 from genkit_rag._ingest.loaders import Loaders
+from genkit_rag._ingest.near import LEAST_SIMILARITY
 from genkit_rag._ingest.splitter import Splitter
 
 
@@ -48,7 +50,7 @@ class IngestOptions:
     """How to ingest.
 
     Attributes:
-        splitter: How text becomes chunks.
+        splitter: How text becomes chunks; `Splitters` takes one for each kind of text.
         loaders: How files become text.
         base: Sources are named relative to it where they lie below it; None for the working directory.
         state_dir: Where what was ingested is remembered, relative to `base`.
@@ -57,10 +59,12 @@ class IngestOptions:
         concurrency: Calls of the index at a time.
         prune: Whether sources that are gone are deleted from the index. None: those below given folders and patterns,
             unless no file at all is found there. True: even then, and documents that were not given again.
+        near_duplicates: Chunks are not embedded when their word shingles have at least this Jaccard similarity (0.7
+            to 1) to a chunk that is indexed; they come back when that one goes. None embeds all.
         dry_run: Change nothing, and report what would be done.
     """
 
-    splitter: Splitter = field(default_factory=Splitter)
+    splitter: TextSplitter = field(default_factory=Splitter)
     loaders: Loaders = field(default_factory=Loaders)
     base: Path | None = None
     state_dir: Path = Path(".genkit_rag/ingest")
@@ -68,6 +72,7 @@ class IngestOptions:
     batch_size: int = 128
     concurrency: int = 2
     prune: bool | None = None
+    near_duplicates: float | None = None
     dry_run: bool = False
 
     def __post_init__(self) -> None:
@@ -76,6 +81,10 @@ class IngestOptions:
         for argument in ("batch_size", "concurrency"):
             if getattr(self, argument) < 1:
                 raise invalid(argument, getattr(self, argument), "must be at least 1")
+
+        if self.near_duplicates is not None and not LEAST_SIMILARITY <= self.near_duplicates <= 1:
+            raise invalid("near_duplicates", self.near_duplicates, f"must lie between {LEAST_SIMILARITY} and 1",
+                          hint="0.9 is common; None embeds near duplicates too.")  # fmt: skip
 
     def state_name(self, target: str) -> str:
         """Returns the name of the file: the one given, else the target with `-` for what is no letter or digit."""

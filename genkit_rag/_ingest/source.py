@@ -7,14 +7,16 @@ import hashlib
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Future
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol
 
 from genkit_rag._blocks.document import Document
 from genkit_rag._ingest.chunking import document_section
+from genkit_rag._ingest.claims import SourceKind
 from genkit_rag._ingest.discover import Found
+from genkit_rag._ingest.events import Event
 from genkit_rag._ingest.loaders import Loaders
-from genkit_rag._ingest.manifest import SourceKind
 from genkit_rag._ingest.section import Section
 
 _RACY_NS = 2_000_000_000
@@ -102,22 +104,54 @@ class DocumentSource:
         return True
 
 
-def grouped(documents: Iterable[Document]) -> Iterator[DocumentSource]:
+@dataclass(frozen=True, slots=True)
+class UnreadableSource:
+    """Stands for a source among documents that is there but cannot be read now: what was indexed of it stays.
+
+    Attributes:
+        name: What its documents have as `metadata["source"]`.
+        reason: Why, for the report.
+    """
+
+    name: str
+    reason: str
+
+
+Given = Document | UnreadableSource
+"""What a stream of documents may hold."""
+
+
+def grouped(documents: Iterable[Given]) -> Iterator[DocumentSource | UnreadableSource]:
     """Yields one source for each run of documents with the same `metadata['source']`, else for each document."""
-    for name, group in groupby(documents, lambda document: str(document.metadata.get("source") or document.id)):
-        yield DocumentSource(name, list(group))
+    for (name, _), group in groupby(documents, _source_name):
+        items = list(group)
+        unreadable = [item for item in items if isinstance(item, UnreadableSource)]
+        if unreadable:
+            yield unreadable[0]
+        else:
+            yield DocumentSource(name, [item for item in items if isinstance(item, Document)])
+
+
+def _source_name(item: Given) -> tuple[str, bool]:
+    if isinstance(item, UnreadableSource):
+        return item.name, True
+    return str(item.metadata.get("source") or item.id), False
 
 
 class Pulled:
     """An asynchronous iterable as a plain iterator, for a worker thread; its items are made on the event loop."""
 
-    def __init__(self, documents: AsyncIterable[Document]) -> None:
-        self._iterator: AsyncIterator[Document] = aiter(documents)
+    def __init__(self, documents: AsyncIterable[Given]) -> None:
+        self.is_gone: Callable[[str], bool] = getattr(documents, "is_gone", lambda _: True)
+        """Whether a source that was not given is gone; a stream that may end early, such as a crawl, knows."""
+        self.take_events: Callable[[], Iterable[Event]] = getattr(documents, "take_events", tuple)
+        """What is to be said of sources that are not given."""
+        self._iterator: AsyncIterator[Given] = aiter(documents)
         self._loop = asyncio.get_running_loop()
-        self._pending: Future[Document | None] | None = None
+        self._pending: Future[Given | None] | None = None
         self._stopped = False
 
-    def __iter__(self) -> Iterator[Document]:
+    def __iter__(self) -> Iterator[Given]:
         while not self._stopped:
             self._pending = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
             if self._stopped:  # between the two lines above
@@ -127,7 +161,7 @@ class Pulled:
                 return
             yield document
 
-    async def _next(self) -> Document | None:
+    async def _next(self) -> Given | None:
         return await anext(self._iterator, None)
 
     def stop(self) -> None:

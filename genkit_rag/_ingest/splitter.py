@@ -7,42 +7,14 @@ they are never searched for, and the cost does not depend on how the text is bui
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from genkit_rag._blocks.document import Document
 from genkit_rag._core.errors import invalid
-from genkit_rag._ingest.chunking import ChunkMaker, document_section
+from genkit_rag._ingest.chunk import CHARACTERS_PER_TOKEN, Chunk, Count, check_size, estimate_tokens, function_name
+from genkit_rag._ingest.chunking import split_document
 from genkit_rag._ingest.outline import Outline, outline
-
-Count = Callable[[str], int]
-"""How long a text is, in the unit of `size`: `len` for characters, a tokenizer for tokens."""
-
-CHARACTERS_PER_TOKEN = 4
-"""The rule of thumb for English text in subword tokens; other scripts are counted by their UTF-8 bytes."""
-
-
-class Chunk(NamedTuple):
-    """A part of a text: `text == source[start:end]`.
-
-    Attributes:
-        text: The part, without white space around it; never empty.
-        start: Its offset in characters.
-        end: The offset behind it.
-        heading_path: The headings that it stands under, outermost first (Markdown only).
-    """
-
-    text: str
-    start: int
-    end: int
-    heading_path: tuple[str, ...] = ()
-
-
-def estimate_tokens(text: str) -> int:
-    """Returns about how many tokens a text has: its UTF-8 bytes by four. Cheap, and off by a third on some texts."""
-    length = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
-    return -(-length // CHARACTERS_PER_TOKEN)
 
 
 def split_text(
@@ -56,8 +28,8 @@ def split_text(
 class Splitter:
     """Splits text at its structure: headings, paragraphs, sentences, lines, words, in this order.
 
-    Code fences and tables of Markdown stay whole when they fit. Every character that is not white space is in some
-    chunk.
+    Code fences and tables of Markdown stay whole when they fit. A table that does not is cut between its rows, and its
+    header stands before the rows of every chunk. Every character that is not white space is in some chunk.
 
     Args:
         size: The most that a chunk may count. The default fits models that read 256 tokens.
@@ -71,8 +43,7 @@ class Splitter:
     count: Count | None = None
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise invalid("size", self.size, "must be at least 1")
+        check_size(self.size)
         if self.overlap < 0:
             raise invalid("overlap", self.overlap, "must not be negative", hint="Use 0 for no overlap.")
         if self.overlap >= self.size:
@@ -81,8 +52,8 @@ class Splitter:
                 hint=f"An eighth of the size is common: overlap={self.size // 8}.",
             )  # fmt: skip
 
-    def chunks(self, text: str, *, markdown: bool = False) -> Iterator[Chunk]:
-        """Yields the chunks in order; the same ones at every call."""
+    def chunks(self, text: str, *, markdown: bool = False, language: str = "") -> Iterator[Chunk]:
+        """Yields the chunks in order; the same ones at every call. The language of a program changes nothing."""
         cutter = _Cutter(text, outline(text) if markdown else None)
         if self.count is len:
             return _walk(cutter, self.size, self.overlap)
@@ -96,14 +67,16 @@ class Splitter:
         Their ids come from the source and their text, so that a chunk keeps its id when others change. Metadata
         `content_type: text/markdown` makes it Markdown.
         """
-        source = str(document.metadata.get("source") or document.id)
-        return ChunkMaker(self, source).documents(document_section(document))
+        return split_document(document, self)
+
+    def with_count(self, count: Count | None) -> Splitter:
+        """Returns itself if it has a unit, else a twin with this one."""
+        return self if self.count is not None else replace(self, count=count)
 
     @property
     def settings(self) -> str:
         """What distinguishes this splitter's chunks from another's."""
-        count = getattr(self.count, "__qualname__", type(self.count).__name__)
-        return f"splitter 1: size={self.size} overlap={self.overlap} count={count}"
+        return f"splitter 2: size={self.size} overlap={self.overlap} count={function_name(self.count)}"
 
 
 class _Cutter:
@@ -117,8 +90,12 @@ class _Cutter:
         self.stop = len(text.rstrip())
         self.paragraph = "\r\n\r\n" if "\r\n" in text else "\n\n"
 
-    def cut(self, start: int, high: int, overlap: int) -> tuple[int, bool]:
-        """Returns the best end of a chunk, and whether it is clean: nothing before it need be repeated behind it."""
+    def cut(self, start: int, high: int, overlap: int, covered: int) -> tuple[int, bool]:
+        """Returns the best end of a chunk, and whether it is clean: nothing before it need be repeated behind it.
+
+        An unclean end is more than `overlap` behind the start, so that the walk goes on, and any is behind `covered`,
+        up to where the chunk before went.
+        """
         if self.structure is not None:
             # Less than a fifth of the window is not left alone before a heading: a heading alone says nothing.
             heading = self.structure.heading_in(start + max((high - start) // 5, 1), min(high, self.stop))
@@ -134,7 +111,7 @@ class _Cutter:
         # As above: the heading of a block is not left alone before it.
         if (high - start) // 5 < block_start - start and block_end - block_start <= high - start:
             return block_start, True
-        line = self.text.rfind("\n", start + overlap + 1, high + 1)
+        line = self.text.rfind("\n", max(start, covered) + 1, high + 1)
         return (line, True) if line >= 0 else (end, False)
 
     def next_start(self, start: int, end: int, overlap: int) -> int:
@@ -147,60 +124,120 @@ class _Cutter:
                 found = text.find(" ", low, end)
                 if found < 0:
                     found = text.find("\n", low, end)
-            end = found + 1 if found >= 0 else low
+            block = self.structure.block_around(found + 1) if self.structure is not None else None
+            behind = found + 1 if found >= 0 else low
+            # The half of a table or of a code fence says little.
+            end = block[1] if block is not None and block[1] <= end else behind
         while end < self.stop and text[end].isspace():
             end += 1
         return end
 
-    def chunk(self, start: int, end: int) -> Chunk:
+    def header(self, start: int) -> str:
+        """Returns the header of the table in which a chunk begins."""
+        return self.structure.header_at(start) if self.structure is not None and self.structure.starts else ""
+
+    def row_end(self, start: int, end: int) -> int:
+        """Returns the end of the table's row that a chunk begins with, if the chunk would cut it; else -1."""
+        table = self.structure.table_around(end) if self.structure is not None else None
+        if table is None or self.text.find("\n", start, end + 1) >= 0:
+            return -1
+        line = self.text.rfind("\n", table[0], start) + 1 or table[0]
+        if start < table[0] or self.text[line:start].strip():
+            return -1
+        found = self.text.find("\n", end, table[1])
+        return found if found >= 0 else table[1]
+
+    def chunk(self, start: int, end: int, prefix: str) -> Chunk:
         """Returns the chunk without the white space at its end."""
         piece = self.text[start:end].rstrip()
-        # Headings stand before the body (`cut`), so the last one in the chunk is the body's.
-        path = self.structure.path_at(end - 1) if self.structure is not None else ()
-        return Chunk(piece, start, start + len(piece), path)
+        path = self.structure.path_of(self.text, start, end) if self.structure is not None else ()
+        return Chunk(piece, start, start + len(piece), path, prefix)
 
 
 def _walk(cutter: _Cutter, size: int, overlap: int) -> Iterator[Chunk]:
     """Yields chunks of at most `size` characters."""
     start = cutter.next_start(0, 0, 0)
+    covered = 0
     while start < cutter.stop:
-        end, clean = cutter.cut(start, start + size, overlap)
-        yield cutter.chunk(start, end)
-        start = cutter.next_start(start, end, 0 if clean else overlap)
+        prefix = cutter.header(start)
+        if len(prefix) * 2 > size:
+            prefix = ""
+        room = size - len(prefix)
+        end, clean = cutter.cut(start, start + room, min(overlap, room - 1), covered)
+        if not clean:
+            row = cutter.row_end(start, end)
+            if 0 <= row <= start + size:
+                end, clean, prefix = row, True, ""
+        yield cutter.chunk(start, end, prefix)
+        covered = end
+        start = cutter.next_start(start, end, 0 if clean else min(overlap, room - 1))
 
 
 def _measured(cutter: _Cutter, splitter: Splitter, count: Count) -> Iterator[Chunk]:
     """Yields chunks that count at most the size; the window is guessed from the density of the chunk before."""
-    text, size = cutter.text, splitter.size
+    size = splitter.size
     start = cutter.next_start(0, 0, 0)
     covered = 0
     density = float(CHARACTERS_PER_TOKEN)  # characters per unit
     while start < cutter.stop:
-        high = start + max(int(size * density), 1)
-        end, clean = cutter.cut(start, high, _repeatable(splitter, density, high - start))
-        units = count(text[start:end])
-        if units < size * 0.8 and not clean:
-            high = start + max(int((end - start) * size / max(units, 1) * 0.97), 1)
-            wider, wider_clean = cutter.cut(start, high, _repeatable(splitter, density, high - start))
-            wider_units = count(text[start:wider])
-            if wider_units <= size:
-                end, clean, units = wider, wider_clean, wider_units
-        while units > size and end - start > 1:
-            high = start + max(min(int((end - start) * size / units * 0.97), end - start - 1), 1)
-            end, clean = cutter.cut(start, high, _repeatable(splitter, density, high - start))
-            units = count(text[start:end])
-        density = (end - start) / max(units, 1)
+        prefix = cutter.header(start)
+        repeated = count(prefix) if prefix else 0
+        if repeated * 2 > size:
+            prefix, repeated = "", 0
+        window = _Window(cutter, start, covered, prefix, count)
+        end, clean, units = window.fit(size, splitter.overlap, density, max(int((size - repeated) * density), 1))
+        if not clean:
+            end, clean, prefix = window.whole_row(end, size)
+        density = (end - start) / max(units - repeated, 1)
         if end <= covered:  # the text is denser here, and what is repeated leaves no room for more: without it, then
             start = cutter.next_start(start, covered, 0)
             continue
         covered = end
-        yield cutter.chunk(start, end)
-        start = cutter.next_start(start, end, 0 if clean else _repeatable(splitter, density, end - start))
+        yield cutter.chunk(start, end, prefix)
+        start = cutter.next_start(start, end, 0 if clean else _repeatable(splitter.overlap, density, end - start))
 
 
-def _repeatable(splitter: Splitter, density: float, length: int) -> int:
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Where a chunk begins; finds where it ends."""
+
+    cutter: _Cutter
+    start: int
+    covered: int
+    prefix: str
+    count: Count
+
+    def fit(self, size: int, overlap: int, density: float, width: int) -> tuple[int, bool, int]:
+        """Returns the end of a chunk that counts at most the size, whether it is clean, and what it counts."""
+        start = self.start
+        end, clean, units = self._cut(width, overlap, density)
+        if units < size * 0.8 and not clean:
+            wider = self._cut(max(int((end - start) * size / max(units, 1) * 0.97), 1), overlap, density)
+            if wider[2] <= size:
+                end, clean, units = wider
+        while units > size and end - start > 1:
+            width = max(min(int((end - start) * size / units * 0.97), end - start - 1), 1)
+            end, clean, units = self._cut(width, overlap, density)
+        return end, clean, units
+
+    def whole_row(self, end: int, size: int) -> tuple[int, bool, str]:
+        """Returns the end of the row that the chunk would cut, if the row fits, with or without the prefix."""
+        row = self.cutter.row_end(self.start, end)
+        if row >= 0:
+            for prefix in (self.prefix, ""):
+                if self.count(prefix + self.cutter.text[self.start : row]) <= size:
+                    return row, True, prefix
+        return end, False, self.prefix
+
+    def _cut(self, width: int, overlap: int, density: float) -> tuple[int, bool, int]:
+        repeatable = _repeatable(overlap, density, width)
+        end, clean = self.cutter.cut(self.start, self.start + width, repeatable, self.covered)
+        return end, clean, self.count(self.prefix + self.cutter.text[self.start : end])
+
+
+def _repeatable(overlap: int, density: float, length: int) -> int:
     """Returns the overlap in characters, less than the length of the chunk, so that the walk goes on."""
-    return max(min(int(splitter.overlap * density), length - 1), 0)
+    return max(min(int(overlap * density), length - 1), 0)
 
 
 def _cut(text: str, start: int, high: int, overlap: int, paragraph: str) -> int:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import hypothesis.strategies as st
@@ -9,6 +10,8 @@ from hypothesis import example, given, settings
 from genkit_rag import Document
 from genkit_rag._core.errors import GenkitError
 from genkit_rag.ingest import Chunk, Splitter, estimate_tokens, split_text
+
+from .conftest import Corpus
 
 PIECES = [
     "word", "longer words here", "A sentence. ", "Why? ", "\n", "\n\n", "\r\n", "\r\n\r\n", "\t", "  ", "# Head\n",
@@ -177,3 +180,73 @@ def test_a_split_document_has_chunks_with_ids_that_outlive_changes_elsewhere() -
 def test_repeated_text_has_ids_of_its_own(lines: list[str]) -> None:
     documents = list(Splitter(16, 0, len).split(Document("\n\n".join(lines), {"source": "s"})))
     assert len({document.id for document in documents}) == len(documents)
+
+
+TABLE_HEAD = "| plan | price |\n| --- | --: |\n"
+
+
+def table(rows: int, width: int = 10) -> str:
+    return TABLE_HEAD + "".join(f"| plan {number} | {'x' * width} |\n" for number in range(rows))
+
+
+UNITS = [len, None, words, halves]
+
+
+@pytest.mark.parametrize("count", UNITS)
+def test_a_table_that_does_not_fit_repeats_its_header_before_whole_rows(count: Callable[[str], int] | None) -> None:
+    text = f"# Prices\n\nSome words.\n\n{table(40)}\nBehind it. And more words of prose."
+    size = {len: 150, None: 40, words: 40, halves: 75}[count]
+    chunks = list(Splitter(size, size // 8, count).chunks(text, markdown=True))
+    check(text, chunks)
+    measure = count or estimate_tokens
+    assert all(measure(chunk.prefix + chunk.text) <= size for chunk in chunks)
+    rows = [line for chunk in chunks for line in chunk.text.split("\n") if line.startswith("| plan ")]
+    body = [line for line in text.split("\n") if line.startswith("| plan ") and "price" not in line]
+    assert [row for row in rows if "price" not in row] == body
+    assert all(chunk.prefix == TABLE_HEAD for chunk in chunks[1:] if chunk.text.startswith("| plan"))
+    assert chunks[0].prefix == ""
+    assert {chunk.heading_path for chunk in chunks} == {("Prices",)}
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.integers(1, 60), min_size=1, max_size=12), st.integers(0, 60), st.integers(20, 160),
+    st.integers(0, 40), st.sampled_from(UNITS),
+)  # fmt: skip
+def test_a_row_that_fits_is_never_cut(
+    widths: list[int], lead: int, size: int, overlap: int, count: Callable[[str], int] | None
+) -> None:
+    rows = [f"| {'word ' * (width // 5)}{'x' * (width % 5)}| |" for width in widths]
+    text = "pad " * lead + "\n\n" + TABLE_HEAD + "\n".join(rows) + "\n\nafter " + "pad " * lead
+    measure = count or estimate_tokens
+    chunks = list(Splitter(size, min(overlap, size - 1), count).chunks(text, markdown=True))
+    check(text, chunks)
+    assert all(measure(chunk.prefix + chunk.text) <= size for chunk in chunks)
+    edges = {edge for chunk in chunks for edge in (chunk.start, chunk.end)}
+    start = text.index(TABLE_HEAD) + len(TABLE_HEAD)
+    for row in rows:
+        if measure(row) <= size:
+            assert not any(start < edge < start + len(row.rstrip()) for edge in edges)
+        start += len(row) + 1
+
+
+def test_a_chunk_of_several_sections_stands_under_what_they_have_in_common() -> None:
+    [chunk] = split_text("# Guide\n\n## One\n\nShort.\n\n## Two\n\nThe second.", 300, 0, markdown=True)
+    assert chunk.heading_path == ("Guide",)
+    [preamble] = split_text("Before.\n\n# Guide\n\nBody.", 200, 0, markdown=True)
+    assert preamble.heading_path == ()
+    [leading] = split_text("# Guide\n\n## One\n\n### Deep\n\nBody.", 200, 0, markdown=True)
+    assert leading.heading_path == ("Guide", "One", "Deep")
+
+
+async def test_a_document_begins_with_the_header_and_its_offsets_are_those_of_the_rows(corpus: Corpus) -> None:
+    text = f"# Prices\n\n{table(30)}"
+    corpus.write("a.md", text)
+    await corpus.ingest(splitter=Splitter(150, 20, len))
+    documents = sorted(corpus.sink.documents.values(), key=lambda document: int(document.metadata["chunk"]))
+    assert len(documents) > 3
+    for document in documents[1:]:
+        assert document.text.startswith(TABLE_HEAD)
+        repeated = document.metadata["prefix"]
+        assert document.text[repeated:] == text[document.metadata["start"] : document.metadata["end"]]
+    assert "prefix" not in documents[0].metadata

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from genkit_rag._ingest.loaders.encoding import open_text
 from genkit_rag._ingest.outline import FRONT_MATTER
+from genkit_rag._ingest.pieces import pieces
 from genkit_rag._ingest.section import LoadContext, Section
 
 LANGUAGES = {
@@ -30,9 +31,10 @@ _HEADING = re.compile(r"^#[ \t]+(.+?)[ \t#\r]*$", re.MULTILINE)
 
 
 def load_text(path: Path, context: LoadContext) -> Iterator[Section]:
-    """Yields the file as one section."""
+    """Yields the file as one section; a long one in pieces, so that memory does not grow with it."""
     with open_text(path, context) as file:
-        yield Section(file.read())
+        for offset, text in pieces(file):
+            yield Section(text, offset=offset)
 
 
 def load_code(path: Path, context: LoadContext) -> Iterator[Section]:
