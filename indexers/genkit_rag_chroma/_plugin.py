@@ -30,7 +30,8 @@ class Chroma(StorePlugin):
         url: A server instead, such as `http://127.0.0.1:8000`.
         mode: How a retrieval searches when it does not say: by vectors, by words, or both fused.
         name: The plugin's name, the first part of its actions' names.
-        **options: `ChromaOptions` by name: `ef_search=200`, `headers={...}`, `timeout=10`.
+        **options: `required_filter` and `required_namespace`, as every store plugin has them, and `ChromaOptions` by
+            name: `ef_search=200`, `headers={...}`, `timeout=10`.
     """
 
     def __init__(
@@ -49,8 +50,9 @@ class Chroma(StorePlugin):
                           hint="`path` is a database in this process, `url` a server.")  # fmt: skip
         self.url = None if url is None else _checked(url)
         self.path = None if url is not None else Path(path or DEFAULT_PATH)
+        rules = {rule: options.pop(rule) for rule in ("required_filter", "required_namespace") if rule in options}
         self.options = ChromaOptions().changed(options)
-        super().__init__(stores, name=name, embedder=embedder, mode=mode)
+        super().__init__(stores, name=name, embedder=embedder, mode=mode, **rules)
         for store in stores:
             check_store_name(store)
 

@@ -73,19 +73,6 @@ def test_the_same_embedder_is_refused_unless_forced(command: Command, filled: Ra
     assert sorted(len(body["input"]) for body in server.requests)[-2:] == [1, 2]
 
 
-def test_a_manifest_that_a_killed_run_left_behind_is_put_right(
-    command: Command, filled: Ran, ollama: FakeOllama, docs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def killed(*_: object) -> None:
-        raise OSError("the machine went down")
-
-    with monkeypatch.context() as patched:
-        patched.setattr("genkit_rag._cli.reindex._adopt", killed)
-        assert "went down" in command("store", "reindex", "--embedder", NEW).err
-    assert command("store", "reindex", "--embedder", NEW).code == 1
-    assert command("ingest", str(docs), "--json").data["chunks_added"] == 0
-
-
 def test_an_empty_store_and_one_that_is_not_there_are_refused(
     command: Command, filled: Ran, ollama: FakeOllama, docs: Path
 ) -> None:
