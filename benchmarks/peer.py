@@ -48,6 +48,8 @@ class GenkitRag(Peer):  # type: ignore[misc]
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
+        self.asked = 0
+        self.moved: dict[Genkit, str] = {}
 
     def run(self, awaitable: Awaitable[Any]) -> Any:
         return self.loop.run_until_complete(awaitable)
@@ -65,20 +67,25 @@ class GenkitRag(Peer):  # type: ignore[misc]
         documents = [Document(t, m, id=i) for i, t, m in zip(ids, texts, metas, strict=True)]
         self.run(ai.index("faiss/docs", documents))
 
-    # -- b
+    # -- b: every query is a new one, so that each is embedded: the framework remembers the vectors of queries
+
+    def new(self, query: str) -> str:
+        self.asked += 1
+        return f"{query} {self.asked}"
 
     def variants(self, ai: Genkit) -> dict[str, Callable[[str], Any]]:
-        return {"default": lambda query: self.run(ai.retrieve("faiss/docs", query, {"k": 10}))}
+        self.restore(ai)
+        return {"default": lambda query: self.run(ai.retrieve("faiss/docs", self.new(query), {"k": 10}))}
 
     def avariants(self, ai: Genkit) -> dict[str, Callable[[str], Awaitable[Any]]]:
         async def retrieve(query: str) -> Any:
-            return await ai.retrieve("faiss/docs", query, {"k": 10})
+            return await ai.retrieve("faiss/docs", self.new(query), {"k": 10})
 
         return {"default": retrieve}
 
     def filtered(self, ai: Genkit) -> dict[str, Callable[[str], Any]]:
         options = {"k": 10, "filter": {"cat": FILTER_CAT}}
-        return {"default": lambda query: self.run(ai.retrieve("faiss/docs", query, options))}
+        return {"default": lambda query: self.run(ai.retrieve("faiss/docs", self.new(query), options))}
 
     def ids_of(self, found: Any) -> list[str]:
         return [document.id for document in found]
@@ -92,7 +99,7 @@ class GenkitRag(Peer):  # type: ignore[misc]
     def hybrid(self) -> Callable[[str], Any]:
         ai = build_faiss(self, self.w)
         self.run(ai.retrieve("faiss/docs", "q000000 warm", {"mode": "text"}))
-        return lambda query: self.run(ai.retrieve("faiss/docs", query, {"k": 10, "mode": "hybrid"}))
+        return lambda query: self.run(ai.retrieve("faiss/docs", self.new(query), {"k": 10, "mode": "hybrid"}))
 
     # -- d
 
@@ -170,11 +177,17 @@ class GenkitRag(Peer):  # type: ignore[misc]
 
         return {"split_text": lambda text: [chunk.text for chunk in split_text(text, 1000, 200)]}
 
-    # -- h: what a write has acknowledged is on disk already; saving is closing, which writes the segments, and a copy
+    # -- h: what a write has acknowledged is on disk already; saving is closing, which writes the segments
 
     def save(self, ai: Genkit, path: str) -> None:
         self.run(ai.close())
-        shutil.copytree(self.path, path)
+        shutil.move(self.path, path)
+        self.moved[ai] = path
+
+    def restore(self, ai: Genkit) -> None:
+        """Gives a store that was saved elsewhere its files back: the harness goes on with both."""
+        if ai in self.moved:
+            shutil.copytree(self.moved.pop(ai), self.path)
 
     def load(self, path: str) -> Genkit:
         ai = self.genkit(path)
@@ -185,12 +198,14 @@ class GenkitRag(Peer):  # type: ignore[misc]
         self.run(ai.delete("faiss/docs", ids=ids))
 
     def upsert(self, ai: Genkit, i: int, text: str, meta: Any) -> None:
+        self.restore(ai)
         self.run(ai.index("faiss/docs", [Document(text, meta, id=f"d{i:06d}")]))
 
     def count(self, ai: Genkit) -> int:
         async def count() -> int:
             return await (await ai.store("faiss/docs")).count()
 
+        self.restore(ai)
         return int(self.run(count()))
 
 

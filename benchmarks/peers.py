@@ -24,8 +24,6 @@ ROOT = Path(__file__).parent.parent
 PEERS = ("plain", "langchain", "llamaindex", "haystack", "txtai")
 SECTIONS = ("a_faiss", "b_retrieve", "b_async", "c_hybrid", "d_generate", "e_trace", "h_persist", "g_split")
 
-FETCH_20 = "filter_default (fetch_k=20)"
-
 ROWS: list[tuple[str, str, tuple[str, ...], str]] = [
     # label, section, paths (the first that is there; `*` takes the best of all), format
     ("ingest 20k, docs/s", "a_faiss", ("docs_s",), "{:,.0f}"),
@@ -34,8 +32,8 @@ ROWS: list[tuple[str, str, tuple[str, ...], str]] = [
     ("retrieve k=10 of 20k, p50 µs", "b_retrieve", ("default/p50_us",), "{:,.0f}"),
     ("… CPU µs", "b_retrieve", ("default/cpu_us",), "{:,.0f}"),
     ("… of 200 documents, CPU µs", "b_retrieve", ("tiny_default/cpu_us",), "{:,.0f}"),
-    ("5 % filter: hits of 10", "b_retrieve", ("filter_default/mean_hits", f"{FETCH_20}/mean_hits"), "{:.2f}"),
-    ("… p50 µs", "b_retrieve", ("filter_default/p50_us", f"{FETCH_20}/p50_us"), "{:,.0f}"),
+    ("5 % filter, as it comes: hits of 10", "b_retrieve", ("filter/mean_hits",), "{:.2f}"),
+    ("… p50 µs", "b_retrieve", ("filter/p50_us",), "{:,.0f}"),
     ("… made exact, p50 µs", "b_retrieve", ("exact",), "{:,.0f}"),
     ("32 at a time, queries/s", "b_async", ("*_c32/qps",), "{:,.0f}"),
     ("64 with a 20 ms embedder, 32 at a time, ms", "b_async", ("*_embed20ms/wall_ms",), "{:,.0f}"),
@@ -123,6 +121,8 @@ def figure(run: dict[str, Any], paths: tuple[str, ...]) -> float | None:
             found = [one["p50_us"] for one in filters if one.get("mean_hits") == 10 and one.get("recall10") == 1]
         else:
             name, _, key = path.partition("/")
+            if name == "filter":  # the first way that the peer's script names is the one that its users meet
+                name = next((one for one in run if one.startswith("filter_")), name)
             if "*" in name:
                 found = [value[key] for one, value in run.items() if one.endswith(name[1:]) and key in (value or {})]
                 found = [max(found) if key in ("qps", "cpu_mb_s") else min(found)] if found else []
