@@ -73,6 +73,7 @@ from genkit_rag._blocks.retrieval import (
     retriever_action,
     simple_retriever_action,
 )
+from genkit_rag._blocks.stop_words import STOP_WORDS
 from genkit_rag._blocks.store_actions import StorePlugin, store_actions
 from genkit_rag._blocks.store_handle import DeleteRequest, DeleteResponse, StoreHandle
 from genkit_rag._blocks.vector_store import (
@@ -103,6 +104,7 @@ __all__ = [
     "CALLERS_ERRORS",
     "DEFAULT_NAMESPACE",
     "MISSING",
+    "STOP_WORDS",
     "Action",
     "ActionContext",
     "ActionKind",

@@ -208,7 +208,7 @@ ENGINES = {
     "faiss": ("faiss", "tantivy", "filelock"), "minilm": ("onnxruntime", "tokenizers"), "openai": ("httpx",),
     "ollama": ("httpx",), "llama-cpp": ("xllamacpp",), "sentence-transformers": ("sentence_transformers",),
     "cross-encoder": ("sentence_transformers",), "late-interaction": ("onnxruntime", "tokenizers"),
-    "wrapped": ("tenacity", "filelock"), "chroma": ("chromadb",), "pgvector": ("psycopg", "pgvector"),
+    "wrapped": ("tenacity", "filelock"), "chroma": ("chromadb",), "pgvector": ("psycopg",),
     "http-rerank": ("httpx",),
 }  # fmt: skip
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import tantivy
 
+from genkit_rag.plugin_api import STOP_WORDS
+
 K1, B = 1.2, 0.75
 """Lucene's defaults (Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework")."""
 MAX_TERMS = 256
@@ -24,8 +26,8 @@ _tantivy: Any = tantivy
 def _made() -> Any:
     filters = _tantivy.Filter
     builder = _tantivy.TextAnalyzerBuilder(_tantivy.Tokenizer.simple())
-    steps = (filters.remove_long(255), filters.lowercase(), filters.ascii_fold(), filters.stopword("english"),
-             filters.stemmer("english"))  # fmt: skip
+    steps = (filters.remove_long(255), filters.lowercase(), filters.ascii_fold(),
+             filters.custom_stopword(sorted(STOP_WORDS)), filters.stemmer("english"))  # fmt: skip
     for step in steps:
         builder = builder.filter(step)
     return builder.build()

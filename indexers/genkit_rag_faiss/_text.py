@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import tantivy
 
-from genkit_rag.plugin_api import GenkitError
+from genkit_rag.plugin_api import STOP_WORDS, GenkitError
 from genkit_rag_faiss._database import Database, Segment
 from genkit_rag_faiss._digest import file_digest
 from genkit_rag_faiss._records import text_of
@@ -33,7 +33,7 @@ logger = logging.getLogger("genkit_rag.faiss")
 _tantivy: Any = tantivy
 
 TEXT = "text"
-ANALYZER_VERSION = 1
+ANALYZER_VERSION = 2
 """Part of the manifest: an index made by another analysis is made again."""
 MAX_TERMS = 256
 """How many different words of a query count: the first ones."""
@@ -53,8 +53,8 @@ def _schema() -> Any:
 def _analyzer() -> Any:
     filters = _tantivy.Filter
     builder = _tantivy.TextAnalyzerBuilder(_tantivy.Tokenizer.simple())
-    steps = (filters.remove_long(255), filters.lowercase(), filters.ascii_fold(), filters.stopword("english"),
-             filters.stemmer("english"))  # fmt: skip
+    steps = (filters.remove_long(255), filters.lowercase(), filters.ascii_fold(),
+             filters.custom_stopword(sorted(STOP_WORDS)), filters.stemmer("english"))  # fmt: skip
     for step in steps:
         builder = builder.filter(step)
     return builder.build()

@@ -7,6 +7,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from genkit_rag.plugin_api import STOP_WORDS
+
 K1, B = 1.2, 0.75
 """Lucene's defaults (Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework")."""
 
@@ -14,8 +16,9 @@ _WORD = re.compile(r"\w+")
 
 
 def words(text: str) -> Counter[str]:
-    """Returns how often each lower-case word stands in a text; a plural `s` or `es` is cut off."""
-    return Counter(re.sub(r"(?<=\w{3})(es|s)$", "", word) for word in _WORD.findall(text.lower()))
+    """Returns how often each lower-case word stands in a text, less stop words; a plural `s` or `es` is cut off."""
+    kept = (word for word in _WORD.findall(text.lower()) if word not in STOP_WORDS)
+    return Counter(re.sub(r"(?<=\w{3})(es|s)$", "", word) for word in kept)
 
 
 def bm25(query: str, documents: Sequence[Counter[str]]) -> list[float]:

@@ -1,0 +1,25 @@
+"""The one place that imports psycopg, so that a missing extra is said once and well."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias, cast
+
+from genkit_rag.plugin_api import MissingExtra
+
+try:
+    import psycopg
+    from psycopg import conninfo, errors, sql
+except ImportError as missing:
+    raise MissingExtra("pgvector", "psycopg[binary]") from missing
+
+Connection: TypeAlias = psycopg.AsyncConnection[tuple[Any, ...]]
+Query: TypeAlias = sql.SQL | sql.Composed
+Params: TypeAlias = dict[str, Any]
+
+
+def raw(text: str) -> sql.SQL:
+    """Returns SQL of the plugin's own making; what comes from a caller never passes here."""
+    return sql.SQL(cast(Any, text))
+
+
+__all__ = ["Connection", "Params", "Query", "conninfo", "errors", "psycopg", "raw", "sql"]
