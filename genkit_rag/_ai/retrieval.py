@@ -20,6 +20,7 @@ from genkit_rag._blocks.vector_store import DEFAULT_NAMESPACE, VectorStore
 from genkit_rag._core.action import Action, ActionKind
 from genkit_rag._core.errors import GenkitError, invalid
 from genkit_rag._core.registry import Registry
+from genkit_rag._core.schema import parse
 
 if TYPE_CHECKING:
     from genkit_rag._ingest.events import IngestReport, Progress
@@ -72,12 +73,8 @@ class Retrieval:
             raise invalid("ids", ids, "must be a list of ids", hint=f"Write [{ids!r}].")
         await self._handle(indexer)
         action = await self._action(ActionKind.UTIL, f"{indexer}/delete")
-        request = DeleteRequest(
-            ids=None if ids is None else list(ids),
-            filter=None if filter is None else dict(filter),
-            source=source,
-            namespace=namespace,
-        )
+        given = {"ids": ids, "filter": filter, "source": source, "namespace": namespace}
+        request = parse(DeleteRequest, given, "the deletion")
         deleted: int = (await action(request, context=context)).deleted
         return deleted
 

@@ -56,7 +56,8 @@ class EmbeddingService:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(one(batch)) for batch in batches]
         except ExceptionGroup as failed:
-            raise failed.exceptions[0] from None  # the same error as from a single batch
+            first = failed.exceptions[0]
+            raise first from first.__cause__  # the same error as from a single batch
         return _joined([task.result() for task in tasks], [len(batch) for batch in batches])
 
     async def query(self, query: Document) -> Vectors:

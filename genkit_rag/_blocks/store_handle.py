@@ -145,7 +145,7 @@ class StoreHandle:
         self, embedder: str | None = None, *, batch_size: int = 256, progress: Callable[[int, int], None] | None = None
     ) -> int:
         """Returns how many documents have new vectors; see `Genkit.reindex`."""
-        if batch_size < 1:
+        if not isinstance(batch_size, int) or batch_size < 1:
             raise invalid("batch_size", batch_size, "must be at least 1")
         self._check_not_reindexing()
         self._reindexing = True

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from genkit_rag.plugin_api import (
     VectorStore,
     checked_vectors,
     fingerprint_mismatch,
+    invalid,
     matches,
 )
 from genkit_rag_memory._bm25 import bm25, words
@@ -60,7 +61,7 @@ class MemoryStore(VectorStore):
         self, documents: Sequence[Document], vectors: Vectors, *, namespace: str = DEFAULT_NAMESPACE
     ) -> None:
         """Adds documents, replacing those whose ids are there."""
-        unit = _unit(documents, vectors)
+        unit = _unit(vectors, documents)
         rows = self._namespace(namespace)
         added: dict[str, _Row] = {}
         for number, (document, vector) in enumerate(zip(documents, unit, strict=True)):
@@ -106,8 +107,7 @@ class MemoryStore(VectorStore):
         if not rows:
             return [[] for _ in vectors]
         matrix = np.stack([row.vector for row in rows])
-        queries = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        return [_best(rows, scores.tolist(), k) for scores in queries @ matrix.T]
+        return [_best(rows, scores.tolist(), k) for scores in _unit(vectors) @ matrix.T]
 
     async def search_text(
         self,
@@ -143,7 +143,7 @@ class MemoryStore(VectorStore):
         while stale := self._without(fresh)[:batch_size]:
             documents = [row.document for _, row in stale]
             rows = checked_vectors(await embed([_own(document) for document in documents]), fingerprint.dimensions)
-            for (key, _), document, vector in zip(stale, documents, _unit(documents, rows), strict=True):
+            for (key, _), document, vector in zip(stale, documents, _unit(rows, documents), strict=True):
                 fresh[key] = document, vector
         changed = 0
         for space, held in self._rows.items():
@@ -189,21 +189,28 @@ def _best(rows: Sequence[_Row], scores: Sequence[float], k: int) -> list[Hit]:
     return [Hit(rows[i].document.id, float(scores[i]), _own(rows[i].document)) for i in order]
 
 
-def _unit(documents: Sequence[Document], vectors: Vectors) -> Vectors:
+def _unit(vectors: Vectors, documents: Sequence[Document] | None = None) -> Vectors:
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not norms.all():
-        bad = documents[int(np.flatnonzero(norms[:, 0] == 0)[0])].id
-        raise GenkitError(
-            "INVALID_ARGUMENT",
-            f"The vector of document {bad!r} is zero: it has no direction to compare.",
-            hint="Check what the embedder makes of its text.",
-        )
+        row = int(np.flatnonzero(norms[:, 0] == 0)[0])
+        which = f"row {row}" if documents is None else f"row {row} (document {documents[row].id!r})"
+        raise invalid("vectors", which, "must not be a zero vector: it has no direction",
+                      hint="Check what the embedder makes of its text.")  # fmt: skip
     unit: Vectors = vectors / norms
     return unit
 
 
 def _own(document: Document) -> Document:
     """Returns a copy that shares nothing that its owner could change."""
-    twin = document.copy(id=document.id)
-    twin.metadata = copy.deepcopy(document.metadata)
-    return twin
+    text = document.plain_text
+    content = [part.model_copy(deep=True) for part in document.content] if text is None else text
+    return Document(content, _plain(document.metadata), id=document.id)
+
+
+def _plain(value: Any) -> Any:
+    """Returns a deep copy of a JSON value; a tuple becomes a list, as in a store that writes JSON."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in cast("list[Any]", value)]
+    return value
