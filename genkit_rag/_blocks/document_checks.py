@@ -11,6 +11,9 @@ from pydantic import BaseModel
 from genkit_rag._blocks.document import Document
 from genkit_rag._core.errors import GenkitError
 
+MAX_TEXT = 64 * 1024 * 1024
+"""How many characters a text may have: beyond it engines begin to refuse, each in its own way."""
+
 MAX_DEPTH = 64
 """How deep metadata may nest."""
 
@@ -22,7 +25,7 @@ def check_documents(documents: Sequence[Document]) -> list[str]:
     """Returns the ids; raises INVALID_ARGUMENT, naming the document and the path, for what cannot be stored exactly.
 
     Ids are text, not empty, each once. Content and metadata are text that UTF-8 can hold; metadata is JSON: finite
-    numbers, integers of 63 bits, at most 64 levels.
+    numbers, integers of 63 bits, at most 64 levels. No text is longer than `MAX_TEXT`.
     """
     ids = [id_of(document, position) for position, document in enumerate(documents)]
     check_names("id", ids)
@@ -95,7 +98,7 @@ def _check_metadata(metadata: Mapping[str, Any]) -> None:
     for key, value in metadata.items():
         kind = type(value)
         if type(key) is str and key.isascii() and (
-            (kind is str and value.isascii()) or kind is bool or value is None
+            (kind is str and len(value) < 4096 and value.isascii()) or kind is bool or value is None
             or (kind is int and -_EXACT < value < _EXACT)
         ):  # fmt: skip
             continue  # nearly all metadata is this: a fifth of the time
@@ -134,6 +137,8 @@ def _check_number(value: float | None, path: str) -> None:
 
 
 def _check_text(text: str, path: str) -> None:
+    if len(text) > MAX_TEXT:
+        raise _Problem(f"has {len(text):,} characters in `{path}`, more than {MAX_TEXT:,}", "Split it into passages.")
     if text.isascii():
         return
     try:

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from genkit_rag import Document, GenkitError, Media, Part
+from genkit_rag import Document, Genkit, GenkitError, Media, Part
 from genkit_rag.plugin_api import Batching
 from tests.faults.apps import App, Kind, both, each, opened, refused
 
@@ -317,3 +317,18 @@ def test_any_document_comes_back_equal_or_is_refused_by_every_store_in_the_same_
         finally:
             for context in contexts:
                 runner.run(context.__aexit__(None, None, None))
+
+
+async def test_a_text_beyond_the_limit_is_refused_before_it_is_embedded(monkeypatch: pytest.MonkeyPatch) -> None:
+    from genkit_rag._blocks import document_checks
+    from genkit_rag.testing import FakeEmbedder
+    from genkit_rag_memory import Memory
+
+    monkeypatch.setattr(document_checks, "MAX_TEXT", 10_000)
+    embedder = FakeEmbedder()
+    async with Genkit(plugins=[embedder, Memory(["docs"], embedder=embedder.embedder)]) as ai:
+        for document in (Document("x" * 10_001, id="a"), Document("x", {"deep": [{"k": "x" * 10_001}]}, id="a"),
+                         Document("x", {"k": "x" * 10_001}, id="a")):  # fmt: skip
+            with pytest.raises(GenkitError, match="INVALID_ARGUMENT: The document 'a'.*10,001 characters"):
+                await ai.index("memory/docs", [document])
+        assert embedder.calls == []
