@@ -1,4 +1,4 @@
-"""Cost against size in the FAISS store, as a table and a plot: `python -m benchmarks.scale [--sizes 10000 100000 1000000]`.
+"""Cost against size in the FAISS store, as a table and a plot: `python -m benchmarks.scale [--sizes 10000 1000000]`.
 
 384 dimensions, 2,000 clusters. For each size one process builds and closes the store, and a fresh one opens it, so that
 memory is that of a reader. Recall is against a scan of all rows that pass. `--svg PATH` writes the plot.
@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import json
 import math
-import os
 import resource
 import shutil
 import subprocess
@@ -20,9 +19,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(name, "1")
 
 import numpy as np
 
@@ -56,6 +52,10 @@ def document(i: int) -> Document:
     )
 
 
+def _size(path: Path) -> float:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 1e6
+
+
 async def build(path: Path, n: int) -> dict[str, float]:
     vectors = rows(n)
     store = await FaissStore.open(path)
@@ -74,8 +74,7 @@ async def build(path: Path, n: int) -> dict[str, float]:
     await store.compact()  # waits for the approximate index, and writes the segments
     indexing = time.perf_counter() - begun
     await store.close()
-    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return {"index_s": writing, "columns_s": columns, "compact_s": indexing, "disk_mb": size / 1e6, "peak_mb": _peak()}
+    return {"index_s": writing, "columns_s": columns, "compact_s": indexing, "disk_mb": _size(path), "peak_mb": _peak()}
 
 
 async def use(path: Path, n: int) -> dict[str, Any]:
@@ -141,7 +140,7 @@ def table(results: dict[int, dict[str, Any]]) -> str:
 
 
 def plot(results: dict[int, dict[str, Any]]) -> str:
-    """Returns the costs over the sizes as SVG, both axes logarithmic; a dashed line grows with n log n."""
+    """Returns the costs over the sizes as SVG, both axes logarithmic; the dashed line grows with n log n."""
     curves = {
         "index, s": [one["index_s"] for one in results.values()],
         "reopen, s": [one["reopen_s"] for one in results.values()],
@@ -150,36 +149,40 @@ def plot(results: dict[int, dict[str, Any]]) -> str:
         "search 1 %, ms": [one["1 %"]["p50_ms"] for one in results.values()],
     }
     sizes = list(results)
-    width, height, left, top = 640, 400, 60, 20
+    start = curves["index, s"][0] / (sizes[0] * math.log(sizes[0]))
+    curves["n log n"] = [start * size * math.log(size) for size in sizes]
     values = [value for curve in curves.values() for value in curve if value > 0]
     low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    width, height, left, right, top, bottom = 640, 400, 60, 490, 20, 360
 
     def x(size: float) -> float:
-        span = math.log10(sizes[-1] / sizes[0]) or 1
-        return left + (width - left - 150) * math.log10(size / sizes[0]) / span
+        return left + (right - left) * math.log10(size / sizes[0]) / (math.log10(sizes[-1] / sizes[0]) or 1)
 
     def y(value: float) -> float:
-        return top + (height - top - 40) * (high - math.log10(value)) / (high - low)
+        return top + (bottom - top) * (high - math.log10(value)) / (high - low)
 
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
-             f'<rect width="{width}" height="{height}" fill="white"/>']  # fmt: skip
+    def text(at: float, height: float, words: str, anchor: str = "start", colour: str = "#444") -> str:
+        return f'<text x="{at:.1f}" y="{height + 4:.1f}" text-anchor="{anchor}" fill="{colour}">{words}</text>'
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
+        f'font-size="12"><rect width="{width}" height="{height}" fill="white"/>'
+    ]
     for power in range(low, high + 1):
-        parts.append(f'<path d="M{left} {y(10**power):.1f}H{x(sizes[-1]):.1f}" stroke="#ddd"/>'
-                     f'<text x="{left - 6}" y="{y(10**power) + 4:.1f}" text-anchor="end">{10.0**power:g}</text>')  # fmt: skip
-    for size in sizes:
-        parts.append(f'<text x="{x(size):.1f}" y="{height - 18}" text-anchor="middle">{size:,}</text>')
-    start = curves["index, s"][0]
-    growth = [start * (size * math.log(size)) / (sizes[0] * math.log(sizes[0])) for size in sizes]
-    shown = [(x(size), y(min(value, 10**high))) for size, value in zip(sizes, growth, strict=True)]
-    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in shown)
-    parts.append(f'<polyline points="{points}" fill="none" stroke="#999" stroke-dasharray="4"/>')
-    parts.append(f'<text x="{shown[-1][0] + 6:.1f}" y="{shown[-1][1] - 6:.1f}" fill="#777">n log n</text>')
-    for colour, (label, curve) in zip(
-        ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e"), curves.items(), strict=True
-    ):
+        parts.append(f'<path d="M{left} {y(10**power):.1f}H{right}" stroke="#ddd"/>')
+        parts.append(text(left - 6, y(10**power), f"{10.0**power:g}", "end"))
+    parts += [text(x(size), bottom + 18, f"{size:,}", "middle") for size in sizes]
+    colours = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#999")
+    used: list[float] = []
+    for colour, (label, curve) in zip(colours, curves.items(), strict=True):
         points = " ".join(f"{x(size):.1f},{y(value):.1f}" for size, value in zip(sizes, curve, strict=True))
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts.append(f'<text x="{x(sizes[-1]) + 6:.1f}" y="{y(curve[-1]) + 4:.1f}" fill="{colour}">{label}</text>')
+        dashes = ' stroke-dasharray="4"' if label == "n log n" else ""
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>')
+        at = y(curve[-1])
+        while any(abs(at - other) < 13 for other in used):
+            at += 3
+        used.append(at)
+        parts.append(text(right + 8, at, label, colour=colour))
     return "\n".join([*parts, "</svg>\n"])
 
 

@@ -75,7 +75,7 @@ class Ann:
         self.n = int(index.ntotal)
         self.kind = kind
         self.effort = effort
-        self.quantize = quantize
+        self.quantize: Quantize | None = quantize
 
     @property
     def exact_scores(self) -> bool:

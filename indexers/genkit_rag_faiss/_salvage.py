@@ -72,8 +72,9 @@ class Wreck:
         raw = self.setting("fingerprint")
         if raw is None:
             return None
-        stored = json.loads(raw)
-        return Fingerprint(**{**stored, "prefixes": tuple(stored["prefixes"])})
+        stored: dict[str, Any] = json.loads(raw)
+        stored["prefixes"] = tuple(stored["prefixes"])
+        return Fingerprint(**stored)
 
     def batches(self) -> Iterator[Saved]:
         """Yields what can be read, batch by batch."""

@@ -13,9 +13,7 @@ from genkit_rag_parents import Parents, Widen
 
 async def test_a_hybrid_and_parents_see_what_their_caller_may_see() -> None:
     embedder = FakeEmbedder()
-    memory = Memory(
-        ["docs"], embedder=embedder.embedder, required_filter=lambda ctx: {"tenant": ctx.context["tenant"]}
-    )
+    memory = Memory(["docs"], embedder=embedder.embedder, required_filter=lambda ctx: {"tenant": ctx.context["tenant"]})
     plugins = [
         embedder,
         memory,

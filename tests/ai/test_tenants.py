@@ -27,6 +27,7 @@ WORDS = ("red", "blue", "fox", "dog", "rain", "snow")
 tenants = st.sampled_from(TENANTS)
 texts = st.lists(st.sampled_from(WORDS), min_size=1, max_size=4).map(" ".join)
 names = st.sampled_from([f"d{i}" for i in range(6)])
+batches = st.lists(st.tuples(names, texts, st.integers(0, 4)), max_size=4, unique_by=lambda row: row[0])
 wishes = st.sampled_from(
     [
         None, {}, {"n": {"$gte": 2}}, {"tenant": "bob"}, {"tenant": {"$exists": True}}, {"tenant": {"$in": [*TENANTS]}},

@@ -329,6 +329,6 @@ async def test_a_text_beyond_the_limit_is_refused_before_it_is_embedded(monkeypa
     async with Genkit(plugins=[embedder, Memory(["docs"], embedder=embedder.embedder)]) as ai:
         for document in (Document("x" * 10_001, id="a"), Document("x", {"deep": [{"k": "x" * 10_001}]}, id="a"),
                          Document("x", {"k": "x" * 10_001}, id="a")):  # fmt: skip
-            with pytest.raises(GenkitError, match="INVALID_ARGUMENT: The document 'a'.*10,001 characters"):
+            with pytest.raises(GenkitError, match=r"INVALID_ARGUMENT: The document 'a'.*10,001 characters"):
                 await ai.index("memory/docs", [document])
         assert embedder.calls == []

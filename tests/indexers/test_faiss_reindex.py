@@ -79,7 +79,7 @@ async def test_a_reader_that_is_tied_to_the_old_embedder_is_told_so(tmp_path: Pa
     await reader.bind(OLD)
     assert (await reader.search(unit(60, 1)[7][None], 1))[0][0].id == "d7"
     await store.reindex(NEW, Counting())
-    with pytest.raises(GenkitError, match="FAILED_PRECONDITION.*test/new"):
+    with pytest.raises(GenkitError, match=r"FAILED_PRECONDITION.*test/new"):
         await reader.search(unit(60, 1)[7][None], 1)
     await reader.close()
     reader = await FaissStore.open(tmp_path / "docs", mode="r")
@@ -115,7 +115,7 @@ async def test_an_id_that_the_database_lost_is_never_taken_for_absent(tmp_path: 
         store.get(["d7"]), store.vectors(["d7"]), store.delete(ids=["d7"]), store.search(unit(60, 1)[7][None], 1),
         store.upsert([Document("7", id="d7")], unit(1, 5)), store.search_text("7", 1),
     ):  # fmt: skip
-        with pytest.raises(GenkitError, match="DATA_LOSS|after an error"):
+        with pytest.raises(GenkitError, match=r"DATA_LOSS|after an error"):
             await call
     assert await store.get(["d8", "nobody"]) != [None, None]
     await store.close()
