@@ -131,8 +131,8 @@ def table(results: dict[int, dict[str, Any]]) -> str:
     row("first filters (columns of 4 fields), s", [f"{results[size]['columns_s']:.2f}" for size in sizes])
     row("reopen, s", [f"{results[size]['reopen_s']:.2f}" for size in sizes])
     for name in FILTERS:
-        row(f"search k=10, {name}: p50 ms / recall@10",
-            [f"{results[size][name]['p50_ms']:.2f} / {results[size][name]['recall']:.3f}" for size in sizes])  # fmt: skip
+        found = [results[size][name] for size in sizes]
+        row(f"search k=10, {name}: p50 ms / recall@10", [f"{one['p50_ms']:.2f} / {one['recall']:.3f}" for one in found])
     row("memory of a reader, MB", [f"{results[size]['memory_mb']:,.0f}" for size in sizes])
     row("peak memory of the writer, MB", [f"{results[size]['peak_mb']:,.0f}" for size in sizes])
     row("disk, MB", [f"{results[size]['disk_mb']:,.0f}" for size in sizes])

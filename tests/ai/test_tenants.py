@@ -75,9 +75,7 @@ class Tenants(RuleBasedStateMachine):
         """Within one namespace ids are everybody's, so tenants who are told apart by a filter have their own."""
         return f"{tenant}:{name}" if self.rule_name == "filter" else name
 
-    @rule(
-        tenant=tenants, batch=st.lists(st.tuples(names, texts, st.integers(0, 4)), max_size=4, unique_by=lambda t: t[0])
-    )
+    @rule(tenant=tenants, batch=batches)
     def index(self, tenant: str, batch: list[tuple[str, str, int]]) -> None:
         documents = [
             Document(f"{text} secret{tenant}", {"n": n, "tenant": tenant, "source": f"{tenant}.md"},
@@ -104,8 +102,8 @@ class Tenants(RuleBasedStateMachine):
         assert deleted == self.run(self.twins[tenant].delete("s/docs", source=f"{other}.md"))
 
     @rule(
-        tenant=tenants, query=texts, wish=wishes, k=st.integers(1, 8), mode=st.sampled_from(["vector", "text", "hybrid"]),
-        mmr=st.booleans(),
+        tenant=tenants, query=texts, wish=wishes, k=st.integers(1, 8),
+        mode=st.sampled_from(["vector", "text", "hybrid"]), mmr=st.booleans(),
     )  # fmt: skip
     def retrieve(self, tenant: str, query: str, wish: Any, k: int, mode: str, mmr: bool) -> None:
         options: dict[str, Any] = {"k": k, "filter": wish, "mode": mode}
