@@ -4,9 +4,11 @@ EXTRAS ?= local
 # Installed before everything else; on a machine without a GPU name a CPU build here, e.g. PRE="torch==2.13.0".
 PRE ?=
 ARGS ?=
-# Of the fault sweep: every how many system calls, and how many damaged files.
+# Of the fault sweeps: every how many system calls, how many damaged files, second kills and power losses.
 EVERY ?= 1
-CORRUPT ?= 200
+CORRUPT ?= 2000
+NESTED ?= 40
+POWER ?= 120
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
@@ -44,8 +46,12 @@ check: .venv/.ready-$(EXTRAS) ## Lint, format, mypy strict, pyright strict
 bench: .venv/.weights ## The performance suite: ratios in one run
 	$(BIN)/python -m benchmarks.run $(ARGS)
 
-faults: .venv/.ready-$(EXTRAS) ## Kill the store at every storage system call, and damage its files (needs strace)
-	$(BIN)/python benchmarks/faults.py --every $(EVERY)
+faults: .venv/.ready-$(EXTRAS) ## Kill, starve and damage the store at every storage system call (needs strace)
+	$(BIN)/python benchmarks/faults.py --fault KILL --every $(EVERY)
+	$(BIN)/python benchmarks/faults.py --fault EIO --every $(EVERY)
+	$(BIN)/python benchmarks/faults.py --fault ENOSPC --every $(EVERY)
+	$(BIN)/python benchmarks/faults.py --nested $(NESTED)
+	$(BIN)/python benchmarks/faults.py --power $(POWER)
 	$(BIN)/python benchmarks/faults.py --corrupt $(CORRUPT)
 
 docs: .venv/.ready-$(EXTRAS) ## Build the documentation into site/

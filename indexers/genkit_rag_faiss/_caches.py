@@ -122,7 +122,8 @@ class Caches:
 
         The others keep the entry that they have; they follow when they are next asked for.
         """
-        wanted = set(self.texts) | ({name for name, count in view.counts.items() if count} if force else set())
+        there = {name for name, count in view.counts.items() if count}
+        wanted = there if force else there & set(self.texts)
         saved = {segment.name: segment for segment in self._text_segments()}
         for namespace in wanted:
             text = self.open_text(namespace, writable=True)
@@ -130,11 +131,14 @@ class Caches:
             manifest = text.manifest()
             if manifest is not None:
                 saved[manifest.name] = manifest
-        there = {folder_name(name) for name, count in view.counts.items() if count}
-        for stranger in (self._path / "text").iterdir():
-            if stranger.name not in there:
-                shutil.rmtree(stranger, ignore_errors=True)
-        return [segment for name, segment in saved.items() if name in there]
+        folders = {folder_name(name) for name in there}
+        with self._lock:  # an index whose folder goes is not to be written to again
+            for namespace in set(self.texts) - there:
+                del self.texts[namespace]
+            for stranger in (self._path / "text").iterdir():
+                if stranger.name not in folders:
+                    shutil.rmtree(stranger, ignore_errors=True)
+        return [segment for name, segment in saved.items() if name in folders]
 
     # Files.
 

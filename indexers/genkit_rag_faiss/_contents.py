@@ -15,7 +15,7 @@ from genkit_rag.plugin_api import Fingerprint, GenkitError, fingerprint_mismatch
 from genkit_rag_faiss._caches import Caches
 from genkit_rag_faiss._columns import Filters
 from genkit_rag_faiss._database import Database, Key, State
-from genkit_rag_faiss._files import WriterLock, make_directory, read_format, write_format
+from genkit_rag_faiss._files import WriterLock, make_directory, read_format, read_identity, write_format
 from genkit_rag_faiss._options import FaissOptions
 from genkit_rag_faiss._payloads import Payloads
 from genkit_rag_faiss._records import damaged, key_crc
@@ -62,6 +62,9 @@ class Contents:
             )
         if not self.database.initialised():
             raise damaged(f"`{self.database.path}` is missing or empty")
+        identity = read_identity(self.path)
+        if identity is not None and self.database.meta("store") not in (identity, None):
+            raise damaged("`store.db` or its log is another store's")
         self._version = self.database.version()
         self._load()
 
@@ -69,7 +72,7 @@ class Contents:
         self.lock.acquire(max(self.options.lock_timeout, 10))  # another process may be creating it right now
         try:
             self.database.create()
-            write_format(self.path)  # last: a store that has it is complete
+            write_format(self.path, self.database.meta("store"))  # last: a store that has it is complete
         finally:
             self.database.close()
             self.lock.release()

@@ -8,6 +8,7 @@ import os
 import sqlite3
 import sys
 import threading
+import uuid
 import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from genkit_rag.plugin_api import GenkitError, Vectors
-from genkit_rag_faiss._files import FORMAT, other_format
+from genkit_rag_faiss._files import FORMAT, other_format, unwritten
 from genkit_rag_faiss._records import Row, check_row, check_vector, damaged, key_crc, vector_crc
 from genkit_rag_faiss._sqlite_errors import sqlite_error
 
@@ -81,6 +82,8 @@ class Database:
         self._writer: sqlite3.Connection | None = None
         self._watch: sqlite3.Connection | None = None
         self._inode: int | None = None
+        self._still: object = None
+        """What the file was when it was opened as one that nobody writes."""
         self._lock = threading.Lock()
         self.is_lost: Callable[[set[int]], bool] = lambda _: False
         """Says whether rows that were not found should be there; given by who knows what is in memory."""
@@ -96,6 +99,7 @@ class Database:
             for statement in _SCHEMA.strip().split(";\n"):
                 writer.execute(statement)
             writer.execute(f"PRAGMA user_version = {FORMAT}")
+            self.set_meta(writer, "store", uuid.uuid4().hex)
             self._write_state(writer, State(0, 0))
             writer.execute("COMMIT")
 
@@ -138,6 +142,9 @@ class Database:
 
     def _connect(self, mode: str) -> sqlite3.Connection:
         uri = f"{self.path.absolute().as_uri()}?mode={mode}"
+        if mode == "ro" and not os.access(self.path.parent, os.W_OK) and (still := unwritten(self.path)) is not None:
+            uri += "&immutable=1"  # without a log SQLite would make one, which it may not
+            self._still = still
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA cell_size_check = ON")
@@ -172,6 +179,11 @@ class Database:
 
     def version(self) -> int:
         """Returns a number that changes when another process has committed; a few microseconds."""
+        if self._still is not None and self._still != unwritten(self.path):
+            raise GenkitError(
+                "FAILED_PRECONDITION", f"`{self.path}` was written to since a reader opened it in a folder it may not "
+                "write to.", hint="Open the store again.",
+            )  # fmt: skip
         with self.errors(), self._lock:
             if self._watch is None:  # the number is one connection's own, so it is always the same one that is asked
                 self._watch = self._connect("ro")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import socket
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -32,11 +34,16 @@ def check_store_name(name: str) -> str:
 
 
 def make_directory(path: Path) -> None:
-    """Creates the store's directories, for this user only."""
+    """Creates the store's directories, for this user only; their names are durable before anything is in them."""
     try:
+        missing = [folder for folder in path.absolute().parents if not folder.exists()]
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         for part in ("seg", "text", "tmp"):
             (path / part).mkdir(mode=0o700, exist_ok=True)
+        if not (path / "FORMAT").exists():
+            for folder in (path.absolute(), *missing):
+                with contextlib.suppress(PermissionError):  # a folder may be one to write to and not to read
+                    sync_directory(folder.parent)
     except OSError as error:
         raise io_error(error, path) from error
 
@@ -125,10 +132,30 @@ def other_format(path: Path, needed: int) -> GenkitError:
     )  # fmt: skip
 
 
-def write_format(path: Path) -> None:
+def read_identity(path: Path) -> str | None:
+    """Returns which store the directory is of; None when the note does not say, or is damaged."""
+    try:
+        name, crc = cast(Any, json.loads((path / "FORMAT").read_bytes()))["store"]
+        return name if zlib.crc32(name.encode()) == crc else None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def write_format(path: Path, identity: str | None) -> None:
     """Writes the note that says which layout the directory has; it is written last, when the store is complete."""
-    note = json.dumps({"format": FORMAT, "min_reader": FORMAT}).encode()
+    store = None if identity is None else (identity, zlib.crc32(identity.encode()))
+    note = json.dumps({"format": FORMAT, "min_reader": FORMAT, "store": store}).encode()
     write_atomically(path / "FORMAT", lambda file: cast(None, file.write(note)), tmp=path / "tmp")
+
+
+def unwritten(database: Path) -> object:
+    """Returns what changes with a database file; None without it, and while somebody has it open for writing."""
+    try:
+        found = database.stat()
+    except OSError:
+        return None
+    log = database.with_name(f"{database.name}-wal")
+    return None if log.exists() else (found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 class WriterLock:

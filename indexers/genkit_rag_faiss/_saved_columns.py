@@ -92,7 +92,10 @@ class SavedColumns:
                 raise DamagedSegment(f"{self._path.name}: {error}") from error
             if data_digest(memoryview(data)) != self._segment.digest:
                 raise DamagedSegment(f"{self._path.name} does not match its checksum")
-            size = _LENGTH.unpack_from(data)[0]
-            self._places = {k: tuple(v) for k, v in json.loads(data[_LENGTH.size : _LENGTH.size + size]).items()}
+            try:
+                size = _LENGTH.unpack_from(data)[0]
+                self._places = {k: tuple(v) for k, v in json.loads(data[_LENGTH.size : _LENGTH.size + size]).items()}
+            except (struct.error, ValueError, TypeError, AttributeError) as error:  # a checksum is easily forged
+                raise DamagedSegment(f"{self._path.name}: {error}") from error
             self._data = data
         return self._data

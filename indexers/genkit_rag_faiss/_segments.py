@@ -113,7 +113,14 @@ def read_keys(directory: Path, segment: Segment) -> SavedKeys:
         raise DamagedSegment(f"{path.name}: {error}") from error
     if data_digest(memoryview(data)) != segment.digest:
         raise DamagedSegment(f"{path.name} does not match its checksum")
-    _, _, n, spaces_size, ids_size, digest = _KEYS_HEADER.unpack_from(data)  # ours, as the checksum proves
+    try:
+        return _parse_keys(data)
+    except (struct.error, ValueError, OverflowError, MemoryError) as error:  # a checksum is easily forged
+        raise DamagedSegment(f"{path.name}: {error}") from error
+
+
+def _parse_keys(data: bytes) -> SavedKeys:
+    _, _, n, spaces_size, ids_size, digest = _KEYS_HEADER.unpack_from(data)
     at = _KEYS_HEADER.size
     arrays: list[NDArray[Any]] = []
     for kind in ("<i8", "<i4", "<u4", "u1"):
