@@ -1,114 +1,142 @@
-"""Retrieval quality on collections in BEIR layout: nDCG@10, recall@100 and latency of every mode and fusion.
+"""Retrieval quality on collections in BEIR layout, as Markdown: every mode, fusion and local reranker, and the peers.
 
-nDCG as in Jarvelin and Kekalainen 2002 with the gains of the judgements and log2 discounts, over all judged queries.
+`python -m benchmarks.quality [FOLDER ...] [--cache FOLDER] [--venvs FOLDER]`: nDCG@10, recall@100 and latency of each
+system, and by how much it is ahead of the default hybrid. The peers are other libraries' hybrid searches over the same
+texts and vectors; each is run in its own virtual environment, `VENVS/<library>`. Exit code 1 when the default hybrid is
+not ahead of both legs, of RRF and of every peer on each collection, or no reranking is ahead of it.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import hashlib
 import json
-import math
 import shutil
-import statistics
+import subprocess
+import sys
 import tempfile
-import time
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from genkit_rag import Document, Genkit
-from genkit_rag_faiss import Faiss
-from genkit_rag_late_interaction import LateInteraction
-from genkit_rag_minilm import MiniLM
+from benchmarks.quality_collections import Collection, found
+from benchmarks.quality_systems import DEFAULT, MODES, RERANKED, Bench, Measured, bench
+from benchmarks.quality_table import Row, mean_table, row, table
 
-SYSTEMS: dict[str, dict[str, Any]] = {
-    "vector": {"mode": "vector"},
-    "text (BM25)": {"mode": "text"},
-    "hybrid, RRF": {"mode": "hybrid", "fusion": "rrf"},
-    "hybrid, convex (default)": {"mode": "hybrid"},
-}
-RERANKED = "hybrid + late interaction"
-RERANKED_QUERIES = 100
-"""The reranker reads its candidates anew at every query, half a second for 30: it gets the first hundred queries."""
+PEERS = ("langchain", "llamaindex", "haystack", "txtai")
+PEER = Path(__file__).with_name("quality_peers.py")
 
 
-class Collection:
-    """Documents, queries and judgements."""
+@dataclass(frozen=True)
+class Settings:
+    """What a run needs beside the collections.
 
-    def __init__(self, folder: Path) -> None:
-        self.name = folder.name
-        self.documents = [
-            Document(f"{row['title']}\n\n{row['text']}" if row.get("title") else row["text"], id=row["_id"])
-            for row in _lines(folder / "corpus.jsonl")
-        ]
-        self.judged: dict[str, dict[str, int]] = {}
-        for line in (folder / "qrels" / "test.tsv").read_text(encoding="utf-8").splitlines()[1:]:
-            query, document, gain = line.split("\t")
-            self.judged.setdefault(query, {})[document] = int(gain)
-        self.queries = {
-            row["_id"]: row["text"] for row in _lines(folder / "queries.jsonl") if row["_id"] in self.judged
-        }
+    Attributes:
+        cache: Keeps vectors of documents and tokens, and the peers' answers, between runs.
+        venvs: Holds a virtual environment for each peer; None leaves the peers out.
+        chunked: Whether documents are also measured in chunks.
+    """
+
+    cache: Path
+    venvs: Path | None = None
+    chunked: bool = True
 
 
-def ndcg(ranking: Sequence[str], gains: dict[str, int], k: int = 10) -> float:
-    found = sum(gains.get(id_, 0) / math.log2(rank + 2) for rank, id_ in enumerate(ranking[:k]))
-    ideal = sum(gain / math.log2(rank + 2) for rank, gain in enumerate(sorted(gains.values(), reverse=True)[:k]))
-    return found / ideal if ideal else 0.0
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="*", type=Path, help="by default ../shared/data/* beside the checkout")
+    parser.add_argument("--cache", type=Path, help="keeps vectors between runs")
+    parser.add_argument("--venvs", type=Path, help="holds a virtual environment for each peer")
+    parser.add_argument("--no-chunks", action="store_true", help="whole documents only")
+    given = parser.parse_args()
+    return run(given.folders, given.cache, given.venvs, chunked=not given.no_chunks)
 
 
-def recall(ranking: Sequence[str], gains: dict[str, int], k: int = 100) -> float:
-    relevant = {id_ for id_, gain in gains.items() if gain > 0}
-    return len(relevant & set(ranking[:k])) / len(relevant) if relevant else 0.0
+def run(folders: Sequence[Path], cache: Path | None = None, venvs: Path | None = None, *, chunked: bool = True) -> int:
+    """Prints the tables; returns 1 when the default hybrid or the best reranking is not ahead as it should be."""
+    collections = [Collection(folder) for folder in found(folders)]
+    if not collections:
+        print("There is no collection: nothing was measured.")
+        return 1
+    with ExitStack() as stack:
+        if cache is None:
+            cache = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="genkit_rag_quality_")))
+        cache.mkdir(parents=True, exist_ok=True)
+        settings = Settings(cache, venvs, chunked)
+        tables = [asyncio.run(_collection(collection, settings)) for collection in collections]
+    if len(tables) > 1:
+        print(f"\n## Mean of {len(tables)} collections\n\n{mean_table(tables)}")
+    misses = [f"{c.name}: {miss}" for c, rows in zip(collections, tables, strict=True) for miss in missed(rows)]
+    print("".join(f"\nMISSED: {miss}" for miss in misses) or "\nAll bars are met.")
+    return 1 if misses else 0
 
 
-def run(folders: Sequence[Path]) -> int:
-    """Prints the table; returns 1 when the default hybrid is not ahead of both legs and of RRF somewhere."""
-    missed = 0
-    for folder in folders:
-        missed |= asyncio.run(_collection(Collection(folder)))
-    return missed
+def missed(rows: Sequence[Row]) -> list[str]:
+    """Returns what is wrong: the default not ahead of a leg, RRF or a peer, no reranking ahead of the default."""
+    default = next(row.ndcg for row in rows if row.name == DEFAULT)
+    below = [name for name in MODES if name != DEFAULT]
+    found = [f"the default hybrid ({default:.3f}) is not ahead of {row.name} ({row.ndcg:.3f})" for row in rows
+             if (row.name in below or row.name.startswith(PEERS)) and row.ndcg >= default]  # fmt: skip
+    best = max(row.ndcg for row in rows if row.name in RERANKED)
+    return found if best > default else [*found, f"no reranking ({best:.3f}) is ahead of the default ({default:.3f})"]
 
 
-async def _collection(collection: Collection) -> int:
-    path = Path(tempfile.mkdtemp(prefix="genkit_rag_quality_"))
-    try:
-        async with Genkit(plugins=[MiniLM(), Faiss(["docs"], path=path), LateInteraction()]) as ai:
-            start = time.perf_counter()
-            await ai.index("faiss/docs", collection.documents)
-            took = time.perf_counter() - start
-            print(f"\n{collection.name}: {len(collection.documents)} documents in {took:.0f} s, ", end="")
-            print(f"{len(collection.queries)} queries\n  {'':<28}{'nDCG@10':>9}{'R@100':>9}{'p50 ms':>9}")
-            scores = {name: await _system(ai, collection, name) for name in SYSTEMS}
-            print(f"  the first {RERANKED_QUERIES} queries:")
-            for name in ("hybrid, convex (default)", RERANKED):
-                await _system(ai, collection, name, RERANKED_QUERIES)
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-    best = scores["hybrid, convex (default)"]
-    ahead = all(best > scores[name] for name in ("vector", "text (BM25)", "hybrid, RRF"))
-    if not ahead:
-        print("  <-- MISSED: the default hybrid is not ahead of both legs and of RRF")
-    return 0 if ahead else 1
+async def _collection(collection: Collection, settings: Settings) -> list[Row]:
+    counts = f"{len(collection.documents)} documents, {len(collection.queries)} queries"
+    print(f"\n## {collection.name}: {counts}", flush=True)
+    async with bench(collection, settings.cache, chunked=False) as whole:
+        embedding = await whole.embedding_ms()
+        measured = [await whole.mode(name) for name in MODES]
+        await whole.warm()
+        measured += [await whole.reranked(name) for name in RERANKED]
+        measured += await _peers(whole, settings)
+    if settings.chunked:
+        async with bench(collection, settings.cache, chunked=True) as chunks:
+            print(f"\nIn {len(chunks.units)} chunks; a document is where its best chunk is.")
+            measured += [await chunks.mode(name, f"chunks: {name}") for name in MODES]
+    rows = [row(one, collection) for one in measured]
+    print(f"\nEmbedding a query takes {embedding:.1f} ms; the peers' times are without it.\n")
+    print(table(rows), flush=True)
+    return rows
 
 
-async def _system(ai: Genkit, collection: Collection, name: str, first: int | None = None) -> float:
-    gains, recalls, laps = [], [], []
-    for id_, text in list(collection.queries.items())[:first]:
-        start = time.perf_counter()
-        found: list[Document] = await ai.retrieve(
-            "faiss/docs", text, {"k": 100, **SYSTEMS.get(name, {"mode": "hybrid"})}
-        )
-        if name == RERANKED:
-            found = await ai.rerank("late-interaction/all-minilm-l6-v2", text, found[:30])
-        laps.append(time.perf_counter() - start)
-        ranking = [document.id for document in found]
-        gains.append(ndcg(ranking, collection.judged[id_]))
-        recalls.append(recall(ranking, collection.judged[id_]))
-    mean = statistics.mean(gains)
-    print(f"  {name:<28}{mean:>9.3f}{statistics.mean(recalls):>9.3f}{statistics.median(laps) * 1e3:>9.1f}")
-    return mean
+async def _peers(bench: Bench, settings: Settings) -> list[Measured]:
+    if settings.venvs is None:
+        return []
+    measured: list[Measured] = []
+    with tempfile.TemporaryDirectory(prefix="genkit_rag_quality_") as name:
+        await bench.export(Path(name))
+        for peer in PEERS:
+            venv = settings.venvs / peer
+            if (venv / "bin" / "python").exists():
+                measured += _peer(venv, Path(name), settings.cache)
+            else:
+                print(f"left out: {peer} (no {venv})", file=sys.stderr)
+    return measured
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    with path.open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
+def _peer(venv: Path, folder: Path, cache: Path) -> list[Measured]:
+    """Returns each variant of a peer. Its answers are kept: they change with the texts, the script or its packages."""
+    packages = sorted(path.name for path in venv.glob("lib/*/site-packages/*.dist-info"))
+    parts = [(folder / "texts.json").read_bytes(), PEER.read_bytes(), json.dumps(packages).encode()]
+    out = cache / f"{venv.name}-{hashlib.sha256(b''.join(parts)).hexdigest()[:16]}.json"
+    if not out.exists():
+        fresh = folder / "out.json"
+        command = [str(venv / "bin" / "python"), str(PEER), venv.name, str(folder), str(fresh)]
+        # In its own folder: nothing that lies in the current one may be imported for what is in the environment.
+        done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+        if done.returncode:
+            print(f"left out: {venv.name} failed: {done.stderr.strip()[-600:]}", file=sys.stderr)
+            return []
+        shutil.move(fresh, out)
+    variants = json.loads(out.read_text(encoding="utf-8"))
+    return [
+        Measured(f"{venv.name}: {name}", {id_: units for id_, units, _ in rows}, [lap for *_, lap in rows])
+        for name, rows in variants.items()
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -30,7 +30,7 @@ class RetrieverOptions(WireModel):
         mode: By vectors, by words, or both. None means what the retriever was defined with.
         mmr_lambda: Diversify with maximal marginal relevance: 1 is relevance only, 0 is diversity only.
         fusion: How hybrid joins its two rankings.
-        vector_weight: The share of the vector ranking in hybrid, in [0, 1].
+        vector_weight: The share of the vector ranking in hybrid, in [0, 1]; by the length of the query when None.
         candidates: How many candidates each leg of hybrid (and MMR) looks at; at least k.
     """
 

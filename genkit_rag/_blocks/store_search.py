@@ -21,8 +21,8 @@ from genkit_rag._core.errors import GenkitError
 HYBRID_CANDIDATES = 150
 """How many candidates each leg of a hybrid search looks at, unless the options say otherwise."""
 
-VECTOR_WEIGHT = 0.5
-"""The share of the vector ranking in convex fusion."""
+EVEN_WORDS = 5
+"""A query of so many words gives both rankings of convex fusion the same share."""
 
 Scores = dict[str, dict[str, float]]
 
@@ -117,7 +117,7 @@ async def _hybrid(
         "vector": [(hit.id, hit.score) for hit in by_vector[0]],
         "text": [(hit.id, hit.score) for hit in by_text],
     }
-    weight = VECTOR_WEIGHT if options.vector_weight is None else options.vector_weight
+    weight = share_of_vectors(query.text) if options.vector_weight is None else options.vector_weight
     method = options.fusion or "convex"
     # Reciprocal ranks are unweighted by definition, unless somebody asks for weights.
     weights = {"vector": weight, "text": 1 - weight}
@@ -130,6 +130,16 @@ async def _hybrid(
             scores.setdefault(id_, {})[name] = score
     hits = [Hit(id_, score) for id_, score in fused]
     return await _with_payload(store, hits, scope.namespace), scores
+
+
+def share_of_vectors(query: str) -> float:
+    """Returns the share of the vector ranking when the options name none: `n / (n + EVEN_WORDS)` for n words.
+
+    A few words are names to be found, which words find better; a question says what it means, which vectors find
+    better. Chosen on two of three collections and tried on the third, the rule was ahead of an even share each time.
+    """
+    words = len(query.split())
+    return words / (words + EVEN_WORDS) if words else 1.0
 
 
 async def _with_payload(store: VectorStore, hits: Sequence[Hit], namespace: str) -> list[Hit]:

@@ -506,3 +506,18 @@ def test_one_genkit_serves_event_loops_one_after_the_other() -> None:
 
 async def _index(ai: Genkit) -> None:
     await ai.index("memory/docs", ANIMALS)
+
+
+async def test_the_longer_a_query_the_more_its_vector_counts(zoo: Genkit) -> None:
+    async def shares(query: str) -> float:
+        """Returns the share of vectors that makes the same scores as the default."""
+        default = {d.id: d.score for d in await zoo.retrieve("memory/docs", query, {"mode": "hybrid"})}
+        for tenth in range(1, 100):
+            options = {"mode": "hybrid", "vector_weight": tenth / 100}
+            given = {d.id: d.score for d in await zoo.retrieve("memory/docs", query, options)}
+            if given == pytest.approx(default, abs=5e-3):
+                return tenth / 100
+        raise AssertionError("no share makes these scores")
+
+    assert await shares("fox") == pytest.approx(1 / 6, abs=0.02)
+    assert await shares("the quick fox that sleeps lazily today with a dog") == pytest.approx(10 / 15, abs=0.02)

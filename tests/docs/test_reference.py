@@ -104,13 +104,13 @@ def shown(value: object) -> str:
 
 
 def test_the_defaults_of_the_options_are_those_of_the_code() -> None:
-    from genkit_rag._blocks.store_search import HYBRID_CANDIDATES, VECTOR_WEIGHT
+    from genkit_rag._blocks.store_search import EVEN_WORDS, HYBRID_CANDIDATES
     from genkit_rag.ingest import IngestOptions, LoadLimits, Splitter
     from genkit_rag_faiss import FaissOptions
 
     page = (ROOT / "docs/reference/options.md").read_text()
     retriever = defaults(page.partition("## Retriever options")[2].partition("\n## ")[0])
-    assert retriever["vector_weight"] == str(VECTOR_WEIGHT)
+    assert retriever["vector_weight"] == f"n / (n + {EVEN_WORDS})"
     assert retriever["candidates"].startswith(str(HYBRID_CANDIDATES))
     ingestion = defaults(page.partition("## Ingestion options")[2].partition("\n## ")[0])
     for made in (IngestOptions, Splitter):
