@@ -1,7 +1,8 @@
 """Runs the performance suite and prints every figure beside its bar: `python -m benchmarks.run [SECTION ...]`.
 
-Sections: startup, split, retrieve, generate, quality. `quality` needs collections in BEIR layout:
-`--data PATH [PATH ...]`. Exit code 1 when a bar is missed.
+Sections: startup, split, retrieve, generate, quality (collections in BEIR layout, in ../shared/data or by `--data`).
+Exit code 1 when a bar is missed. What takes long, or other libraries, has commands of its own: `benchmarks.quality`,
+`benchmarks.peers`, `benchmarks.scale`, `make faults`; `benchmarks/RESULTS.md` has their figures.
 """
 
 from __future__ import annotations

@@ -58,7 +58,13 @@ from genkit_rag._blocks.model import (
     model_action,
     model_info,
 )
-from genkit_rag._blocks.options import EmbedderOptions, IndexerOptions, RerankerOptions, RetrieverOptions
+from genkit_rag._blocks.options import (
+    EmbedderOptions,
+    IndexerOptions,
+    RerankerOptions,
+    RetrieverOptions,
+    plugin_options,
+)
 from genkit_rag._blocks.part import Content, Media, Message, Part, Resource, Role, ToolRequest, ToolResponse, to_parts
 from genkit_rag._blocks.prompting import ask_model, check_prompt
 from genkit_rag._blocks.reranking import RerankerAction, RerankerRequest, RerankerResponse, ranked, reranker_action
@@ -93,6 +99,7 @@ from genkit_rag._blocks.wire import WireModel
 from genkit_rag._core.action import Action, ActionKind, ActionMetadata, ActionStream, adapt
 from genkit_rag._core.context import ActionContext, current_context
 from genkit_rag._core.errors import GenkitError, MissingExtra, PublicError, Status, invalid
+from genkit_rag._core.net.retry_after import retry_after
 from genkit_rag._core.plugin import Plugin
 from genkit_rag._core.registry import Registry
 from genkit_rag._core.threads import run_in_thread
@@ -210,10 +217,12 @@ __all__ = [
     "model_info",
     "openai_wire",
     "parse_filter",
+    "plugin_options",
     "ranked",
     "refuse_mmr",
     "reranker_action",
     "retriever_action",
+    "retry_after",
     "run_in_thread",
     "service_of",
     "simple_retriever_action",

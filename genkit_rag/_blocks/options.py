@@ -112,3 +112,28 @@ def parse_options(kind: type[T], raw: T | Mapping[str, Any] | None) -> T:
                 details={"argument": f"options.{unknown[0]}"},
             ) from error
         raise validation_error(error, "`options`") from error
+
+
+Own = TypeVar("Own", bound=BaseModel)
+
+
+def plugin_options(kind: type[Own], given: Mapping[str, Any], base: Own | None = None) -> Own:
+    """Returns a plugin's own options; INVALID_ARGUMENT names the wrong one, and says which there are.
+
+    Args:
+        kind: Their model.
+        given: What was given, by name.
+        base: What holds for those that were not given; the defaults when None.
+    """
+    try:
+        return kind.model_validate({**({} if base is None else dict(base)), **given})
+    except ValidationError as error:
+        problem = error.errors(include_context=False)[0]
+        name = str(problem["loc"][0])
+        shown = "" if isinstance(given.get(name), Mapping) else f", got {given.get(name)!r}"  # headers may hold a key
+        raise GenkitError(
+            "INVALID_ARGUMENT",
+            f"The option `{name}` is not valid: {problem['msg']}{shown}.",
+            hint=f"Known options: {', '.join(kind.model_fields)}.",
+            details={"argument": name},
+        ) from error

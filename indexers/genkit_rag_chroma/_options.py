@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from genkit_rag.plugin_api import GenkitError, WireModel
+from genkit_rag.plugin_api import WireModel, plugin_options
 
 
 class ChromaOptions(WireModel):
@@ -35,17 +35,7 @@ class ChromaOptions(WireModel):
 
     def changed(self, changes: Mapping[str, Any]) -> ChromaOptions:
         """Returns the options with some of them changed; raises INVALID_ARGUMENT that says which there are."""
-        try:
-            return ChromaOptions(**{**self.model_dump(), **changes})
-        except ValidationError as error:
-            problem = error.errors()[0]
-            name = str(problem["loc"][0])
-            raise GenkitError(
-                "INVALID_ARGUMENT",
-                f"The option `{name}` of the store is not valid: {problem['msg']}.",
-                hint=f"Known options: {', '.join(ChromaOptions.model_fields)}.",
-                details={"argument": name},
-            ) from error
+        return plugin_options(ChromaOptions, changes, self)
 
     @property
     def configuration(self) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from genkit_rag.plugin_api import GenkitError, WireModel
+from genkit_rag.plugin_api import WireModel, plugin_options
 from genkit_rag_faiss._ann import IndexKind, Quantize
 
 Metric = Literal["cosine", "dot"]
@@ -38,17 +38,7 @@ class FaissOptions(WireModel):
 
     def changed(self, changes: Mapping[str, Any]) -> FaissOptions:
         """Returns the options with some of them changed; raises INVALID_ARGUMENT that says which there are."""
-        try:
-            return FaissOptions(**{**self.model_dump(), **changes})
-        except ValidationError as error:
-            problem = error.errors()[0]
-            name = str(problem["loc"][0])
-            raise GenkitError(
-                "INVALID_ARGUMENT",
-                f"The option `{name}` of the store is not valid: {problem['msg']}, got {changes[name]!r}.",
-                hint=f"Known options: {', '.join(FaissOptions.model_fields)}.",
-                details={"argument": name},
-            ) from error
+        return plugin_options(FaissOptions, changes, self)
 
     @property
     def ann_quantize(self) -> Quantize | None:

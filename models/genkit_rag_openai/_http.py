@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import email.utils
 import json
-import math
 import os
-import time
 from collections.abc import AsyncGenerator, Generator, Mapping
 from typing import Any
 
 import httpx
 
-from genkit_rag.plugin_api import GenkitError, HttpClients, invalid, openai_wire
+from genkit_rag.plugin_api import GenkitError, HttpClients, invalid, openai_wire, retry_after
 from genkit_rag_openai._sse import SseDecoder
 
 OFFICIAL = "https://api.openai.com/v1"
@@ -179,20 +176,6 @@ _HINTS = {
     404: "Check the model's name and base_url; most base URLs end in `/v1`.",
     429: "Wait and ask again, with the retry middleware for instance; or check the account's quota.",
 }
-
-
-def retry_after(header: str | None) -> float | None:
-    """Returns the seconds of a Retry-After header (seconds or HTTP date), at least 0; None when it says nothing."""
-    if header is None:
-        return None
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(header).timestamp() - time.time()
-        except (ValueError, OverflowError):
-            return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def _headers(key: str | None) -> dict[str, str]:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import json
 import logging
-import math
 import os
 import random
-import time
 from collections.abc import Mapping
 from typing import Any
 
 import httpx
 
-from genkit_rag.plugin_api import GenkitError, HttpClients, invalid, openai_wire
+from genkit_rag.plugin_api import GenkitError, HttpClients, invalid, openai_wire, retry_after
 from genkit_rag_http_rerank._options import HttpRerankOptions
 
 logger = logging.getLogger("genkit_rag.http_rerank")
@@ -156,20 +153,6 @@ class Connection:
             hint="Check base_url, that the server runs, and your network and proxy settings.",
             details={"retryable": True},
         )
-
-
-def retry_after(header: str | None) -> float | None:
-    """Returns the seconds of a Retry-After header (seconds or HTTP date), at least 0; None when it says nothing."""
-    if header is None:
-        return None
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(header).timestamp() - time.time()
-        except (ValueError, OverflowError):
-            return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def _redacted(text: str, key: str | None) -> str:

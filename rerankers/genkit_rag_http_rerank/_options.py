@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from pydantic import Field
 
-from pydantic import Field, ValidationError
-
-from genkit_rag.plugin_api import GenkitError, WireModel
+from genkit_rag.plugin_api import WireModel
 
 
 class HttpRerankOptions(WireModel):
@@ -30,18 +27,3 @@ class HttpRerankOptions(WireModel):
     max_retries: int = Field(default=2, ge=0)
     max_delay: float = Field(default=30.0, ge=0, allow_inf_nan=False)
     timeout: float = Field(default=60.0, gt=0, allow_inf_nan=False)
-
-
-def http_rerank_options(given: Mapping[str, Any]) -> HttpRerankOptions:
-    """Returns checked options; raises INVALID_ARGUMENT that names the wrong one."""
-    try:
-        return HttpRerankOptions.model_validate(dict(given))
-    except ValidationError as error:
-        problem = error.errors()[0]
-        name = str(problem["loc"][0])
-        raise GenkitError(
-            "INVALID_ARGUMENT",
-            f"The option `{name}` is not valid: {problem['msg']}, got {given.get(name)!r}.",
-            hint=f"Known options: {', '.join(HttpRerankOptions.model_fields)}.",
-            details={"argument": name},
-        ) from error

@@ -15,10 +15,11 @@ from genkit_rag.plugin_api import (
     RerankerAction,
     RerankerOptions,
     invalid,
+    plugin_options,
     reranker_action,
 )
 from genkit_rag_http_rerank._http import Connection
-from genkit_rag_http_rerank._options import http_rerank_options
+from genkit_rag_http_rerank._options import HttpRerankOptions
 from genkit_rag_http_rerank._protocols import protocol_named
 
 logger = logging.getLogger("genkit_rag.http_rerank")
@@ -56,7 +57,7 @@ class HttpRerank(Plugin):
             raise invalid("base_url", base_url, f"is needed for `{api}`", hint="Such as `http://127.0.0.1:8000`.")
         self.name = name or api
         self._model = model
-        self._options = http_rerank_options(options)
+        self._options = plugin_options(HttpRerankOptions, options)
         needs_key = protocol.base_url is not None and address.rstrip("/") == protocol.base_url
         self._connection = Connection(address, api_key, protocol.key_variable, needs_key, self._options)
 

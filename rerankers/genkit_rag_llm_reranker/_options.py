@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from genkit_rag.plugin_api import GenkitError, WireModel, invalid
+from genkit_rag.plugin_api import WireModel, invalid, plugin_options
 
 
 class LlmRerankerOptions(WireModel):
@@ -32,17 +32,7 @@ class LlmRerankerOptions(WireModel):
 
 def llm_reranker_options(given: Mapping[str, Any]) -> LlmRerankerOptions:
     """Returns checked options; raises INVALID_ARGUMENT that names the wrong one."""
-    try:
-        options = LlmRerankerOptions.model_validate(dict(given))
-    except ValidationError as error:
-        problem = error.errors()[0]
-        name = str(problem["loc"][0])
-        raise GenkitError(
-            "INVALID_ARGUMENT",
-            f"The option `{name}` is not valid: {problem['msg']}, got {given.get(name)!r}.",
-            hint=f"Known options: {', '.join(LlmRerankerOptions.model_fields)}.",
-            details={"argument": name},
-        ) from error
+    options = plugin_options(LlmRerankerOptions, given)
     if options.stride >= options.window:
         raise invalid("stride", options.stride, f"must be less than the window ({options.window})",
                       hint="Else what is best in one window never meets the next.")  # fmt: skip

@@ -279,7 +279,7 @@ async def test_a_failed_call_says_what_the_server_said(plugin: OpenAI, code: int
         await run(plugin, f"status-{code}", ask("hi"), streamed)
     error = caught.value
     assert error.status == status
-    assert error.details == {"http_status": code, "request_id": "req_1"}
+    assert error.details == {"http_status": code, "request_id": "req_1", "code": "made_up"}
     assert error.retry_after == (7.0 if code == 429 else None)
     assert KEY not in f"{error}{error!r}"
 

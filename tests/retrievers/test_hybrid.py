@@ -84,9 +84,9 @@ async def test_legs_with_fixed_modes_rank_as_the_stores_own_hybrid_does() -> Non
     ai = joined(Legs(modes, candidates=150))
     texts = ["paper tray", "the tray is empty", "toner", "fill paper paper", "a floor plan", "the second tray"]
     await ai.index("memory/left", [Document(text, id=text) for text in texts])
-    for fusion in ("convex", "rrf"):
+    for fusion, even in (("convex", {"vector_weight": 0.5}), ("rrf", {})):
         for query in ("paper tray", "the second toner", "empty floor"):
-            own = await ai.retrieve("memory/left", query, {"mode": "hybrid", "fusion": fusion})
+            own = await ai.retrieve("memory/left", query, {"mode": "hybrid", "fusion": fusion, **even})
             named = await ai.retrieve("hybrid/it", query, {"fusion": fusion})
             assert [(d.id, d.score) for d in named] == [(d.id, pytest.approx(d.score)) for d in own]
             assert {"vector", "text"} >= set((named[0].scores or {}).keys()) - {"vector/rank", "text/rank"}

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from email.message import Message
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urljoin
 
 from genkit_rag._core.errors import GenkitError, MissingExtra, Status
 from genkit_rag._core.net.policy import FetchPolicy, check_url, shown_url
+from genkit_rag._core.net.retry_after import retry_after
 
 try:
     import httpx
@@ -63,14 +61,7 @@ class Fetched:
     @property
     def retry_after(self) -> float | None:
         """Seconds to wait, where the server said so."""
-        text = self.headers.get("retry-after", "").strip()
-        if not text:
-            return None
-        try:
-            seconds = float(text) if text.isdigit() else parsedate_to_datetime(text).timestamp() - time.time()
-        except (ValueError, OverflowError):
-            return None
-        return max(0.0, seconds) if math.isfinite(seconds) else None
+        return retry_after(self.headers.get("retry-after"))
 
     def require_ok(self) -> Fetched:
         """Returns itself; raises for a status that is not 2xx."""
