@@ -110,7 +110,8 @@ def table(results: dict[tuple[str, str], list[dict[str, Any]]], peers: list[str]
         for peer in peers:
             values = [value for run in results[section, peer] if (value := figure(run, paths)) is not None]
             cells.append(shape.format(statistics.median(values)) if values else "–")
-        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+        if set(cells) != {"–"}:
+            lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", f"Medians of {rounds} rounds."])
 
 

@@ -102,17 +102,18 @@ async def use(path: Path, n: int) -> dict[str, Any]:
 async def _searches(store: FaissStore, queries: Any, scores: Any, passing: Any, raw: Any) -> dict[str, float]:
     tree, k = parse_filter(raw), min(10, len(passing))
     best = passing[np.argsort(-scores[:, passing], axis=1)[:, :k]]
-    begun = time.perf_counter()
-    await store.search(queries[:1], 10, filter=tree)
-    first = time.perf_counter() - begun
-    laps, hits = [], 0
-    for query, truth in zip(queries, best, strict=True):
-        begun = time.perf_counter()
-        (found,) = await store.search(query[None], 10, filter=tree)
-        laps.append(time.perf_counter() - begun)
-        assert len(found) == k
-        hits += len({hit.document.metadata["i"] for hit in found if hit.document} & set(truth.tolist()))
-    return {"first_ms": first * 1e3, "p50_ms": float(np.median(laps)) * 1e3, "recall": hits / (k * len(queries))}
+    await store.search(queries[:1], 10, filter=tree)  # resolves the filter
+    laps: list[list[float]] = [[], []]
+    hits = 0
+    for lap in laps:  # the first time the documents come from the disk
+        for query, truth in zip(queries, best, strict=True):
+            begun = time.perf_counter()
+            (found,) = await store.search(query[None], 10, filter=tree)
+            lap.append(time.perf_counter() - begun)
+            assert len(found) == k
+            hits += len({hit.document.metadata["i"] for hit in found if hit.document} & set(truth.tolist()))
+    first, again = (float(np.median(lap)) * 1e3 for lap in laps)
+    return {"first_ms": first, "p50_ms": again, "recall": hits / (2 * k * len(queries))}
 
 
 def _peak() -> float:
@@ -133,6 +134,8 @@ def table(results: dict[int, dict[str, Any]]) -> str:
     for name in FILTERS:
         found = [results[size][name] for size in sizes]
         row(f"search k=10, {name}: p50 ms / recall@10", [f"{one['p50_ms']:.2f} / {one['recall']:.3f}" for one in found])
+    row("search k=10, documents read from the disk: p50 ms",
+        [f"{results[size]['no filter']['first_ms']:.2f}" for size in sizes])  # fmt: skip
     row("memory of a reader, MB", [f"{results[size]['memory_mb']:,.0f}" for size in sizes])
     row("peak memory of the writer, MB", [f"{results[size]['peak_mb']:,.0f}" for size in sizes])
     row("disk, MB", [f"{results[size]['disk_mb']:,.0f}" for size in sizes])

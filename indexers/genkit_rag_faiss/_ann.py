@@ -155,9 +155,8 @@ def extend(view: View, ann: Ann) -> Ann:
     try:
         index = _faiss.clone_index(ann._index)  # pyright: ignore[reportPrivateUsage]  # others are searching it
         index.add(view.matrix[ann.n :])
-        grown = Ann(index, ann.kind, ann.effort, ann.quantize, ann.exact_rows, ann.trained_on)
-        grown.tune(view.matrix)
-        return grown
+        # The same lists, fuller: the same effort looks at the same share of them. To tune it would scan all rows.
+        return Ann(index, ann.kind, ann.effort, ann.quantize, ann.exact_rows, ann.trained_on)
     finally:
         set_threads(before)
 

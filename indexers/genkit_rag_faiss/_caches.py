@@ -29,7 +29,7 @@ from genkit_rag_faiss._view import Rows, View
 logger = logging.getLogger("genkit_rag.faiss")
 
 _LATECOMERS = 10_000
-"""So many new rows are scanned beside the approximate index, half a millisecond, before it takes them up."""
+"""So many new rows are scanned beside the approximate index, a millisecond or two, before it takes them up."""
 MAX_TEXTS = 64
 """How many namespaces' indexes of words are open at a time."""
 
@@ -82,7 +82,7 @@ class Caches:
         threshold = self._options.ann_threshold
         if view is None or self._options.ann_kind is None or view.live < threshold:
             return False
-        return view.ann is None or view.n - view.ann.n > max(view.ann.n // 16, min(_LATECOMERS, threshold // 20))
+        return view.ann is None or view.n - view.ann.n > max(view.ann.n // 64, min(_LATECOMERS, threshold // 20))
 
     def build_ann(self, view: View) -> Ann:
         """Returns an approximate index over a view. Runs in any thread, takes long."""

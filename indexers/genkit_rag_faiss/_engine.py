@@ -228,7 +228,7 @@ class Engine(Contents):
                 if self._rows.live < self._rows.n:
                     self._rows = self._rows.compacted()
                 view = self.publish()
-                if self.ann_is_due():
+                if self.ann_is_due() or (view.ann is not None and view.ann.n < view.n):
                     self.install(view, self.caches.build_ann(view))
                 self.caches.save(self.view or view, self._state.digest, force=True)
             self.database.tidy()
