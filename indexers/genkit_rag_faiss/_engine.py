@@ -216,8 +216,10 @@ class Engine(Contents):
         return text
 
     def install(self, view: View, ann: Ann) -> None:
-        """Publishes an index, unless the rows were numbered anew since."""
-        if self._rows is not None and self._rows.layout == view.layout:
+        """Publishes an index, unless the rows were numbered anew, or one that covers more was made, since."""
+        if self._rows is None or self._rows.layout != view.layout:
+            return
+        if self._rows.ann is None or self._rows.ann.n < ann.n:
             self._rows.ann = ann
             self.publish()
 

@@ -148,3 +148,18 @@ async def test_columns_of_metadata_are_kept_and_made_again_when_they_are_damaged
         found = [await store.ids(filter=parse_filter(raw)) for raw in asked]
         assert found == [[name for name in names if name != "299"] for names in expected]
         await store.close()
+
+
+async def test_a_compaction_covers_all_rows_whatever_is_being_built_meanwhile(tmp_path: Path) -> None:
+    store = await FaissStore.open(tmp_path / "docs", ann_threshold=2000)
+    rows = clustered(N, 0)
+    documents = [Document(str(i), id=str(i)) for i in range(N)]
+    for start in range(0, N, 500):  # an index of the first 2,000 is being built while the others come
+        await store.upsert(documents[start : start + 500], rows[start : start + 500])
+    await store.compact()
+    await asyncio.sleep(0.5)
+    assert (await store.describe()).details["index_rows"] == N
+    await store.close()
+    store = await FaissStore.open(tmp_path / "docs", mode="r")
+    assert (await store.describe()).details["index_rows"] == N
+    await store.close()
