@@ -137,6 +137,9 @@ class StoreHandle:
         """Returns the vector of a query, by the embedder that the store is tied to."""
         service = self._service or await self.service()
         vector = await service.query(query)
+        while service is not self._service:  # the store has changed its embedder while this one was at work
+            service = await self.service()
+            vector = await service.query(query)
         if self._bound is None or self._bound.dimensions != vector.shape[0]:
             await self.bind(store, service.embedder, int(vector.shape[0]))
         return vector

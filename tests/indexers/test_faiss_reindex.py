@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -119,3 +120,29 @@ async def test_an_id_that_the_database_lost_is_never_taken_for_absent(tmp_path: 
             await call
     assert await store.get(["d8", "nobody"]) != [None, None]
     await store.close()
+
+
+async def test_a_query_that_is_being_embedded_during_the_change_is_embedded_again(tmp_path: Path) -> None:
+    """Both embedders have vectors of one length: an old query against new vectors would find anything."""
+    words, started, go_on = FakeEmbedder(), asyncio.Event(), asyncio.Event()
+    async with Genkit(plugins=[Faiss(["docs"], path=tmp_path, embedder="old")]) as ai:
+
+        @ai.embedder("old")
+        async def old(documents: list[Document]) -> Any:
+            if documents[0].text == "blue whale":
+                started.set()
+                await go_on.wait()
+            return [words.vector(document.text) for document in documents]
+
+        @ai.embedder("new")
+        async def new(documents: list[Document]) -> Any:
+            return [np.roll(words.vector(document.text), 7) for document in documents]
+
+        await ai.index("faiss/docs", ["a red fox", "a blue whale", "the sun", "a stone"])
+        asking = asyncio.ensure_future(ai.retrieve("faiss/docs", "blue whale", {"k": 1}))
+        await started.wait()
+        await ai.reindex("faiss/docs", embedder="new")
+        go_on.set()
+        (found,) = await asking
+        assert found.text == "a blue whale"
+        assert (found.score or 0) > 0.7
