@@ -40,7 +40,7 @@ from genkit_rag._blocks.legs import (
     leg_options,
     refuse_mmr,
 )
-from genkit_rag._blocks.mmr import mmr_order, mmr_select
+from genkit_rag._blocks.mmr import mmr_by_relevance, mmr_order, mmr_select
 from genkit_rag._blocks.model import (
     Citation,
     FinishReason,
@@ -211,6 +211,7 @@ __all__ = [
     "leg_options",
     "matches",
     "matches_value",
+    "mmr_by_relevance",
     "mmr_order",
     "mmr_select",
     "model_action",

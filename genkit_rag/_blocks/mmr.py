@@ -16,11 +16,19 @@ def mmr_order(query: Vectors, vectors: Vectors, k: int, lambda_: float) -> list[
 def mmr_select(query: Vectors, vectors: Vectors, k: int, lambda_: float) -> list[tuple[int, float]]:
     """Returns `(row, marginal relevance)` in the order of selection, at most `k`; ties go to the earlier row.
 
-    Each step takes the row that maximises `lambda * cos(row, query) - (1 - lambda) * max cos(row, taken)`. The first is
-    the most relevant one whatever lambda is: nothing is taken yet that it could repeat.
+    Each step takes the row that maximises `lambda * cos(row, query) - (1 - lambda) * max cos(row, taken)`.
+    """
+    rows = _unit(vectors)
+    return mmr_by_relevance(rows @ _unit(query[None, :])[0], rows, k, lambda_)
+
+
+def mmr_by_relevance(relevance: Vectors, vectors: Vectors, k: int, lambda_: float) -> list[tuple[int, float]]:
+    """Returns what `mmr_select` does, for rows whose relevance is known otherwise than by their vectors.
+
+    The first is the most relevant one whatever lambda is: nothing is taken yet that it could repeat.
 
     Args:
-        query: Shape `(d,)`.
+        relevance: Shape `(n,)`, on the scale of a cosine.
         vectors: The candidates, shape `(n, d)`; they need not be normalised.
         k: How many to take.
         lambda_: 1 is relevance only, 0 is diversity only.
@@ -28,13 +36,12 @@ def mmr_select(query: Vectors, vectors: Vectors, k: int, lambda_: float) -> list
     import numpy as np
 
     rows = _unit(vectors)
-    similarity = rows @ _unit(query[None, :])[0]
     redundancy = np.zeros(len(rows), dtype=np.float32)
     free = np.ones(len(rows), dtype=bool)
     taken: list[tuple[int, float]] = []
     for _ in range(min(k, len(rows))):
-        gains = lambda_ * similarity - (1 - lambda_) * redundancy
-        best = int(np.argmax(np.where(free, gains if taken else similarity, -np.inf)))
+        gains = lambda_ * relevance - (1 - lambda_) * redundancy
+        best = int(np.argmax(np.where(free, gains if taken else relevance, -np.inf)))
         fresh = rows @ rows[best]
         redundancy = np.maximum(redundancy, fresh) if taken else fresh
         taken.append((best, float(gains[best])))

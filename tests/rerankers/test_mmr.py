@@ -45,7 +45,7 @@ async def test_relevance_alone_keeps_repetitions(ai: Genkit) -> None:
 
 
 async def test_diversity_puts_repetitions_back(ai: Genkit) -> None:
-    assert await order(ai) == ["best", "other", "off", "again"]
+    assert await order(ai, mmr_lambda=0.5) == ["best", "other", "off", "again"]
     assert (await order(ai, mmr_lambda=0))[0] == "best"
     assert (await order(ai, mmr_lambda=0))[-1] == "again"
 
@@ -123,3 +123,27 @@ async def test_the_reranker_keeps_the_order_of_selection(count: int, seed: int, 
         documents = [Document(text, id=str(number)) for number, text in enumerate(texts)]
         found = await ai.rerank("mmr", "a b", documents, {"mmr_lambda": lambda_})
     assert [document.id for document in found] == [str(row) for row, _ in rows]
+
+
+async def test_what_was_found_out_before_is_kept_as_the_relevance(ai: Genkit) -> None:
+    """By its vector `off` has nothing to do with the query; an earlier stage knew better."""
+    scores = {"off": 9.0, "best": 5.0, "again": 4.9, "other": 1.0}
+    documents = [document.copy(score=scores[document.id]) for document in DOCUMENTS]
+    kept = await ai.rerank("mmr", QUERY, documents, {"mmr_lambda": 1})
+    assert [document.id for document in kept] == ["off", "best", "again", "other"]
+    for mmr_lambda in (0, 0.7):
+        (first, *_) = await ai.rerank("mmr", QUERY, documents, {"mmr_lambda": mmr_lambda})
+        assert first.id == "off"
+
+
+async def test_a_repetition_falls_behind_what_scored_a_little_less(ai: Genkit) -> None:
+    scores = {"best": 9.0, "again": 8.0, "other": 7.0, "off": 0.0}
+    documents = [document.copy(score=scores[document.id]) for document in DOCUMENTS]
+    diverse = [document.id for document in await ai.rerank("mmr", QUERY, documents)]
+    assert diverse.index("other") < diverse.index("again")
+
+
+async def test_where_a_score_is_missing_the_query_decides(ai: Genkit) -> None:
+    documents = [document.copy(score=None if document.id == "off" else 1.0) for document in DOCUMENTS]
+    (first, *_) = await ai.rerank("mmr", QUERY, documents)
+    assert first.id == "best"
