@@ -46,10 +46,10 @@ class MMR(Plugin):
     """Registers the reranker `mmr`: documents by maximal marginal relevance (Carbonell and Goldstein 1998).
 
     A document's score is its marginal relevance when it was taken: `lambda` times its relevance less `(1 - lambda)`
-    times its likeness to the nearest one that was taken before. Its relevance is its earlier score, scaled to [0, 1] over the
-    documents, so that what a hybrid or another reranker has found out is kept; where one of them has no score it is the
-    cosine to the query. The documents are embedded at each call: where a store has their vectors already, the retriever
-    option `mmr_lambda` costs nothing.
+    times its likeness to the nearest one that was taken before. Its relevance is its earlier score, scaled to [0, 1]
+    over the documents, so that what a hybrid or another reranker has found out is kept; where one of them has no score,
+    it is the cosine to the query. The documents are embedded at each call: where a store has their vectors already, the
+    retriever option `mmr_lambda` costs nothing.
 
     Args:
         embedder: The name of the embedder, such as `minilm/all-minilm-l6-v2`.
