@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from genkit_rag._blocks.access import Scope, refuse_foreign
 from genkit_rag._blocks.document import Document
 from genkit_rag._blocks.store_actions import StorePlugin
 from genkit_rag._blocks.vector_store import DEFAULT_NAMESPACE, VectorStore
+from genkit_rag._core.context import ActionContext, current_context
 
 if TYPE_CHECKING:
     from genkit_rag._ai.retrieval import Retrieval
@@ -26,16 +28,17 @@ class IndexSink:
     """
 
     def __init__(
-        self, ai: Retrieval, indexer: str, store: VectorStore, embedder: EmbedderAction, namespace: str,
+        self, ai: Retrieval, indexer: str, store: VectorStore, embedder: EmbedderAction, scope: Scope,
         context: Mapping[str, Any] | None,
     ) -> None:  # fmt: skip
-        self.target = f"{indexer} {namespace}".rstrip()
+        self.target = f"{indexer} {scope.namespace}".rstrip()
         self.action = embedder
         self.embedder = ""
         self._ai = ai
         self._indexer = indexer
         self._store = store
-        self._namespace = namespace
+        self._scope = scope
+        self._namespace = scope.namespace
         self._context = context
 
     @classmethod
@@ -47,13 +50,18 @@ class IndexSink:
         namespace: str = DEFAULT_NAMESPACE,
         context: Mapping[str, Any] | None = None,
     ) -> IndexSink:
-        """Returns a sink over `<plugin>/<store>`; NOT_FOUND says which plugins have stores."""
+        """Returns a sink over `<plugin>/<store>` for what this caller may touch of it.
+
+        NOT_FOUND says which plugins have stores; PERMISSION_DENIED that the store's rules do not hold for this caller.
+        """
         store = await ai.store(indexer)
         plugin_name, _, store_name = indexer.partition("/")
         plugin = next(plugin for plugin in ai.registry.plugins if plugin.name == plugin_name)
         assert isinstance(plugin, StorePlugin)  # `ai.store` found the store there
-        service = await plugin.handle(store_name).service()
-        return cls(ai, indexer, store, service.embedder, namespace, context)
+        handle = plugin.handle(store_name)
+        ctx = ActionContext(current_context() if context is None else context)
+        scope = handle.scope(ctx, namespace, None)
+        return cls(ai, indexer, store, (await handle.service()).embedder, scope, context)
 
     async def index(self, documents: list[Document]) -> None:
         """Embeds and stores documents, replacing those with the same ids; they are durable then."""
@@ -63,7 +71,9 @@ class IndexSink:
         """Replaces the metadata of documents whose vectors stay; embeds those that the store has lost meanwhile."""
         import numpy as np
 
-        found = await self._store.vectors([document.id for document in documents], namespace=self._namespace)
+        ids = [document.id for document in documents]
+        refuse_foreign(self._scope, documents, await self._store.get(ids, namespace=self._namespace))
+        found = await self._store.vectors(ids, namespace=self._namespace)
         pairs = [(document, row) for document, row in zip(documents, found, strict=True) if row is not None]
         if pairs:
             rows = np.stack([row for _, row in pairs])
@@ -73,9 +83,9 @@ class IndexSink:
             await self.index(lost)
 
     async def existing(self, ids: list[str]) -> set[str]:
-        """Returns those of the ids that are in the store."""
+        """Returns those of the ids that are in the store, and the caller's to see."""
         found = await self._store.get(ids, namespace=self._namespace)
-        return {document.id for document in found if document is not None}
+        return {document.id for document in found if document is not None and self._scope.sees(document)}
 
     async def delete_ids(self, ids: list[str]) -> None:
         """Deletes documents; ids that are not there are no error."""

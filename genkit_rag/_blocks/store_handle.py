@@ -227,7 +227,7 @@ class StoreHandle:
                 entries = entries_of(batch, response)
                 if writing is not None:
                     await writing
-                writing = asyncio.create_task(self._write(store, batch, entries, response.vectors, scope.namespace))
+                writing = asyncio.create_task(self._write(store, batch, entries, response.vectors, scope))
                 ids += [document.id for document in entries]
         finally:
             if writing is not None:
@@ -235,22 +235,28 @@ class StoreHandle:
         return IndexerResponse(ids=ids)
 
     async def _write(
-        self, store: VectorStore, batch: Sequence[Document], entries: Sequence[Document], vectors: Vectors, space: str
+        self, store: VectorStore, batch: Sequence[Document], entries: Sequence[Document], vectors: Vectors, scope: Scope
     ) -> None:
         if entries is batch:
-            await store.upsert(entries, vectors, namespace=space)
+            await store.upsert(entries, vectors, namespace=scope.namespace)
         else:
-            await _to_the_end(self._replace(store, batch, entries, vectors, space))
+            await _to_the_end(self._replace(store, batch, entries, vectors, scope))
 
     async def _replace(
-        self, store: VectorStore, batch: Sequence[Document], entries: Sequence[Document], vectors: Vectors, space: str
+        self, store: VectorStore, batch: Sequence[Document], entries: Sequence[Document], vectors: Vectors, scope: Scope
     ) -> None:
+        space = scope.namespace
+        if scope.filter is not None:  # the ids of entries are others than those that were looked at
+            refuse_foreign(scope, entries, await store.get([entry.id for entry in entries], namespace=space))
         await store.upsert(entries, vectors, namespace=space)
         ids = [document.id for document in batch]
         # A document that had more vectors before has entries left over; one that had a single vector, itself.
-        stale = {*ids, *await _parts(store, ids, space)} - {entry.id for entry in entries}
+        stale = sorted({*ids, *await _parts(store, ids, space)} - {entry.id for entry in entries})
+        if stale and scope.filter is not None:
+            there = await store.get(stale, namespace=space)
+            stale = [id_ for id_, document in zip(stale, there, strict=True) if scope.sees(document)]
         if stale:
-            await store.delete(ids=sorted(stale), namespace=space)
+            await store.delete(ids=stale, namespace=space)
 
     async def delete(self, request: DeleteRequest, ctx: ActionContext) -> DeleteResponse:
         """Returns how many documents were there and are gone."""

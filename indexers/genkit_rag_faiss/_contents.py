@@ -97,7 +97,8 @@ class Contents:
             return False
         self._rows, digest = saved
         self._state = State(self._rows.live, digest)
-        if self._catch_up(connection) and self._state == state:
+        self._catch_up(connection)
+        if self._state == state:
             return True
         logger.warning("The segments of the store %s do not lead to what is in it: all rows are read.", self.path)
         self._rows = None
@@ -110,15 +111,14 @@ class Contents:
         if self._state != state:
             raise damaged("it has other documents than its state record says")
 
-    def _catch_up(self, connection: Any) -> bool:
-        """Removes what is known to be gone and adds what is new; returns whether documents and vectors agree."""
+    def _catch_up(self, connection: Any) -> None:
+        """Removes what is known to be gone and adds what is new."""
         assert self._rows is not None
         gone = self._rows.keys_of(self.database.gone(connection))
         self._rows.remove(gone)
         self._add_state(-len(gone), -sum(key_crc(*key) for key in gone))
         last = int(self._rows.seqs[self._rows.n - 1]) if self._rows.n else 0
         self._append_from(connection, self.database.keys(connection, last))
-        return True
 
     def _append_from(self, connection: Any, keys: Sequence[Key]) -> None:
         """Adds the rows of the database that are newer than those in memory."""

@@ -112,7 +112,7 @@ def damaged(what: str) -> GenkitError:
     return GenkitError(
         "DATA_LOSS",
         f"The store is damaged: {what}.",
-        hint="Restore it from a backup, or index the documents again into a new store. "
+        hint="Restore it from a backup, or save the rest into a new store with `genkit-rag store salvage`. "
         "`await store.verify()` lists what is damaged.",
     )
 
