@@ -100,7 +100,7 @@ async def _diverse(
     if not pairs:
         return []
     order = mmr_order(vector, np.stack([row for _, row in pairs]), options.k, options.mmr_lambda)
-    return await _with_payload(store, [pairs[position][0] for position in order], scope.namespace)
+    return await _with_payload(store, [pairs[position][0] for position in order], scope)
 
 
 async def _hybrid(
@@ -129,7 +129,7 @@ async def _hybrid(
         for id_, score in leg:
             scores.setdefault(id_, {})[name] = score
     hits = [Hit(id_, score) for id_, score in fused]
-    return await _with_payload(store, hits, scope.namespace), scores
+    return await _with_payload(store, hits, scope), scores
 
 
 def share_of_vectors(query: str) -> float:
@@ -142,13 +142,13 @@ def share_of_vectors(query: str) -> float:
     return words / (words + EVEN_WORDS) if words else 1.0
 
 
-async def _with_payload(store: VectorStore, hits: Sequence[Hit], namespace: str) -> list[Hit]:
-    """Fetches the documents of the hits; those deleted in the meantime fall out."""
-    documents = await store.get([hit.id for hit in hits], namespace=namespace)
+async def _with_payload(store: VectorStore, hits: Sequence[Hit], scope: Scope) -> list[Hit]:
+    """Fetches the documents of the hits; those deleted in the meantime, or replaced by others, fall out."""
+    documents = await store.get([hit.id for hit in hits], namespace=scope.namespace)
     return [
         Hit(hit.id, hit.score, document)
         for hit, document in zip(hits, documents, strict=True)
-        if document is not None
+        if document is not None and scope.sees(document)
     ]  # fmt: skip
 
 

@@ -25,12 +25,15 @@ PAGE_SIZE = 16384
 """Ten vectors of 384 dimensions fit one page; with 4096 a quarter of every page is wasted."""
 CHECKPOINT_PAGES = (64 << 20) // PAGE_SIZE
 
-_SCHEMA = """
+VECTOR_TABLE = "(seq INTEGER PRIMARY KEY, data BLOB NOT NULL, crc INTEGER NOT NULL)"
+"""The columns of vectors: those in force, and those that are laid aside for another embedder."""
+
+_SCHEMA = f"""
 CREATE TABLE doc (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, namespace TEXT NOT NULL, id TEXT NOT NULL, kind INTEGER NOT NULL,
     content TEXT NOT NULL, metadata TEXT NOT NULL, crc INTEGER NOT NULL, UNIQUE (namespace, id));
-CREATE TABLE vec (seq INTEGER PRIMARY KEY, data BLOB NOT NULL, crc INTEGER NOT NULL);
-CREATE TABLE next_vec (seq INTEGER PRIMARY KEY, data BLOB NOT NULL, crc INTEGER NOT NULL);
+CREATE TABLE vec {VECTOR_TABLE};
+CREATE TABLE next_vec {VECTOR_TABLE};
 CREATE TABLE gone (seq INTEGER PRIMARY KEY);
 CREATE TABLE segment (name TEXT PRIMARY KEY, kind TEXT NOT NULL, digest TEXT NOT NULL, params TEXT NOT NULL)
     WITHOUT ROWID;
@@ -41,7 +44,7 @@ SELECT count(*) FROM doc a NOT INDEXED CROSS JOIN doc b INDEXED BY sqlite_autoin
 ON b.namespace = a.namespace AND b.id = a.id WHERE b.seq = a.seq
 """
 _IN_SEGMENT = "SELECT coalesce(max(json_extract(params, '$.last')), 0) FROM segment WHERE kind = 'keys'"
-_ROW = "d.seq, d.namespace, d.id, d.kind, d.content, d.metadata, d.crc"
+ROW = "d.seq, d.namespace, d.id, d.kind, d.content, d.metadata, d.crc"
 
 
 class State(NamedTuple):
@@ -235,7 +238,7 @@ class Database:
 
     def rows(self, seqs: Sequence[int]) -> list[Row]:
         """Returns the rows of sequence numbers, without those that are gone, in any order; not yet checked."""
-        query = f"SELECT {_ROW} FROM json_each(?) j CROSS JOIN doc d ON d.seq = j.value"  # noqa: S608
+        query = f"SELECT {ROW} FROM json_each(?) j CROSS JOIN doc d ON d.seq = j.value"  # noqa: S608
         with self.errors():
             return self.reader.execute(query, (json.dumps(list(seqs)),)).fetchall()
 
@@ -246,13 +249,13 @@ class Database:
 
     def rows_between(self, first: int, last: int) -> Iterator[Row]:
         """Yields the rows from one sequence number to another, both included, in their order; not yet checked."""
-        query = f"SELECT {_ROW} FROM doc d WHERE d.seq BETWEEN ? AND ? ORDER BY d.seq"  # noqa: S608
+        query = f"SELECT {ROW} FROM doc d WHERE d.seq BETWEEN ? AND ? ORDER BY d.seq"  # noqa: S608
         with self.errors():
             yield from self.reader.execute(query, (first, last))
 
     def rows_of(self, namespace: str, ids: Sequence[str]) -> list[Row]:
         """Returns the rows of ids, without those that are not there, in any order, checked."""
-        query = f"SELECT {_ROW} FROM json_each(?) j CROSS JOIN doc d ON d.namespace = ? AND d.id = j.value"  # noqa: S608
+        query = f"SELECT {ROW} FROM json_each(?) j CROSS JOIN doc d ON d.namespace = ? AND d.id = j.value"  # noqa: S608
         with self.errors():
             rows: list[Row] = self.reader.execute(query, (json.dumps(list(ids)), namespace)).fetchall()
         for row in rows:

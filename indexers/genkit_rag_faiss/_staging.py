@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from genkit_rag.plugin_api import Fingerprint, Vectors
-from genkit_rag_faiss._database import Database
+from genkit_rag_faiss._database import ROW, VECTOR_TABLE, Database
 from genkit_rag_faiss._records import Row, check_row, vector_crc
 
 _KEY = "next_fingerprint"
-_ROW = "d.seq, d.namespace, d.id, d.kind, d.content, d.metadata, d.crc"
 
 
 def begin(database: Database, fingerprint: Fingerprint) -> None:
@@ -30,7 +29,7 @@ def begin(database: Database, fingerprint: Fingerprint) -> None:
 def missing(database: Database, after: int, limit: int) -> list[Row]:
     """Returns rows above a sequence number that have no new vector yet, checked."""
     query = (
-        f"SELECT {_ROW} FROM doc d WHERE d.seq > ? "  # noqa: S608
+        f"SELECT {ROW} FROM doc d WHERE d.seq > ? "  # noqa: S608
         "AND NOT EXISTS (SELECT 1 FROM next_vec n WHERE n.seq = d.seq) ORDER BY d.seq LIMIT ?"
     )
     with database.errors():
@@ -52,7 +51,7 @@ def swap(database: Database, writer: sqlite3.Connection, fingerprint: Fingerprin
     writer.execute("DELETE FROM next_vec WHERE seq NOT IN (SELECT seq FROM doc)")
     writer.execute("DROP TABLE vec")
     writer.execute("ALTER TABLE next_vec RENAME TO vec")
-    writer.execute("CREATE TABLE next_vec (seq INTEGER PRIMARY KEY, data BLOB NOT NULL, crc INTEGER NOT NULL)")
+    writer.execute(f"CREATE TABLE next_vec {VECTOR_TABLE}")
     database.set_segments(writer, ("vec", "keys", "ann", "cols"), ())
     settings = {"fingerprint": json.dumps(asdict(fingerprint)), "dimensions": str(fingerprint.dimensions)}
     database.add_to_state(writer, 0, 0, settings, without=_KEY)
