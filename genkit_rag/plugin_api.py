@@ -2,6 +2,8 @@
 
 from genkit_rag._blocks import openai_wire
 from genkit_rag._blocks.access import RequiredFilter, RequiredNamespace
+from genkit_rag._blocks.background import BackgroundModel, background_model
+from genkit_rag._blocks.citations import Citation
 from genkit_rag._blocks.document import Document, to_document
 from genkit_rag._blocks.document_checks import check_documents, check_names
 from genkit_rag._blocks.embedding import (
@@ -27,8 +29,10 @@ from genkit_rag._blocks.filters import (
     matches_value,
     parse_filter,
 )
+from genkit_rag._blocks.formats import Format, Wanted
 from genkit_rag._blocks.fusion import fuse
 from genkit_rag._blocks.http_clients import HttpClients
+from genkit_rag._blocks.interrupts import Resume, respond_to, restart
 from genkit_rag._blocks.legs import (
     CALLERS_ERRORS,
     Fusion,
@@ -40,9 +44,10 @@ from genkit_rag._blocks.legs import (
     leg_options,
     refuse_mmr,
 )
+from genkit_rag._blocks.middleware.base import GenerateParams, Middleware, ModelParams, Next, ToolParams
+from genkit_rag._blocks.middleware.registered import define_middleware
 from genkit_rag._blocks.mmr import mmr_by_relevance, mmr_order, mmr_select
 from genkit_rag._blocks.model import (
-    Citation,
     FinishReason,
     GenerationConfig,
     ModelAction,
@@ -58,6 +63,7 @@ from genkit_rag._blocks.model import (
     model_action,
     model_info,
 )
+from genkit_rag._blocks.operation import Operation, OperationError
 from genkit_rag._blocks.options import (
     EmbedderOptions,
     IndexerOptions,
@@ -65,9 +71,12 @@ from genkit_rag._blocks.options import (
     RetrieverOptions,
     plugin_options,
 )
+from genkit_rag._blocks.pace import Gate, Limits, Pace
 from genkit_rag._blocks.part import Content, Media, Message, Part, Resource, Role, ToolRequest, ToolResponse, to_parts
+from genkit_rag._blocks.passages import cited_passages
 from genkit_rag._blocks.prompting import ask_model, check_prompt
 from genkit_rag._blocks.reranking import RerankerAction, RerankerRequest, RerankerResponse, ranked, reranker_action
+from genkit_rag._blocks.resource import ResourceAction, ResourceInput, ResourceOutput, resource_action
 from genkit_rag._blocks.retrieval import (
     IndexerAction,
     IndexerRequest,
@@ -82,6 +91,8 @@ from genkit_rag._blocks.retrieval import (
 from genkit_rag._blocks.stop_words import STOP_WORDS
 from genkit_rag._blocks.store_actions import StorePlugin, store_actions
 from genkit_rag._blocks.store_handle import DeleteRequest, DeleteResponse, StoreHandle
+from genkit_rag._blocks.tool import Tool, ToolOutput
+from genkit_rag._blocks.tool_function import tool_action
 from genkit_rag._blocks.vector_store import (
     DEFAULT_NAMESPACE,
     Embed,
@@ -95,9 +106,9 @@ from genkit_rag._blocks.vector_store import (
     checked_vectors,
     fingerprint_mismatch,
 )
-from genkit_rag._blocks.wire import WireModel
+from genkit_rag._blocks.wire import DataWireModel, WireModel
 from genkit_rag._core.action import Action, ActionKind, ActionMetadata, ActionStream, adapt
-from genkit_rag._core.context import ActionContext, current_context
+from genkit_rag._core.context import ActionContext, Interrupt, current_context
 from genkit_rag._core.errors import GenkitError, MissingExtra, PublicError, Status, invalid
 from genkit_rag._core.net.retry_after import retry_after
 from genkit_rag._core.plugin import Plugin
@@ -118,10 +129,12 @@ __all__ = [
     "ActionMetadata",
     "ActionStream",
     "And",
+    "BackgroundModel",
     "Batching",
     "Citation",
     "Compare",
     "Content",
+    "DataWireModel",
     "DeleteRequest",
     "DeleteResponse",
     "Document",
@@ -137,7 +150,10 @@ __all__ = [
     "Filter",
     "Fingerprint",
     "FinishReason",
+    "Format",
     "Fusion",
+    "Gate",
+    "GenerateParams",
     "GenerationConfig",
     "GenkitError",
     "Hit",
@@ -146,20 +162,28 @@ __all__ = [
     "IndexerOptions",
     "IndexerRequest",
     "IndexerResponse",
+    "Interrupt",
+    "Limits",
     "LocalModel",
     "Media",
     "Message",
+    "Middleware",
     "MissingExtra",
     "ModelAction",
     "ModelInfo",
+    "ModelParams",
     "ModelRequest",
     "ModelResponse",
     "ModelResponseChunk",
     "ModelSupports",
+    "Next",
     "Not",
     "OnLegError",
+    "Operation",
+    "OperationError",
     "Or",
     "OutputConfig",
+    "Pace",
     "Part",
     "Plugin",
     "PublicError",
@@ -171,6 +195,10 @@ __all__ = [
     "RerankerRequest",
     "RerankerResponse",
     "Resource",
+    "ResourceAction",
+    "ResourceInput",
+    "ResourceOutput",
+    "Resume",
     "RetrieverAction",
     "RetrieverOptions",
     "RetrieverRequest",
@@ -183,24 +211,31 @@ __all__ = [
     "StoreInfo",
     "StorePlugin",
     "TextEncoder",
+    "Tool",
     "ToolChoice",
     "ToolDefinition",
+    "ToolOutput",
+    "ToolParams",
     "ToolRequest",
     "ToolResponse",
     "Usage",
     "VectorStore",
     "Vectors",
+    "Wanted",
     "WireModel",
     "adapt",
     "ask_legs",
     "ask_model",
     "ask_retriever",
+    "background_model",
     "check_choice",
     "check_documents",
     "check_names",
     "check_prompt",
     "checked_vectors",
+    "cited_passages",
     "current_context",
+    "define_middleware",
     "embedder_action",
     "fingerprint_mismatch",
     "fuse",
@@ -222,6 +257,9 @@ __all__ = [
     "ranked",
     "refuse_mmr",
     "reranker_action",
+    "resource_action",
+    "respond_to",
+    "restart",
     "retriever_action",
     "retry_after",
     "run_in_thread",
@@ -230,5 +268,6 @@ __all__ = [
     "store_actions",
     "to_document",
     "to_parts",
+    "tool_action",
     "weights_path",
 ]

@@ -11,12 +11,13 @@ from genkit_rag.plugin_api import (
     EmbedderOptions,
     EmbedRequest,
     EmbedResponse,
+    Gate,
     GenkitError,
+    Limits,
     Vectors,
     run_in_thread,
 )
 from genkit_rag_wrapped._batching import batches, estimate
-from genkit_rag_wrapped._limits import Gate, Limits
 from genkit_rag_wrapped._matryoshka import shortened
 from genkit_rag_wrapped._retry import retried, wanted_pause
 from genkit_rag_wrapped._wrap import Wrap

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, Unpack, overload
 
+from genkit_rag._ai.decorators import FlowDecorator, ToolDecorator
 from genkit_rag._blocks.embedding import Batching, EmbedderAction, EmbedderInfo, embedder_action
 from genkit_rag._blocks.model import ModelAction, ModelFn, ModelInfo, model_action
 from genkit_rag._blocks.options import IndexerOptions, RerankerOptions, RetrieverOptions
@@ -17,7 +18,8 @@ from genkit_rag._blocks.retrieval import (
     retriever_action,
     simple_retriever_action,
 )
-from genkit_rag._blocks.tool import tool_action
+from genkit_rag._blocks.tool import Tool, interrupt_tool
+from genkit_rag._blocks.tool_function import ToolOptions, tool_action
 from genkit_rag._core.action import Action, ActionKind, adapt, input_type_of
 from genkit_rag._core.context import ActionContext
 from genkit_rag._core.registry import Registry
@@ -68,20 +70,58 @@ class Definitions:
     @overload
     def flow(self, fn: Fn, /) -> Action[Any, Any, Any]: ...
     @overload
-    def flow(
-        self, *, name: str | None = None, description: str | None = None
-    ) -> Callable[[Fn], Action[Any, Any, Any]]: ...
+    def flow(self, *, name: str | None = None, description: str | None = None) -> FlowDecorator: ...
     def flow(self, fn: Fn | None = None, *, name: str | None = None, description: str | None = None) -> Any:
         """Decorates a function to be a flow; with or without parentheses. See `define_flow`."""
         return _decorate(fn, lambda made: self.define_flow(made, name=name, description=description))
 
-    def define_tool(self, fn: Fn, *, name: str | None = None, description: str | None = None) -> Action[Any, Any, Any]:
-        """Returns a tool that models may call: the parameters are its schema, the docstring says what it does."""
-        return self.registry.register(tool_action(fn, name=name, description=description))
+    @overload
+    def define_tool(self, fn: Callable[..., Awaitable[Out]], **options: Unpack[ToolOptions]) -> Tool[Out]: ...
+    @overload
+    def define_tool(self, fn: Callable[..., Out], **options: Unpack[ToolOptions]) -> Tool[Out]: ...
+    def define_tool(self, fn: Fn, **options: Unpack[ToolOptions]) -> Tool[Any]:
+        """Returns a tool that models may call: the parameters are its schema, the docstring says what it does.
 
-    def tool(self, fn: Any = None, /, *, name: str | None = None, description: str | None = None) -> Any:
+        Args:
+            fn: Sync or async; a parameter named `ctx` gets the context, with `ctx.interrupt` and `ctx.resumed`.
+            **options: All that follows, by name.
+            name: The function's name by default.
+            description: The docstring's first paragraph by default.
+            input_type: A type or JSON Schema of the whole input, for functions of one parameter.
+            output_type: A type or JSON Schema; the return annotation by default.
+            metadata: Further metadata.
+            multipart: Whether it returns a `ToolOutput` with parts; by the return annotation when None.
+            timeout: Seconds that one run may take in a generation, then DEADLINE_EXCEEDED; none by default.
+        """
+        return self.registry.register(tool_action(fn, **options))
+
+    @overload
+    def tool(self, fn: Callable[..., Awaitable[Out]], /) -> Tool[Out]: ...
+    @overload
+    def tool(self, fn: Callable[..., Out], /) -> Tool[Out]: ...
+    @overload
+    def tool(self, fn: None = None, /, **options: Unpack[ToolOptions]) -> ToolDecorator: ...
+    def tool(self, fn: Any = None, /, **options: Any) -> Any:
         """Decorates a function to be a tool; with or without parentheses. See `define_tool`."""
-        return _decorate(fn, lambda made: self.define_tool(made, name=name, description=description))
+        return _decorate(fn, lambda made: self.define_tool(made, **options))
+
+    def define_interrupt(
+        self, name: str, *, description: str, input_type: Any = None, output_type: Any = None, metadata: Any = None
+    ) -> Tool[Any]:
+        """Returns a tool that never runs: a model that asks for it stops the generation, and a person answers.
+
+        Args:
+            name: Its name.
+            description: When a model should ask.
+            input_type: A type or JSON Schema of what the model says.
+            output_type: A type or JSON Schema of the answer, which `tool.respond` checks.
+            metadata: What stands on the interrupt, or a function of the input that gives it.
+        """
+        return self.registry.register(
+            interrupt_tool(
+                name, description=description, input_type=input_type, output_type=output_type, metadata=metadata
+            )
+        )
 
     # -- models
 

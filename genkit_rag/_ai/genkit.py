@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from genkit_rag._ai.definitions import Definitions
+from genkit_rag._ai.dev import Dev
+from genkit_rag._ai.formats import Formats
+from genkit_rag._ai.generation import Generation
+from genkit_rag._ai.middleware import MiddlewareDefinitions
+from genkit_rag._ai.operations import Operations
+from genkit_rag._ai.prompts import Prompts
 from genkit_rag._ai.retrieval import Retrieval
-from genkit_rag._blocks.document import Document
-from genkit_rag._blocks.generate import GenerateOptions, generate, generate_action
-from genkit_rag._blocks.middleware import Use
-from genkit_rag._blocks.model import ModelResponse, ModelResponseChunk
-from genkit_rag._blocks.part import Content, Message, Part
-from genkit_rag._core.action import Action, ActionStream
+from genkit_rag._ai.steps import Steps
+from genkit_rag._blocks.generate import DEFAULT_MODEL, generate_action
+from genkit_rag._blocks.prompt import load_prompt_dir
+from genkit_rag._core.action import Action
 from genkit_rag._core.errors import invalid
 from genkit_rag._core.plugin import Plugin
 from genkit_rag._core.registry import Registry
@@ -26,19 +30,24 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 AnyAction = Action[Any, Any, Any]
-Query = str | Document | Part | Sequence[Part]
-Options = Mapping[str, Any] | Any
 
 
-class Genkit(Definitions, Retrieval):
+class Genkit(Definitions, Formats, Generation, MiddlewareDefinitions, Operations, Prompts, Retrieval, Steps):
     """A registry of actions and the verbs over them. Use it as an async context manager, which closes the plugins.
 
     Args:
         plugins: Sources of actions; nothing of them runs until one of their actions is asked for.
         model: The name of the model that `generate` uses when it is given none.
+        prompt_dir: A folder of `.prompt` files; nothing is read before a prompt is asked for.
     """
 
-    def __init__(self, plugins: Sequence[Plugin] = (), *, model: str | AnyAction | None = None) -> None:
+    def __init__(
+        self,
+        plugins: Sequence[Plugin] = (),
+        *,
+        model: str | AnyAction | None = None,
+        prompt_dir: str | Path | None = None,
+    ) -> None:
         self.registry = Registry()
         for plugin in plugins:
             if not isinstance(plugin, Plugin):
@@ -50,14 +59,18 @@ class Genkit(Definitions, Retrieval):
                 self.registry.register(model)
             model = model.name
         if model is not None:
-            self.registry.values["defaultModel"] = model
+            self.registry.values[DEFAULT_MODEL] = model
+        if prompt_dir is not None:
+            load_prompt_dir(self.registry, prompt_dir)
+        self._dev = Dev(self.registry)
 
     @property
     def model(self) -> str | None:
         """The name of the default model."""
-        return self.registry.values.get("defaultModel")
+        return self.registry.values.get(DEFAULT_MODEL)
 
     async def __aenter__(self) -> Self:
+        await self._dev.start()
         return self
 
     async def __aexit__(
@@ -67,6 +80,7 @@ class Genkit(Definitions, Retrieval):
 
     async def close(self) -> None:
         """Closes the plugins (stores, connections, processes) in reverse order."""
+        await self._dev.close()
         await self.registry.close()
 
     def run_main(self, main: Coroutine[Any, Any, T]) -> T:
@@ -74,7 +88,9 @@ class Genkit(Definitions, Retrieval):
 
         async def run() -> T:
             async with self:
-                return await main
+                result = await main
+                await self._dev.hold()
+                return result
 
         return asyncio.run(run())
 
@@ -106,69 +122,3 @@ class Genkit(Definitions, Retrieval):
         return define_ingest_flow(
             self, name, indexer=indexer, base=base, allow_urls=allow_urls, namespaces=namespaces, options=options
         )
-
-    # -- generation
-
-    async def generate(  # noqa: PLR0913 - the one known exception: the verb that everybody reads
-        self,
-        prompt: Content | None = None,
-        *,
-        model: str | AnyAction | None = None,
-        system: Content | None = None,
-        messages: Sequence[Message] = (),
-        docs: Sequence[Document | str] | None = None,
-        tools: Sequence[str | AnyAction | Callable[..., Any]] = (),
-        tool_choice: Any = None,
-        tool_errors: Any = "raise",
-        return_tool_requests: bool = False,
-        max_turns: int = 5,
-        config: Any = None,
-        output_schema: Any = None,
-        output_format: str | None = None,
-        output_constrained: bool | None = None,
-        output_instructions: bool | str | None = None,
-        use: Use = (),
-        context: Mapping[str, Any] | None = None,
-        on_chunk: Callable[[ModelResponseChunk], None] | None = None,
-    ) -> ModelResponse:
-        """Returns the model's final answer, after running the tools that it asked for.
-
-        Args:
-            prompt: What the user says: text, a part, or a list of them.
-            model: A name such as `ollama/llama3.2`, or the action; the default model otherwise.
-            system: Instructions.
-            messages: The conversation so far, between `system` and `prompt`.
-            docs: Passages to answer from; the answer's citations of them stand in `response.citations`.
-            tools: Names, actions or plain functions.
-            tool_choice: `auto`, `required` or `none`; passed on to the model.
-            tool_errors: `raise`, or `return` to let the model see what went wrong.
-            return_tool_requests: Return the answer that asks for tools instead of running them.
-            max_turns: How many times tools are run; one more raises ABORTED.
-            config: `temperature`, `max_output_tokens` and so on, or the model's own.
-            output_schema: A type or JSON Schema; the answer is asked for as JSON and stands typed in `response.output`.
-            output_format: `json` or `text`; `json` when there is a schema.
-            output_constrained: Whether the model may write only what the schema allows, where it can; True by default.
-            output_instructions: The words that ask for JSON where the model must be asked, or False for none.
-            use: Middleware, the first outermost.
-            context: Facts about the caller for tools and other actions; never sent to a model.
-            on_chunk: Called with each chunk of a streaming model.
-
-        Raises:
-            GenkitError: Every error of the loop; `error.response` holds the conversation so far.
-        """
-        options = GenerateOptions(
-            model=model, system=system, prompt=prompt, messages=messages, docs=docs or (), tools=tools,
-            tool_choice=tool_choice, tool_errors=tool_errors, return_tool_requests=return_tool_requests,
-            max_turns=max_turns, config=config, output_schema=output_schema, output_format=output_format,
-            output_constrained=output_constrained, output_instructions=output_instructions, use=use,
-        )  # fmt: skip
-        return await generate(self.registry, options, context=context, on_chunk=on_chunk)
-
-    def generate_stream(
-        self, prompt: Content | None = None, **options: Any
-    ) -> ActionStream[ModelResponseChunk, ModelResponse]:
-        """Returns `.stream`, an async iterator of chunks, and `.response`, an awaitable of the final answer.
-
-        Takes what `generate` takes.
-        """
-        return ActionStream(lambda send: self.generate(prompt, **options, on_chunk=send))

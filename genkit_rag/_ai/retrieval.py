@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from genkit_rag._blocks.document import Document, to_document, to_documents
 from genkit_rag._blocks.embedding import EmbedderAction, Embedding, EmbedRequest
@@ -14,8 +14,18 @@ from genkit_rag._blocks.options import EmbedderOptions, parse_options
 from genkit_rag._blocks.part import Part
 from genkit_rag._blocks.reranking import RerankerRequest
 from genkit_rag._blocks.retrieval import IndexerRequest, IndexerResponse, RetrieverRequest, RetrieverResponse
+from genkit_rag._blocks.retriever_tool import (
+    DEFAULT_K,
+    MAX_CHARACTERS,
+    FilterRule,
+    NamespaceRule,
+    RetrieverToolOptions,
+    Searcher,
+    retriever_tool,
+)
 from genkit_rag._blocks.store_actions import StorePlugin
 from genkit_rag._blocks.store_handle import DeleteRequest, StoreHandle
+from genkit_rag._blocks.tool import Tool, ToolOutput
 from genkit_rag._blocks.vector_store import DEFAULT_NAMESPACE, VectorStore
 from genkit_rag._core.action import Action, ActionKind
 from genkit_rag._core.errors import GenkitError, invalid
@@ -101,6 +111,44 @@ class Retrieval:
             RetrieverRequest(query=to_document(query), options=options), context=context
         )
         return response
+
+    def retriever_tool(
+        self,
+        retriever: str | AnyAction,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        k: int = DEFAULT_K,
+        filter: FilterRule | None = None,
+        namespace: NamespaceRule | None = None,
+        **options: Unpack[RetrieverToolOptions],
+    ) -> Tool[ToolOutput]:
+        """Returns a tool that searches, for `generate(tools=[...])`: the model decides when, and for what.
+
+        The model says a query, and how many passages up to `k`; nothing that it says reaches beyond `filter`,
+        `namespace` and the store's own rules. It gets the passages as quoted JSON with keys to cite them by, and
+        `response.citations` resolves the keys, in later turns too. The tool is registered nowhere.
+
+        Args:
+            retriever: A name such as `faiss/docs`, or the action; looked up when the tool runs.
+            name: What the model calls it; `search_docs` for `faiss/docs`.
+            description: What the model is told of it; say what the documents are about.
+            k: How many passages at most.
+            filter: A filter on the metadata, or a function of the context: `lambda ctx: {"team": ctx.context["team"]}`.
+            namespace: The partition to search, or a function of the context.
+            options: `mode`, `reranker`, `candidates`, `score_threshold`, `mmr_lambda`, `fusion`, `vector_weight`,
+                `fields`, `max_characters`; see `RetrieverToolOptions`.
+
+        Raises:
+            GenkitError: INVALID_ARGUMENT for what does not fit. When it runs: what the retriever raises, and
+                PERMISSION_DENIED for a rule that cannot be evaluated for the caller.
+        """
+        told: dict[str, Any] = dict(options)
+        searcher = Searcher(
+            retriever, k, filter, namespace, reranker=told.pop("reranker", None), fields=told.pop("fields", ()),
+            max_characters=told.pop("max_characters", MAX_CHARACTERS), options=told,
+        )  # fmt: skip
+        return retriever_tool(self.registry, searcher, name=name, description=description)
 
     async def rerank(
         self,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from genkit_rag._blocks.document import Document
-from genkit_rag._blocks.middleware.base import Middleware, ModelParams, Next
+from genkit_rag._blocks.middleware.base import Middleware, ModelParams, Next, WireConfig
 from genkit_rag._blocks.model import ModelRequest, ModelResponse
 from genkit_rag._blocks.part import Message, Part
+from genkit_rag._blocks.passages import KEY_FORM
 from genkit_rag._core.errors import invalid
 
 logger = logging.getLogger("genkit_rag.augmentation")
@@ -35,7 +37,13 @@ def estimate_tokens(text: str) -> int:
 
 @dataclass(frozen=True)
 class AugmentWithContext(Middleware):
-    """See `augment_with_context`."""
+    """Puts a request's docs into its last user message; see `augment_with_context`."""
+
+    wire_config: ClassVar[WireConfig] = {
+        "preface": str | None,
+        "citation_key": str | None,
+        "max_tokens": int | None,
+    }
 
     preface: str | None = DEFAULT_PREFACE
     item_template: ItemTemplate | None = None
@@ -49,9 +57,7 @@ class AugmentWithContext(Middleware):
 
     async def wrap_model(self, params: ModelParams, next: Next[ModelParams, ModelResponse], /) -> ModelResponse:
         """Returns the response to the augmented request."""
-        return await next(
-            ModelParams(self.apply(params.request), params.ctx, params.turn, params.model, params.registry)
-        )
+        return await next(replace(params, request=self.apply(params.request)))
 
     def apply(self, request: ModelRequest) -> ModelRequest:
         """Returns the request with the context part; the same request when there is nothing to add."""
@@ -110,6 +116,8 @@ class AugmentWithContext(Middleware):
         for number, doc in enumerate(docs, 1):
             value = doc.metadata.get(self.citation_key) if self.citation_key else None
             base = key = str(number) if value is None or value == "" else _safe(str(value))
+            if KEY_FORM.fullmatch(key):  # the form belongs to what a retriever tool finds
+                base = key = f"{key}_"
             repeat = 1
             while key in keys:
                 repeat += 1
@@ -137,7 +145,8 @@ def augment_with_context(
         preface: What stands above the passages; None for nothing.
         item_template: `(document, index, key) -> text` of one passage; see to it that the text cannot close it.
         citation_key: The metadata field with the documents' keys; documents without it, and all by default, have
-            their number from 1. Brackets, commas and line ends in a key become `_`, a key that comes again gets `-2`.
+            their number from 1. Brackets, commas and line ends in a key become `_`, a key that comes again gets `-2`,
+            and one that looks like a retriever tool's gets `_`.
         max_tokens: The budget of preface and passages; the last passages that are over it are left out whole, with a
             warning in the log and `{omitted: n}` in the part's metadata.
         count_tokens: Counts the tokens of a text; four characters a token by default.

@@ -177,7 +177,8 @@ class Document:
         made = cls(wire.content, metadata)
         if isinstance(metadata.get("id"), str):
             made._id = made.metadata.pop("id")
-        if type(metadata.get("score")) in (int, float):  # a flag is no score
+        score = metadata.get("score")
+        if isinstance(score, float) or (type(score) is int and abs(score) < 2**1023):  # a flag is no score
             made.score = float(made.metadata.pop("score"))
         if type(metadata.get("rank")) is int:
             made.rank = made.metadata.pop("rank")

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, cast
 
 from pydantic import ConfigDict, Field, PrivateAttr
 from pydantic.alias_generators import to_camel
+from typing_extensions import TypeVar
 
+from genkit_rag._blocks.citations import Citations
 from genkit_rag._blocks.document import Document
+from genkit_rag._blocks.operation import Operation
 from genkit_rag._blocks.part import Media, Message, Part, Role, join_text
-from genkit_rag._blocks.wire import WireModel
+from genkit_rag._blocks.wire import DataWireModel, WireModel
 from genkit_rag._core.action import Action, ActionKind
 from genkit_rag._core.context import ActionContext
 from genkit_rag._core.errors import GenkitError
+from genkit_rag._core.schema import parse
+
+if TYPE_CHECKING:
+    from genkit_rag._blocks.middleware.base import Use
 
 FinishReason = Literal["stop", "length", "blocked", "aborted", "interrupted", "other", "unknown"]
 ToolChoice = Literal["auto", "required", "none"]
 
 
-class GenerationConfig(WireModel):
+class GenerationConfig(DataWireModel):
     """Settings that most models share; a plugin may take more. Unknown names are passed on to the plugin."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="allow")
@@ -71,7 +78,7 @@ class ModelRequest(WireModel):
         if self.config is None:
             return GenerationConfig()
         raw = self.config.model_dump(exclude_none=True) if hasattr(self.config, "model_dump") else self.config
-        return GenerationConfig.model_validate(raw)
+        return cast(GenerationConfig, parse(GenerationConfig, raw, "The config"))
 
 
 class Usage(WireModel):
@@ -90,11 +97,47 @@ class Usage(WireModel):
     output_audio_files: float | None = None
     thoughts_tokens: float | None = None
     cached_content_tokens: float | None = None
-    custom: dict[str, Any] | None = None
+    custom: dict[str, float] | None = None
 
 
-class ModelResponseChunk(WireModel):
+class SoFar:
+    """The chunks of one message while it streams; each chunk looks back at those before it."""
+
+    __slots__ = ("_contents", "_joined", "_parse", "_pieces")
+
+    def __init__(self, parse: Callable[[str, str], Any] | None = None) -> None:
+        self._contents: list[list[Part]] = []
+        self._parse = parse
+        self._pieces = 0  # how many contents the text that was joined last holds
+        self._joined = ""
+
+    def add(self, chunk: ModelResponseChunk) -> None:
+        """Makes the chunk the newest one."""
+        self._contents.append(chunk.content)
+        chunk.__dict__["_so_far"] = (self, len(self._contents))
+
+    def text(self, count: int) -> str:
+        """Returns the text of the first chunks; reading on from where the last reader was costs the new ones only."""
+        if count < self._pieces:
+            return "".join(join_text(content) for content in self._contents[:count])
+        joined, self._joined = self._joined, ""  # the only name of the text: it is then lengthened where it stands
+        for content in self._contents[self._pieces : count]:
+            joined += join_text(content)
+        self._pieces, self._joined = count, joined
+        return joined
+
+    def output(self, count: int) -> Any:
+        """Returns what the format makes of the first chunks."""
+        if self._parse is None:
+            return None
+        previous = self.text(count - 1)
+        return self._parse(self.text(count), previous)
+
+
+class ModelResponseChunk(DataWireModel):
     """A piece of a streamed answer."""
+
+    nulls: ClassVar[tuple[str, ...]] = ("custom",)
 
     role: Role | None = None
     index: float | None = None
@@ -107,23 +150,40 @@ class ModelResponseChunk(WireModel):
         """The text of this chunk."""
         return join_text(self.content)
 
+    @property
+    def previous_text(self) -> str:
+        """The text of the chunks before this one in the same message."""
+        found = self._position
+        return found[0].text(found[1] - 1) if found else ""
 
-class Citation(WireModel):
-    """A passage that the answer names.
+    @property
+    def accumulated_text(self) -> str:
+        """The text of the message so far, this chunk included."""
+        found = self._position
+        return found[0].text(found[1]) if found else self.text
 
-    Attributes:
-        key: The key as it stands in the answer, without brackets.
-        document: The passage.
-        spans: `(start, end)` character offsets of the markers in the answer's text.
-    """
+    @property
+    def output(self) -> Any:
+        """What the output format makes of the message so far, as plain data; None where there is nothing yet.
 
-    key: str
-    document: Document
-    spans: list[tuple[int, int]] = Field(default_factory=list[tuple[int, int]])
+        `json` gives the object as far as it has come, `array` and `jsonl` the items that this chunk completed.
+        """
+        found = self._position
+        return found[0].output(found[1]) if found else None
+
+    @property
+    def _position(self) -> tuple[SoFar, int] | None:
+        # Kept beside the fields: a private attribute of pydantic would cost every chunk a microsecond.
+        return self.__dict__.get("_so_far")
 
 
-class ModelResponse(WireModel):
+Output = TypeVar("Output", default=Any)
+
+
+class ModelResponse(DataWireModel, Generic[Output]):
     """The output of a model action and of `generate`."""
+
+    nulls: ClassVar[tuple[str, ...]] = ("custom", "raw")
 
     message: Message | None = None
     finish_reason: FinishReason | None = None
@@ -133,10 +193,9 @@ class ModelResponse(WireModel):
     custom: Any = None
     raw: Any = None
     request: ModelRequest | None = None
-    operation: Any = None
+    operation: Operation | None = None
 
-    _citations: list[Citation] = PrivateAttr(default_factory=list[Citation])
-    _unknown_citations: list[str] = PrivateAttr(default_factory=list[str])
+    _citations: Citations = PrivateAttr(default_factory=Citations)
     _parse: Callable[[str], Any] | None = PrivateAttr(default=None)
 
     @property
@@ -156,6 +215,11 @@ class ModelResponse(WireModel):
         return self.message.tool_requests if self.message else []
 
     @property
+    def interrupts(self) -> list[Part]:
+        """The requests of tools that asked before they go on; answer them with `generate(resume=...)`."""
+        return [part for part in self.tool_requests if (part.metadata or {}).get("interrupt")]
+
+    @property
     def media(self) -> list[Media]:
         """The media of the answer."""
         return [part.media for part in self.message.content if part.media] if self.message else []
@@ -166,18 +230,18 @@ class ModelResponse(WireModel):
         return "".join(part.reasoning for part in self.message.content if part.reasoning) if self.message else ""
 
     @property
-    def output(self) -> Any:
+    def output(self) -> Output:
         """The answer as data: a data part, else the text as JSON, typed when `output_schema` was a type.
 
         Raises INVALID_ARGUMENT when the text is not JSON or does not match.
         """
         for part in self.message.content if self.message else ():
-            if part.data is not None:
-                return part.data
+            if part.is_data:
+                return cast(Output, part.data)
         if self._parse is not None:
-            return self._parse(self.text)
+            return cast(Output, self._parse(self.text))
         try:
-            return json.loads(self.text)
+            return cast(Output, json.loads(self.text))
         except ValueError as error:
             raise GenkitError(
                 "INVALID_ARGUMENT",
@@ -188,14 +252,9 @@ class ModelResponse(WireModel):
             ) from error
 
     @property
-    def citations(self) -> list[Citation]:
-        """The passages that the answer names, in the order of their first mention; each key was checked."""
+    def citations(self) -> Citations:
+        """The passages that the answer names, in the order of their first mention; `.unknown` keys that none has."""
         return self._citations
-
-    @property
-    def unknown_citations(self) -> list[str]:
-        """Keys that the answer names and that no passage has."""
-        return self._unknown_citations
 
 
 class ModelSupports(WireModel):
@@ -229,7 +288,7 @@ ModelFn = Callable[[ModelRequest, ActionContext], Awaitable[ModelResponse]]
 
 def model_action(
     name: str, fn: ModelFn, *, info: ModelInfo | None = None, provider: str | None = None,
-    metadata: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None, use: Use = (),
 ) -> ModelAction:  # fmt: skip
     """Returns a model action.
 
@@ -240,6 +299,7 @@ def model_action(
         info: Label and abilities.
         provider: The `gen_ai.provider.name` of its spans; the plugin's name by default.
         metadata: Further metadata.
+        use: Middleware around the model itself, whoever calls it; the first outermost.
     """
     provider_name, _, short = name.partition("/")
     shown = info or ModelInfo(label=name)
@@ -247,7 +307,7 @@ def model_action(
     def telemetry(request: ModelRequest, response: ModelResponse | None) -> dict[str, Any]:
         return _telemetry(request, response, provider or provider_name, short or name)
 
-    return Action(
+    action: ModelAction = Action(
         ActionKind.MODEL,
         name,
         fn,
@@ -258,11 +318,21 @@ def model_action(
         metadata={**(metadata or {}), "model": shown.to_wire()},
         telemetry=telemetry,
     )
+    if use:
+        from genkit_rag._blocks.middleware.base import wrap_handler  # it imports this module
+
+        wrap_handler(action, use)
+    return action
 
 
 def model_info(action: Action[Any, Any, Any]) -> ModelInfo:
     """Returns what a model action says of itself."""
     return ModelInfo.model_validate(action.metadata.get("model") or {})
+
+
+def model_supports(action: Action[Any, Any, Any]) -> Mapping[str, Any]:
+    """Returns what a model says that it can do, in wire names."""
+    return (action.metadata.get("model") or {}).get("supports") or {}
 
 
 def _telemetry(request: ModelRequest, response: ModelResponse | None, provider: str, model: str) -> dict[str, Any]:

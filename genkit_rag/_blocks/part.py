@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from genkit_rag._blocks.wire import WireModel
+from genkit_rag._blocks.wire import DataWireModel, WireModel
 
 Role = Literal["system", "user", "model", "tool"]
 
@@ -19,8 +19,10 @@ class Media(WireModel):
     content_type: str | None = None
 
 
-class ToolRequest(WireModel):
+class ToolRequest(DataWireModel):
     """A model's wish to run a tool; `ref` ties the answer to it."""
+
+    nulls: ClassVar[tuple[str, ...]] = ("input",)
 
     name: str
     input: Any = None
@@ -28,8 +30,10 @@ class ToolRequest(WireModel):
     partial: bool | None = None
 
 
-class ToolResponse(WireModel):
+class ToolResponse(DataWireModel):
     """What a tool gave back."""
+
+    nulls: ClassVar[tuple[str, ...]] = ("output",)
 
     name: str
     output: Any = None
@@ -43,8 +47,15 @@ class Resource(WireModel):
     uri: str
 
 
-class Part(WireModel):
-    """One piece of a message or document: exactly one of the content fields is set, `metadata` may stand beside it."""
+class Part(DataWireModel):
+    """One piece of a message or document.
+
+    One of text, medium, tool request, tool response, reasoning and resource at most; two are refused. `data`,
+    `custom` and `metadata` may stand alone or beside it. A part of nothing is what Genkit's JSON makes of data that
+    is undefined.
+    """
+
+    nulls: ClassVar[tuple[str, ...]] = ("data",)
 
     text: str | None = None
     media: Media | None = None
@@ -56,6 +67,22 @@ class Part(WireModel):
     custom: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
 
+    @model_validator(mode="after")
+    def _check_content(self) -> Self:
+        # The names first: most parts have one of them, and building a part is on every path.
+        if len(self.__pydantic_fields_set__ & _CONTENT) > 1:
+            given = [name for name in type(self).model_fields if name in _CONTENT and self.__dict__[name] is not None]
+            if len(given) > 1:
+                raise ValueError(f"a part holds one thing, this one has `{'` and `'.join(given)}`")
+        return self
+
+    @property
+    def is_data(self) -> bool:
+        """True when the part's content is `data`, which may be null."""
+        return "data" in self.__pydantic_fields_set__ and not any(self.__dict__[name] is not None for name in _CONTENT)
+
+
+_CONTENT = frozenset({"text", "media", "tool_request", "tool_response", "reasoning", "resource"})
 
 Content = str | Part | Sequence["str | Part"]
 """What every `prompt=`, `system=` and `content=` takes: text, a part, or a list of them."""

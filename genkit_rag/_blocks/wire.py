@@ -1,13 +1,22 @@
-"""The base of everything that crosses a wire: camelCase names, absent means absent."""
+"""The base of everything that crosses a wire: camelCase names, absent means absent, a null that is data stays."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 from pydantic.alias_generators import to_camel
-from pydantic_core import core_schema
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 
 class WireModel(BaseModel):
@@ -18,6 +27,31 @@ class WireModel(BaseModel):
     def to_wire(self) -> dict[str, Any]:
         """Returns the model as JSON-compatible data in wire names."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class DataWireModel(WireModel):
+    """A wire model with fields for any JSON (a tool's output, names that we do not know): a null given there stays.
+
+    Settings (`config`, `options`, schemas) are no data: null settings and absent ones are the same, and are left out.
+    """
+
+    nulls: ClassVar[tuple[str, ...]] = ()
+    """The names of these fields: single words, which are the same on the wire."""
+
+    @model_serializer(mode="wrap")
+    def _keep_nulls(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
+        wire = handler(self)
+        if info.exclude_none:
+            for name in self.nulls:
+                if name in self.__pydantic_fields_set__ and self.__dict__[name] is None:
+                    wire[name] = None
+            wire |= {name: None for name, value in (self.__pydantic_extra__ or {}).items() if value is None}
+        return wire
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        fields: Any = {key: value for key, value in schema.items() if key != "serialization"}
+        return handler(fields)
 
 
 def wire_schema(

@@ -143,8 +143,8 @@ def _show_passages(search: Search, documents: list[Document], response: ModelRes
 
     if response.finish_reason == "length":
         out.say("The answer was cut off: it became too long.")
-    if response.unknown_citations:
-        out.say(f"The answer names passages that it was not given: {', '.join(response.unknown_citations)}")
+    if response.citations.unknown:
+        out.say(f"The answer names passages that it was not given: {', '.join(response.citations.unknown)}")
     passages = {citation.key: citation.document for citation in response.citations}
     if not passages:
         out.say("The answer names no passage. It was given these:")
@@ -166,7 +166,7 @@ def _data(search: Search, choice: Choice, documents: list[Document], response: M
         "reason": choice.reason,
         "finish_reason": response.finish_reason,
         "citations": [{"key": c.key, "id": c.document.id, "spans": c.spans} for c in response.citations],
-        "unknown_citations": response.unknown_citations,
+        "unknown_citations": response.citations.unknown,
         "passages": passages,
         "usage": response.usage.model_dump(exclude_none=True) if response.usage else None,
     }

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar, cast
 
 from genkit_rag._core import schema, tracing
-from genkit_rag._core.context import ActionContext, context_variable
+from genkit_rag._core.context import EMPTY, ActionContext, context_variable
 from genkit_rag._core.errors import GenkitError, invalid
 from genkit_rag._core.threads import run_in_thread
 
@@ -134,6 +134,7 @@ class Action(Generic[In, Out, Chunk]):
         *,
         context: Mapping[str, Any] | None = None,
         on_chunk: Callable[[Chunk], None] | None = None,
+        metadata: Mapping[str, Any] = EMPTY,
     ) -> Out:
         """Returns the output for a typed input, which is passed on as it is.
 
@@ -141,16 +142,17 @@ class Action(Generic[In, Out, Chunk]):
             value: The input.
             context: Facts about the caller (auth and the like); the running action's by default.
             on_chunk: Called with every chunk that the handler sends.
+            metadata: Facts about this run, for `ctx.metadata`.
         """
         tracer = tracing.tracer()
         if context is None:
-            ctx = ActionContext(_context.get(), on_chunk)
+            ctx = ActionContext(_context.get(), on_chunk, metadata)
             if tracer is None:
                 return await self.handler(value, ctx)
             return await self._traced(tracer, value, ctx)
         token = _context.set(context)
         try:
-            ctx = ActionContext(context, on_chunk)
+            ctx = ActionContext(context, on_chunk, metadata)
             if tracer is None:
                 return await self.handler(value, ctx)
             return await self._traced(tracer, value, ctx)
@@ -286,7 +288,8 @@ def _from_thread(ctx: ActionContext) -> ActionContext:
     if not ctx.streaming:
         return ctx
     loop = asyncio.get_running_loop()
-    return ActionContext(ctx.context, lambda chunk: cast(None, loop.call_soon_threadsafe(ctx.send_chunk, chunk)))
+    send = lambda chunk: cast(None, loop.call_soon_threadsafe(ctx.send_chunk, chunk))  # noqa: E731
+    return ActionContext(ctx.context, send, ctx.metadata)
 
 
 def _plan(fn: Callable[..., Any], fields: Sequence[str] | None) -> tuple[list[Any], list[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from genkit_rag._core.action import Action, ActionMetadata
@@ -16,10 +16,13 @@ class Plugin:
 
     Attributes:
         name: The first part of the names of its actions: plugin `faiss` owns `faiss/docs`.
+        kinds: Kinds of which it is asked for any name, beyond those that begin with its own: prompts in files are
+            called as the files are.
         registry: Where other actions are found (a store finds its embedder there); set when the plugin is added.
     """
 
     name: str = ""
+    kinds: Collection[str] = ()
     registry: Registry
 
     async def init(self) -> Sequence[Action[Any, Any, Any]]:

@@ -7,7 +7,6 @@ import concurrent.futures
 import difflib
 import logging
 import threading
-from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -77,6 +76,11 @@ class Registry:
             return self.parent.lookup(kind, name)
         return action
 
+    def registered(self, kind: str | None = None) -> list[AnyAction]:
+        """Returns the actions that are registered here, of one kind or of all; asks no plugin and no parent."""
+        with self._lock:
+            return [action for action in self._actions.values() if kind is None or action.kind == kind]
+
     async def resolve(self, kind: str, name: str) -> AnyAction | None:
         """Returns the action, asking the plugin of that name when it is not registered yet; None if there is none."""
         action = self.lookup(kind, name)
@@ -84,17 +88,16 @@ class Registry:
             return action
         if self.parent is not None:
             return await self.parent.resolve(kind, name)
-        plugin = self._plugins.get(name.split("/", 1)[0])
-        if plugin is None:
-            return None
-        await self._start(plugin)
-        action = self._actions.get((kind, name))
-        if action is None:
-            found = await plugin.resolve(kind, name)
-            if found is not None:
+        owner = name.split("/", 1)[0]
+        for plugin in self.plugins:
+            if plugin.name != owner and kind not in plugin.kinds:
+                continue
+            await self._start(plugin)
+            action = self._actions.get((kind, name)) or await plugin.resolve(kind, name)
+            if action is not None:
                 with self._lock:  # a concurrent look-up may have been faster: the first one stays
-                    action = self._actions.setdefault((kind, name), found)
-        return action
+                    return self._actions.setdefault((kind, name), action)
+        return None
 
     async def get(self, kind: str, name: str) -> AnyAction:
         """Returns the action; raises NOT_FOUND that says what there is."""
@@ -117,7 +120,7 @@ class Registry:
                 found |= {item.key: item for item in await plugin.list_actions()}
             except Exception as error:
                 logger.warning("the plugin `%s` cannot list its actions: %s", plugin.name, error)
-        found |= {a.key: ActionMetadata(a.kind, a.name, a.description, a.metadata) for a in self._own()}
+        found |= {a.key: ActionMetadata(a.kind, a.name, a.description, a.metadata) for a in self.registered()}
         return [found[key] for key in sorted(found)]
 
     async def close(self) -> None:
@@ -130,10 +133,6 @@ class Registry:
                 errors.append(error)
         if errors:
             raise errors[0]
-
-    def _own(self) -> Iterable[AnyAction]:
-        with self._lock:
-            return list(self._actions.values())
 
     async def _start(self, plugin: Plugin) -> None:
         """Initialises the plugin once, whichever task, thread or event loop asks first; a failure may be retried."""

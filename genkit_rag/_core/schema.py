@@ -17,6 +17,10 @@ TypeOrSchema = Any
 """A Python type that pydantic knows, a JSON Schema as a dict, or None for «anything»."""
 
 
+MAX_PROBLEMS = 100
+"""How many problems of one value an error holds."""
+
+
 @functools.lru_cache(maxsize=1024)
 def _adapter(tp: Hashable) -> TypeAdapter[Any]:
     return TypeAdapter(cast(Any, tp))
@@ -55,10 +59,10 @@ def validation_error(error: ValidationError, what: str) -> GenkitError:
     """Returns pydantic's findings as one INVALID_ARGUMENT error with JSON paths."""
     problems = [
         {"path": _path(item["loc"]), "problem": item["msg"]}
-        for item in error.errors(include_url=False, include_context=False, include_input=False)
+        for item in error.errors(include_url=False, include_context=False, include_input=False)[:MAX_PROBLEMS]
     ]
     text = "; ".join(f"{p['path']}: {p['problem']}" for p in problems[:3])
-    more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+    more = f" (and {error.error_count() - 3} more)" if len(problems) > 3 else ""
     return GenkitError(
         "INVALID_ARGUMENT",
         f"{what} does not match its schema: {text}{more}.",
@@ -70,9 +74,18 @@ def validation_error(error: ValidationError, what: str) -> GenkitError:
 def check_json(schema: JsonSchema, value: Any, what: str) -> None:
     """Raises INVALID_ARGUMENT, naming the JSON path, when `value` does not match the JSON Schema."""
     from jsonschema import validators  # 40 ms: only where a raw schema is used
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
 
-    validator_class = validators.validator_for(schema)
-    found = next(iter(validator_class(schema).iter_errors(value)), None)
+    # A registry of its own: the default one fetches what a `$ref` names, and a schema may come from anybody.
+    validator = validators.validator_for(schema)(schema, registry=Registry())
+    try:
+        found = next(iter(validator.iter_errors(value)), None)
+    except Unresolvable as error:
+        raise GenkitError(
+            "INVALID_ARGUMENT", f"The schema of {what[0].lower()}{what[1:]} refers to what is not in it: {error}.",
+            hint="Put the definition into the schema's `$defs`.", cause=error, details={"unresolved": error.ref},
+        ) from error  # fmt: skip
     if found is not None:
         path = _path(tuple(found.absolute_path))
         raise GenkitError(

@@ -16,14 +16,13 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from genkit_rag._core.context import Interrupt
 from genkit_rag._core.schema import dump_json
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
-
-    from genkit_rag._core.action import Action
 
 logger = logging.getLogger("genkit_rag.tracing")
 
@@ -35,6 +34,28 @@ Telemetry = Callable[[Any, Any], Attributes]
 """`(input, output or None) -> gen_ai.* attributes`; called only when the span records."""
 
 _path: ContextVar[tuple[str, str]] = ContextVar("genkit_rag_trace_path", default=("", ""))
+
+
+class Root:
+    """What a server wants of the next span of its task, which begins a trace of its own.
+
+    Args:
+        attributes: Further attributes of the span.
+        on_start: Called with the trace id and the span id, as 32 and 16 hex digits, before the action runs.
+    """
+
+    __slots__ = ("attributes", "on_start")
+
+    def __init__(self, attributes: Attributes, on_start: Callable[[str, str], None]) -> None:
+        self.attributes, self.on_start = attributes, on_start
+
+
+_root: ContextVar[Root | None] = ContextVar("genkit_rag_trace_root", default=None)
+
+
+def begin_trace(root: Root) -> None:
+    """Makes the next action of this task begin a trace; where nothing records, `on_start` is never called."""
+    _root.set(root)
 
 
 _cached: tuple[Any, Any] = (None, None)
@@ -66,12 +87,35 @@ def captures_content() -> bool:
     return wanted.upper() in {"SPAN_ONLY", "SPAN_AND_EVENT", "TRUE"}
 
 
+def name_span(name: str) -> None:
+    """Gives the running action's span another name, where it is recorded."""
+    if tracer() is not None:
+        _guard(sys.modules["opentelemetry.trace"].get_current_span().update_name, name)
+
+
+FLOW_STEP = "flowStep"
+"""The `genkit:type` of a step, and the kind of what is traced as one."""
+
+
+class Traced(Protocol):
+    """What a span says of an action; a step of a flow has no key and no subtype."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def telemetry(self) -> Telemetry | None: ...
+
+
 class ActionSpan:
     """The span of one run of one action: made at its start, told the outcome, ended."""
 
     __slots__ = ("_action", "_captures", "_otel_token", "_path_token", "_span")
 
-    def __init__(self, found: Tracer, action: Action[Any, Any, Any], value: Any) -> None:
+    def __init__(self, found: Tracer, action: Traced, value: Any) -> None:
         self._action = action
         self._captures = captures_content()
         self._path_token: Any = None
@@ -84,23 +128,34 @@ class ActionSpan:
         from opentelemetry.trace import set_span_in_context
 
         action = self._action
-        parent, qualified_parent = _path.get()
-        piece = f"{{{action.name},t:{'flow' if action.kind == 'flow' else 'action'}"
-        path, qualified = f"{parent}/{piece}}}", f"{qualified_parent}/{piece},s:{action.kind}}}"
+        root = _root.get()
+        parent, qualified_parent = _path.get() if root is None else ("", "")
+        is_step = action.kind == FLOW_STEP
+        piece = f"{{{action.name},t:{action.kind if is_step or action.kind == 'flow' else 'action'}"
+        path = f"{parent}/{piece}}}"
+        qualified = f"{qualified_parent}/{piece}{'' if is_step else f',s:{action.kind}'}}}"
         attributes: dict[str, Any] = {
             "genkit:name": action.name,
-            "genkit:key": action.key,
-            "genkit:type": "action",
+            "genkit:type": FLOW_STEP if is_step else "action",
             "genkit:path": path,
             "genkit:qualifiedPath": qualified,
-            "genkit:metadata:subtype": action.kind,
             "genkit:isRoot": not parent,
         }
+        if not is_step:
+            attributes |= {"genkit:key": action.key, "genkit:metadata:subtype": action.kind}
         if self._captures:
-            attributes["genkit:input"] = _content(value)
-        span = self._span = found.start_span(action.name, attributes=attributes)
+            attributes["genkit:input"] = content(value)
+        if root is None:
+            span = found.start_span(action.name, attributes=attributes)
+        else:
+            _root.set(None)
+            span = found.start_span(action.name, context.Context(), attributes={**attributes, **root.attributes})
+        self._span = span
         self._otel_token = context.attach(set_span_in_context(span))
         self._path_token = _path.set((path, qualified))
+        if root is not None:
+            ids = span.get_span_context()
+            root.on_start(format(ids.trace_id, "032x"), format(ids.span_id, "016x"))
 
     @property
     def trace_id(self) -> str | None:
@@ -117,7 +172,7 @@ class ActionSpan:
             return
         attributes: dict[str, Any] = {"genkit:state": "success", **self._facts(value, output)}
         if self._captures:
-            attributes["genkit:output"] = _content(output)
+            attributes["genkit:output"] = content(output)
         span.set_attributes(attributes)
 
     def fail(self, value: Any, error: BaseException) -> None:
@@ -127,6 +182,9 @@ class ActionSpan:
     def _fail(self, value: Any, error: BaseException) -> None:
         span = self._span
         if span is None or not span.is_recording():
+            return
+        if isinstance(error, Interrupt):
+            span.set_attributes({"genkit:state": "success", "genkit:metadata:interrupted": True})
             return
         from opentelemetry.trace import StatusCode
 
@@ -181,7 +239,7 @@ _SECRET = re.compile(
 )
 
 
-def _content(value: Any) -> str:
+def content(value: Any) -> str:
     """Returns a value as JSON for a span: without what stands under the name of a secret, and capped."""
     try:
         text = _SECRET.sub(r'"\1":"[redacted]"', dump_json(value))  # before the cut, which could halve a secret

@@ -3,60 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import json
 from typing import Any
 
 import pytest
 
-from genkit_rag._blocks.model import ModelAction, ModelRequest, ModelResponse, OutputConfig, ToolDefinition
-from genkit_rag._blocks.part import Message, Part, ToolResponse
-from genkit_rag._core.errors import GenkitError
+from genkit_rag._ai.genkit import Genkit
+from genkit_rag._blocks.model import ModelResponse, OutputConfig, model_info
+from genkit_rag._blocks.part import Message
 from genkit_rag._core.schema import check_json
-
-WEATHER = ToolDefinition(
-    name="weather",
-    description="Says how the weather is in a city.",
-    input_schema={"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+from genkit_rag.testing._model_failures import ModelFailureContract
+from genkit_rag.testing._model_requests import (
+    CITY_SCHEMA,
+    COLOUR_SCHEMA,
+    COLOURS_SCHEMA,
+    WEATHER,
+    ModelUnderTest,
+    ask,
+    both_ways,
+    run,
 )
-CITY_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {"city": {"type": "string", "maxLength": 30}, "large": {"type": "boolean"}},
-    "required": ["city", "large"],
-    "additionalProperties": False,
-}
+from genkit_rag.testing._model_tools import ModelToolContract
+
+__all__ = ["CITY_SCHEMA", "WEATHER", "ModelContract", "ModelUnderTest", "ask"]
+
+SCHEMAS = [("json", CITY_SCHEMA), ("array", COLOURS_SCHEMA), ("enum", COLOUR_SCHEMA)]
 
 
-@dataclass(frozen=True, slots=True)
-class ModelUnderTest:
-    """A model and what can be asked of it; what is None or False is not tested.
-
-    Attributes:
-        action: The model.
-        tools: It calls tools when it must.
-        json_schema: It holds its answer to a JSON Schema.
-        unknown: A model that the provider does not have.
-        unreachable: A model of a provider that is not there.
-        wrong_key: A model that is asked with a wrong API key.
-        key: That key.
-    """
-
-    action: ModelAction
-    tools: bool = False
-    json_schema: bool = False
-    unknown: ModelAction | None = None
-    unreachable: ModelAction | None = None
-    wrong_key: ModelAction | None = None
-    key: str = ""
-
-
-def ask(*messages: Message | str, **fields: Any) -> ModelRequest:
-    """Returns a request for a short answer; a string is a user message."""
-    said = [Message.user(message) if isinstance(message, str) else message for message in messages]
-    fields.setdefault("config", {"temperature": 0, "max_output_tokens": 48})
-    return ModelRequest(messages=said, **fields)
-
-
-class ModelContract:
+class ModelContract(ModelToolContract, ModelFailureContract):
     """The tests. Override the fixture `model`, which gives a `ModelUnderTest`."""
 
     @pytest.fixture
@@ -80,19 +54,25 @@ class ModelContract:
         assert {(chunk.role, chunk.index) for chunk in chunks} == {("model", 0)}
         assert response.finish_reason in ("stop", "length")
 
-    @pytest.mark.parametrize("streamed", [False, True])
+    async def test_an_answer_is_the_same_streamed_and_whole(self, model: ModelUnderTest) -> None:
+        request = ask("Count from one to five.")
+        whole, streamed = await run(model.action, request, False), await run(model.action, request, True)
+        assert (streamed.text, streamed.reasoning) == (whole.text, whole.reasoning)
+        assert (streamed.finish_reason, streamed.finish_message) == (whole.finish_reason, whole.finish_message)
+
+    @both_ways
     async def test_usage_counts_the_tokens(self, model: ModelUnderTest, streamed: bool) -> None:
-        usage = (await _run(model.action, ask("Say hello."), streamed)).usage
+        usage = (await run(model.action, ask("Say hello."), streamed)).usage
         assert usage is not None
         assert usage.input_tokens
         assert usage.output_tokens
         assert usage.input_tokens > 0
         assert usage.output_tokens > 0
 
-    @pytest.mark.parametrize("streamed", [False, True])
+    @both_ways
     async def test_an_answer_that_is_cut_at_the_limit_says_so(self, model: ModelUnderTest, streamed: bool) -> None:
         request = ask("Tell me a long story about the sea.", config={"temperature": 0, "max_output_tokens": 3})
-        response = await _run(model.action, request, streamed)
+        response = await run(model.action, request, streamed)
         assert response.finish_reason == "length"
         assert response.usage is not None
         assert response.usage.output_tokens == 3
@@ -113,73 +93,35 @@ class ModelContract:
         together = await asyncio.gather(*(model.action(request) for request in requests))
         assert [response.text for response in together] == alone
 
-    async def test_leaving_a_stream_early_leaves_the_model_usable(self, model: ModelUnderTest) -> None:
-        stream = model.action.stream(ask("Count from one to one hundred."))
-        chunks = stream.stream
-        async for _ in chunks:
-            break
-        await chunks.aclose()  # type: ignore[attr-defined]
-        with pytest.raises(asyncio.CancelledError):
-            await stream.response
-        assert (await model.action(ask("Say hello."))).text.strip()
+    async def test_it_says_truly_what_it_can_do(self, model: ModelUnderTest) -> None:
+        can = model_info(model.action).supports
+        if can is None:
+            pytest.skip("this model says nothing of what it can do")
+        assert can.tools is not (not model.tools)
+        assert bool(can.tool_choice) is model.tool_choice
+        assert (can.constrained in ("all", "no-tools")) is model.json_schema
 
-    @pytest.mark.parametrize("streamed", [False, True])
-    async def test_a_tool_is_asked_for_and_its_result_is_used(self, model: ModelUnderTest, streamed: bool) -> None:
-        if not model.tools:
-            pytest.skip("this model has no tools")
-        question = Message.user("How is the weather in Lisbon? Use the tool.")
-        response = await _run(model.action, ask(question, tools=[WEATHER], tool_choice="required"), streamed)
-        assert response.message is not None
-        [part] = response.tool_requests
-        call = part.tool_request
-        assert call is not None
-        assert call.name == "weather"
-        assert isinstance(call.input["city"], str)
-        result = Part(tool_response=ToolResponse(name="weather", ref=call.ref, output={"sky": "clear"}))
-        talk = [question, response.message, Message(role="tool", content=[result])]
-        final = await _run(model.action, ask(*talk, tools=[WEATHER]), streamed)
-        assert final.text.strip()
-
-    @pytest.mark.parametrize("streamed", [False, True])
-    async def test_a_json_schema_is_kept(self, model: ModelUnderTest, streamed: bool) -> None:
+    @both_ways
+    @pytest.mark.parametrize(("form", "schema"), SCHEMAS, ids=[form for form, _ in SCHEMAS])
+    async def test_a_json_schema_is_kept(
+        self, model: ModelUnderTest, form: str, schema: dict[str, Any], streamed: bool
+    ) -> None:
         if not model.json_schema:
             pytest.skip("this model is not held to schemas")
-        output = OutputConfig(format="json", schema=CITY_SCHEMA, constrained=True)
-        response = await _run(model.action, ask("Name a city as JSON.", output=output), streamed)
-        check_json(CITY_SCHEMA, response.output, "The answer")
+        output = OutputConfig(format=form, schema=schema, constrained=True)
+        response = await run(model.action, ask("Name something, as JSON.", output=output), streamed)
+        check_json(schema, json.loads(response.text), "The answer")
+        assert response.finish_reason == "stop"
 
-    async def test_a_model_that_is_not_there_is_not_found(self, model: ModelUnderTest) -> None:
-        if model.unknown is None:
-            pytest.skip("this provider has no names to get wrong")
-        with pytest.raises(GenkitError) as caught:
-            await model.unknown(ask("Say hello."))
-        assert caught.value.status == "NOT_FOUND"
-        assert model.unknown.name.partition("/")[2] in str(caught.value)
-        assert caught.value.hint
-
-    @pytest.mark.parametrize("streamed", [False, True])
-    async def test_a_provider_that_is_not_there_is_unavailable(self, model: ModelUnderTest, streamed: bool) -> None:
-        if model.unreachable is None:
-            pytest.skip("this provider is always there")
-        with pytest.raises(GenkitError) as caught:
-            await _run(model.unreachable, ask("Say hello."), streamed)
-        assert caught.value.status == "UNAVAILABLE"
-        assert "127.0.0.1" in caught.value.message
-        assert caught.value.hint
-
-    @pytest.mark.parametrize("streamed", [False, True])
-    async def test_a_wrong_key_is_said_without_saying_the_key(self, model: ModelUnderTest, streamed: bool) -> None:
-        if model.wrong_key is None:
-            pytest.skip("this provider takes no key")
-        with pytest.raises(GenkitError) as caught:
-            await _run(model.wrong_key, ask("Say hello."), streamed)
-        error = caught.value
-        assert error.status == "UNAUTHENTICATED"
-        assert error.hint
-        assert model.key not in f"{error}{error!r}{error.details}{error.__cause__!r}"
-
-
-async def _run(action: ModelAction, request: ModelRequest, streamed: bool) -> ModelResponse:
-    if not streamed:
-        return await action(request)
-    return await action(request, on_chunk=lambda chunk: None)
+    @pytest.mark.parametrize(("form", "schema"), SCHEMAS, ids=[form for form, _ in SCHEMAS])
+    async def test_generate_gives_the_output_in_its_form(
+        self, model: ModelUnderTest, form: str, schema: dict[str, Any]
+    ) -> None:
+        if not model.json_schema:
+            pytest.skip("this model is not held to schemas")
+        async with Genkit() as ai:
+            response = await ai.generate(
+                "Name something, as JSON.", model=model.action, output_format=form, output_schema=schema,
+                config={"temperature": 0, "max_output_tokens": 48},
+            )  # fmt: skip
+        check_json(schema, response.output, "The answer")

@@ -241,6 +241,64 @@ class VectorStoreContract:
         assert set(info.scores) == set(info.modes)
         assert info.scores["vector"].kind == "cosine"
 
+    async def test_paging_gives_every_document_once_whatever_is_written_meanwhile(self, store: VectorStore) -> None:
+        await store.bind(FINGERPRINT)
+        assert await store.page(5) == ([], None)
+        documents = [Document(f"text {i}", {"i": i}, id=f"{'ab'[i % 2]}{i}") for i in range(23)]
+        await store.upsert(documents, unit_vectors(23))
+        await store.upsert([Document("elsewhere", id="a0")], unit_vectors(1), namespace="other")
+        seen: list[str] = []
+        after: str | None = None
+        for number in range(10):
+            page, after = await store.page(5, after=after)
+            assert [document.metadata for document in page] == [{"i": int(document.id[1:])} for document in page]
+            seen += [document.id for document in page]
+            if number == 1:
+                await store.delete(ids=seen[:3])
+                await store.upsert([Document("new", {"i": 99}, id="c99")], unit_vectors(1))
+            if after is None:
+                break
+        assert sorted(set(seen) - {"c99"}) == sorted(document.id for document in documents)
+        assert len(seen) == len(set(seen))
+
+    async def test_a_page_keeps_to_its_filter_namespace_and_prefix(self, store: VectorStore) -> None:
+        await store.bind(FINGERPRINT)
+        documents = [Document(str(i), {"even": i % 2 == 0}, id=f"{'ab'[i // 10]}%{i:02}") for i in range(20)]
+        await store.upsert(documents, unit_vectors(20))
+        await store.upsert(documents[:1], unit_vectors(1), namespace="other")
+        even = parse_filter({"even": True})
+        first, after = await store.page(3, filter=even, prefix="b%")
+        assert after is not None
+        second, last = await store.page(3, filter=even, prefix="b%", after=after)
+        assert sorted(one.id for one in [*first, *second]) == [f"b%{i}" for i in range(10, 20, 2)]
+        assert last is None
+        assert [one.id for one in (await store.page(3, namespace="other"))[0]] == ["a%00"]
+        assert await store.page(3, prefix="a_") == ([], None)
+
+    async def test_a_sample_is_spread_over_what_passes_and_always_the_same(self, store: VectorStore) -> None:
+        await store.bind(FINGERPRINT)
+        assert await store.sample(3) == []
+        await store.upsert([Document(str(i), {"i": i}, id=f"d{i}") for i in range(40)], unit_vectors(40))
+        some = await store.sample(8, filter=parse_filter({"i": {"$lt": 20}}))
+        assert len(set(some)) == 8
+        assert all(int(one[1:]) < 20 for one in some)
+        assert some == await store.sample(8, filter=parse_filter({"i": {"$lt": 20}}))
+        assert sorted(await store.sample(100)) == sorted(f"d{i}" for i in range(40))
+        assert await store.sample(5, namespace="nowhere") == []
+
+    async def test_namespaces_are_counted(self, store: VectorStore) -> None:
+        await store.bind(FINGERPRINT)
+        for space, count in (("", 2), ("large", 3), ("gone", 1)):
+            documents = [Document(str(i), id=str(i)) for i in range(count)]
+            await store.upsert(documents, unit_vectors(count), namespace=space)
+        await store.delete(ids=["0"], namespace="gone")
+        if type(store).namespaces is VectorStore.namespaces:
+            with pytest.raises(GenkitError, match="UNIMPLEMENTED"):
+                await store.namespaces(10)
+            return
+        assert list((await store.namespaces(10)).items()) == [("large", 3), ("", 2)]
+        assert len(await store.namespaces(1)) == 1
+
     async def test_another_embedder_takes_over_all_at_once(self, store: VectorStore) -> None:
         """Of another length; old vectors are searched until the end, and what is written meanwhile is included."""
         await can_reindex(store)

@@ -112,27 +112,36 @@ class _Chat:
 
     async def __call__(self, request: ModelRequest, ctx: ActionContext) -> ModelResponse:
         """Returns the model's answer; sends it in chunks when somebody listens."""
-        if request.tools:
-            raise GenkitError(
-                "UNIMPLEMENTED",
-                f"The model `{self._model}` has no tools.",
-                hint="Leave `tools` out, or use a model that supports them.",
-            )
         stream = openai_wire.ChatStream(request)
-        body = {**self._defaults, **openai_wire.chat_body(self._model, request)}
-        async with aclosing(self._engine.chat({**body, "stream_options": {"include_usage": True}})) as chunks:
-            async for chunk in chunks:
-                parts = stream.add(_checked(chunk))
-                if parts:
-                    ctx.send_chunk(ModelResponseChunk(role="model", index=0, content=parts))
-        if not stream.finished:
-            raise GenkitError(
-                "CANCELLED",
-                f"The model `{self._model}` was closed while it answered.",
-                hint="Close the plugin after the last answer.",
-                details={"partial_text": stream.text},
-            )
+        body = {**self._defaults, **openai_wire.chat_body(self._model, self._without_tools(request))}
+        try:
+            async with aclosing(self._engine.chat({**body, "stream_options": {"include_usage": True}})) as chunks:
+                async for chunk in chunks:
+                    parts = stream.add(_checked(chunk))
+                    if parts:
+                        ctx.send_chunk(ModelResponseChunk(role="model", index=0, content=parts))
+            if not stream.finished:
+                raise GenkitError(
+                    "CANCELLED",
+                    f"The model `{self._model}` was closed while it answered.",
+                    hint="Close the plugin after the last answer; what had come is in `error.response`.",
+                )
+        except GenkitError as error:
+            error.response = stream.partial()
+            raise
         return stream.response()
+
+    def _without_tools(self, request: ModelRequest) -> ModelRequest:
+        """Returns the request without tools that may not be called; raises UNIMPLEMENTED for others."""
+        if not request.tools:
+            return request
+        if request.tool_choice == "none":
+            return request.model_copy(update={"tools": None})
+        raise GenkitError(
+            "UNIMPLEMENTED",
+            f"The model `{self._model}` has no tools.",
+            hint="Leave `tools` out, or use a model that supports them (llama-server and the OpenAI plugin).",
+        )
 
 
 def _checked(chunk: Any) -> Any:

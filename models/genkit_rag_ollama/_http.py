@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Mapping
 from typing import Any
 
 import httpx
@@ -58,6 +58,8 @@ class Connection:
                     await response.aread()
                     raise self._refusal(response, body)
                 async for line in split_lines(response.aiter_bytes()):
+                    if _is_cut(line):
+                        return
                     yield self._parsed(line)
 
     async def close(self) -> None:
@@ -118,25 +120,42 @@ class Connection:
         )
 
 
-async def split_lines(chunks: Any) -> AsyncGenerator[bytes]:
-    r"""Yields the lines that are not blank, wherever the network cut the bytes.
+async def split_lines(chunks: AsyncIterable[bytes], max_bytes: int = MAX_LINE_BYTES) -> AsyncGenerator[bytes]:
+    r"""Yields the lines that are not blank, with their ends, wherever the network cut the bytes.
 
-    Lines end at `\n` only: JSON may hold other line separators as they are.
+    Lines end at `\n` only: JSON may hold other line separators as they are. The last one may lack its end. Raises
+    RESOURCE_EXHAUSTED for a huge line.
     """
     pieces: list[bytes] = []
     size = 0
     async for chunk in chunks:
         *ends, rest = chunk.split(b"\n")
         for end in ends:
-            line = b"".join([*pieces, end])
+            _check_line(size + len(end), max_bytes)
+            line = b"".join([*pieces, end, b"\n"])
             pieces.clear()
             size = 0
             if line.strip():
                 yield line
         pieces.append(rest)
         size += len(rest)
-        if size > MAX_LINE_BYTES:
-            raise GenkitError("RESOURCE_EXHAUSTED", f"The server sent a line of more than {MAX_LINE_BYTES} bytes.",
-                              hint="Check that host is an Ollama server.")  # fmt: skip
+        _check_line(size, max_bytes)
     if b"".join(pieces).strip():
         yield b"".join(pieces)
+
+
+def _is_cut(line: bytes) -> bool:
+    """True for the beginning of an object at which the stream stopped."""
+    if line.endswith(b"\n") or not line.lstrip().startswith(b"{"):
+        return False
+    try:
+        json.loads(line)
+    except ValueError:
+        return True
+    return False
+
+
+def _check_line(size: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise GenkitError("RESOURCE_EXHAUSTED", f"The server sent a line of more than {max_bytes} bytes.",
+                          hint="Check that host is an Ollama server.")  # fmt: skip

@@ -27,8 +27,8 @@ from genkit_rag_ollama._http import Connection, base_url_of
 from genkit_rag_ollama._wire import ChatStream, chat_body
 
 _SUPPORTS = ModelSupports(
-    multiturn=True, system_role=True, tool_choice=False, output=["text", "json"], constrained="all"
-)
+    multiturn=True, system_role=True, tool_choice=False, output=["text", "json"], constrained="no-tools",
+)  # fmt: skip
 
 
 class Ollama(Plugin):
@@ -36,7 +36,7 @@ class Ollama(Plugin):
 
     The config takes what `GenerationConfig` has; other names become Ollama's options (`num_ctx`, `seed`), except
     `think` and `keep_alive`, which stand beside them. Ollama cannot be forced to call a tool: `tool_choice='required'`
-    is the same as `auto`.
+    is UNIMPLEMENTED, and so are tools together with a schema that the server is to keep.
 
     Args:
         host: Where the server is; default: OLLAMA_HOST, else `http://127.0.0.1:11434`.
@@ -119,10 +119,11 @@ class _Chat:
         """Returns the model's answer; sends it in chunks when somebody listens."""
         body = {**chat_body(self._model, request), "stream": ctx.streaming}
         stream = ChatStream(request)
-        if not ctx.streaming:
-            stream.add(await self._connection.post("/api/chat", body))
-            return stream.response()
         try:
+            if not ctx.streaming:
+                stream.add(await self._connection.post("/api/chat", body))
+                return stream.response()
+            # Closed at once when a chunk is refused, not whenever the garbage collector comes by.
             async with aclosing(self._connection.lines("/api/chat", body)) as lines:
                 async for line in lines:
                     _send(ctx, stream.add(line))
@@ -130,11 +131,10 @@ class _Chat:
                 raise GenkitError(
                     "UNAVAILABLE",
                     f"The stream ended before the answer did, after {len(stream.text)} characters.",
-                    hint="Ask again; what had come is in `details['partial_text']`.",
+                    hint="Ask again; what had come is in `error.response`.",
                 )
         except GenkitError as error:
-            if stream.text:
-                error.details["partial_text"] = stream.text
+            error.response = stream.partial()
             raise
         return stream.response()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from genkit_rag.plugin_api import (
     FinishReason,
@@ -23,10 +23,16 @@ Json = dict[str, Any]
 _ROLES = {"system": "system", "user": "user", "model": "assistant"}
 _TOP_LEVEL = ("keep_alive", "think", "logprobs", "top_logprobs")
 _FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
+_EMPTY = "it holds neither text nor a call of a tool"
+_EMPTY_AT_LIMIT = "its tokens were used up before it began (max_output_tokens)"
 
 
 def chat_body(model: str, request: ModelRequest) -> Json:
-    """Returns the body of a chat request. Unknown names of the config become options (`num_ctx`, `seed`)."""
+    """Returns the body of a chat request. Unknown names of the config become options (`num_ctx`, `seed`).
+
+    Raises UNIMPLEMENTED for a tool that must be called, and for tools together with a schema: the server holds every
+    token to the schema, those of a call too.
+    """
     config = request.typed_config()
     known = {
         "temperature": config.temperature, "top_p": config.top_p, "top_k": config.top_k,
@@ -35,12 +41,24 @@ def chat_body(model: str, request: ModelRequest) -> Json:
     options: Json = {key: value for key, value in {**(config.model_extra or {}), **known}.items() if value is not None}
     body: Json = {name: options.pop(name) for name in _TOP_LEVEL if name in options}
     body |= {"model": config.version or model, "messages": _messages(request), "options": options}
-    if request.tools and request.tool_choice != "none":
-        body["tools"] = openai_wire.function_tools(request.tools)
-    form = openai_wire.response_format(request)
-    if form is not None:
-        body["format"] = form["json_schema"]["schema"] if form["type"] == "json_schema" else "json"
+    tools = request.tools if request.tool_choice != "none" else None
+    if tools:
+        _check_tools(request)
+        body["tools"] = openai_wire.function_tools(tools)
+    elif request.output is not None and openai_wire.is_held(request.output):
+        body["format"] = request.output.schema_
+    elif openai_wire.response_format(request) is not None:
+        body["format"] = "json"
     return body
+
+
+def _check_tools(request: ModelRequest) -> None:
+    if request.tool_choice == "required":
+        raise GenkitError("UNIMPLEMENTED", "Ollama cannot be made to call a tool (tool_choice='required').",
+                          hint="Ask for the tool in the prompt and leave `tool_choice` out.")  # fmt: skip
+    if request.output is not None and request.output.constrained and openai_wire.is_held(request.output):
+        raise GenkitError("UNIMPLEMENTED", "Ollama cannot hold an answer to a schema while it has tools.",
+                          hint="Pass output_constrained=False, so that the schema is asked for in words.")  # fmt: skip
 
 
 def _messages(request: ModelRequest) -> list[Json]:
@@ -48,29 +66,36 @@ def _messages(request: ModelRequest) -> list[Json]:
     found: list[Json] = []
     for message in request.messages:
         if message.role == "tool":
-            results = [part.tool_response for part in message.content if part.tool_response is not None]
-            found += [
-                {"role": "tool", "tool_name": result.name, "content": openai_wire.tool_output_text(result)}
-                for result in results
-            ]
+            found += [_tool_message(part) for part in message.content]
         else:
             found.append(_message(message, wrapped))
     return found
 
 
+def _tool_message(part: Part) -> Json:
+    result = part.tool_response
+    if result is None:
+        raise invalid("messages", part, "hold a part that is no result in a tool message",
+                      hint="Put it into a message of another role.")  # fmt: skip
+    text, media = openai_wire.tool_result(result)
+    made: Json = {"role": "tool", "tool_name": result.name, "content": text}
+    return {**made, "images": [_base64(item) for item in media]} if media else made
+
+
 def _message(message: Message, wrapped: frozenset[str]) -> Json:
-    made: Json = {"role": _ROLES[message.role], "content": message.text}
-    images = [_base64(part.media) for part in message.content if part.media is not None]
+    images = [part.media for part in message.content if part.media is not None]
     calls = [part.tool_request for part in message.content if part.tool_request is not None]
-    data = [openai_wire.json_text(part.data) for part in message.content if part.data is not None]
-    if data:
-        made["content"] += "".join(data)
+    said = [part for part in message.content if part.media is None and part.tool_request is None]
+    thoughts = "".join(part.reasoning for part in said if part.reasoning)
+    made: Json = {"role": _ROLES[message.role], "content": "".join(map(openai_wire.text_of, said))}
     if images:
-        made["images"] = images
+        made["images"] = [_base64(media) for media in images]
     if calls:
         made["tool_calls"] = [
             {"function": {"name": call.name, "arguments": openai_wire.tool_arguments(call, wrapped)}} for call in calls
         ]
+    if calls and thoughts:
+        made["thinking"] = thoughts  # between the calls of its tools a model goes on thinking
     return made
 
 
@@ -78,7 +103,8 @@ def _base64(media: Media) -> str:
     head, marker, data = media.url.partition(";base64,")
     if not marker or not (media.content_type or head.removeprefix("data:")).startswith("image/"):
         raise invalid("messages", media.content_type or media.url[:60], "hold media that Ollama does not take",
-                      hint="It takes images as `data:image/...;base64,` URLs.")  # fmt: skip
+                      hint="It takes images as `data:image/...;base64,` URLs, which the middleware "
+                           "`download_request_media` makes of others.")  # fmt: skip
     return data
 
 
@@ -92,6 +118,7 @@ class ChatStream:
         self._thinking: list[str] = []
         self._calls: list[Part] = []
         self._last: Json = {}
+        self._usage: Usage | None = None
 
     @property
     def text(self) -> str:
@@ -100,22 +127,29 @@ class ChatStream:
 
     def add(self, line: Any) -> list[Part]:
         """Takes one line in and returns the parts that are new; raises what an error line says."""
-        if not isinstance(line, dict) or not ("message" in line or "error" in line):
+        body: Json = cast(Json, line) if isinstance(line, dict) else {}
+        if body.get("error"):
+            raise GenkitError("UNAVAILABLE", f"Ollama broke off: {openai_wire.error_text(body)}",
+                              hint="What had come is in `error.response`; the server's log says more.")  # fmt: skip
+        try:
+            return self._add(body)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise GenkitError("INTERNAL", f"The server sent {str(line)[:100]!r} where a message was due.",
-                              hint="Check that host is an Ollama server.")  # fmt: skip
-        if "error" in line:
-            raise GenkitError("UNAVAILABLE", f"Ollama broke off: {openai_wire.error_text(line)}")
-        message: Json = line["message"]
+                              hint="Check that host is an Ollama server.") from error  # fmt: skip
+
+    def _add(self, body: Json) -> list[Part]:
+        message: Json = body["message"]
         fresh: list[Part] = []
         if message.get("thinking"):
-            self._thinking.append(message["thinking"])
             fresh.append(Part(reasoning=message["thinking"]))
+            self._thinking.append(message["thinking"])
         if message.get("content"):
-            self._text.append(message["content"])
             fresh.append(Part(text=message["content"]))
+            self._text.append(message["content"])
         calls = [self._call(call) for call in message.get("tool_calls") or ()]
-        if line.get("done"):
-            self.finished, self._last = True, line
+        if body.get("done"):
+            self._usage = _usage(body)
+            self.finished, self._last = True, body
         return fresh + calls
 
     def _call(self, call: Json) -> Part:
@@ -128,14 +162,35 @@ class ChatStream:
         return part
 
     def response(self) -> ModelResponse:
-        """Returns the response of everything that was added."""
-        content = [Part(reasoning="".join(self._thinking))] if self._thinking else []
-        content += [Part(text=self.text)] if self._text else []
-        reason = self._last.get("done_reason") or "stop"
-        used = self._last.get("prompt_eval_count"), self._last.get("eval_count")
+        """Returns the response of everything that was added; one without a message when the answer was empty."""
+        content = [*self._said_so_far(), *self._calls]
+        reason = str(self._last.get("done_reason") or "stop")
+        note = None if reason in _FINISH else reason
+        if not content and note is None:
+            note = _EMPTY_AT_LIMIT if reason == "length" else _EMPTY
         return ModelResponse(
-            message=Message(role="model", content=content + self._calls),
+            message=Message(role="model", content=content) if content else None,
             finish_reason=_FINISH.get(reason, "other"),
-            finish_message=None if reason in _FINISH else reason,
-            usage=Usage(input_tokens=used[0], output_tokens=used[1], total_tokens=sum(count or 0 for count in used)),
+            finish_message=note,
+            usage=self._usage,
+            raw=self._last,
         )
+
+    def partial(self) -> ModelResponse:
+        """Returns what had come of an answer that broke off; calls of tools are left out: there may be more of them."""
+        content = self._said_so_far()
+        return ModelResponse(
+            message=Message(role="model", content=content) if content else None,
+            finish_reason="unknown",
+            finish_message="the answer broke off",
+        )
+
+    def _said_so_far(self) -> list[Part]:
+        content = [Part(reasoning="".join(self._thinking))] if self._thinking else []
+        return [*content, Part(text=self.text)] if self._text else content
+
+
+def _usage(last: Json) -> Usage:
+    read, written = last.get("prompt_eval_count"), last.get("eval_count")
+    total = None if read is None and written is None else (read or 0) + (written or 0)
+    return Usage(input_tokens=read, output_tokens=written, total_tokens=total)

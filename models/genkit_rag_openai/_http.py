@@ -15,6 +15,7 @@ from genkit_rag_openai._sse import SseDecoder
 
 OFFICIAL = "https://api.openai.com/v1"
 DONE = object()
+_LAST = "[DONE]"
 
 
 class Connection:
@@ -69,13 +70,16 @@ class Connection:
                     raise self._refusal(response, key)
                 if response.headers.get("content-type", "").startswith(("application/json", "text/html")):
                     yield self._parsed(await response.aread(), key)  # it does not stream, or is no chat server
+                    yield DONE
                     return
                 async for chunk in response.aiter_bytes():
                     for data in decoder.feed(chunk):
-                        if data.strip() == "[DONE]":
+                        if data.strip() == _LAST:
                             yield DONE
                             return
                         yield self._parsed(data, key)
+                if decoder.rest().strip() == _LAST:
+                    yield DONE
 
     async def close(self) -> None:
         """Closes the clients of every event loop that still runs."""

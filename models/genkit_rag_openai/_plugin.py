@@ -74,7 +74,8 @@ class OpenAI(Plugin):
         """Returns the model or embedder of that name; whether the server has it shows at the first call."""
         model = name.removeprefix(f"{self.name}/")
         if kind == ActionKind.MODEL:
-            return model_action(name, _Chat(self._connection, model), info=self._info(model), provider="openai")
+            info = self._info(model)
+            return model_action(name, _Chat(self._connection, model, info), info=info, provider="openai")
         if kind == ActionKind.EMBEDDER:
             return make_embedder(name, model, self._connection, self._embedders.get(model))
         return None
@@ -117,12 +118,14 @@ def _kind(model: str) -> ActionKind | None:
 class _Chat:
     """One model's handler."""
 
-    def __init__(self, connection: Connection, model: str) -> None:
+    def __init__(self, connection: Connection, model: str, info: ModelInfo) -> None:
         self._connection = connection
         self._model = model
+        self._supports = info.supports or _SUPPORTS
 
     async def __call__(self, request: ModelRequest, ctx: ActionContext) -> ModelResponse:
         """Returns the model's answer; sends it in chunks when somebody listens."""
+        self._check_tools(request)
         key = "max_completion_tokens" if self._connection.official else "max_tokens"
         body = openai_wire.chat_body(self._model, request, max_tokens_key=key)
         api_key = request.typed_config().api_key
@@ -130,22 +133,34 @@ class _Chat:
             return openai_wire.chat_response(request, await self._connection.post("/chat/completions", body, api_key))
         body |= {"stream": True, "stream_options": {"include_usage": True}}
         stream = openai_wire.ChatStream(request)
+        whole = False
         try:
             # Closed at once when a chunk is refused, not whenever the garbage collector comes by.
             async with aclosing(self._connection.events("/chat/completions", body, api_key)) as events:
                 async for event in events:
                     if event is DONE:
-                        stream.finished = True
+                        whole = stream.finished
                     else:
                         _send(ctx, stream.add(event))
+            if not whole:
+                raise _cut_off(stream.text)
         except GenkitError as error:
-            if stream.text:
-                error.details["partial_text"] = stream.text
+            error.response = stream.partial()
             raise
-        if not stream.finished:
-            raise _cut_off(stream.text)
         _send(ctx, stream.tool_requests())
         return stream.response()
+
+    def _check_tools(self, request: ModelRequest) -> None:
+        """Refuses what the model was said to lack: many servers leave out silently what they cannot do."""
+        choice = request.tool_choice
+        if not request.tools or choice == "none":
+            return
+        if self._supports.tools is False:
+            raise GenkitError("UNIMPLEMENTED", f"The model `{self._model}` has no tools.",
+                              hint="Leave `tools` out, or use a model that supports them.")  # fmt: skip
+        if choice == "required" and self._supports.tool_choice is False:
+            raise GenkitError("UNIMPLEMENTED", f"The model `{self._model}` cannot be made to call a tool.",
+                              hint="Ask for the tool in the prompt and leave `tool_choice` out.")  # fmt: skip
 
 
 def _send(ctx: ActionContext, parts: list[Part]) -> None:
@@ -157,6 +172,5 @@ def _cut_off(text: str) -> GenkitError:
     return GenkitError(
         "UNAVAILABLE",
         f"The stream ended before the answer did, after {len(text)} characters.",
-        hint="Ask again; what had come is in `details['partial_text']`.",
-        details={"partial_text": text},
+        hint="Ask again; what had come is in `error.response`.",
     )

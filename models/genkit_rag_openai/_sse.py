@@ -21,6 +21,7 @@ class SseDecoder:
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max = max_event_bytes
         self._pieces: list[bytes] = []
+        self._pending = 0
         self._data: list[bytes] = []
         self._size = 0
         self._started = False
@@ -36,14 +37,30 @@ class SseDecoder:
         # \r\n first: a pair is one line end. Not splitlines(), which splits at form feeds and the like as well.
         *lines, rest = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
         for end in lines:
-            line = b"".join([*self._pieces, end])
+            self._take(end)
+            line = b"".join(self._pieces)
             self._pieces.clear()
+            self._pending = 0
             data = self._line(line)
             if data is not None:
                 yield data
         if rest:
-            self._pieces.append(rest)
-            self._grow(len(rest))
+            self._take(rest)
+
+    def rest(self) -> str:
+        """Returns the data of an event without its end, as it stands where the stream stops."""
+        return b"\n".join([*self._data, *_data_of(b"".join(self._pieces))]).decode("utf-8", "replace")
+
+    def _take(self, piece: bytes) -> None:
+        """Adds to the line. Sizes are of lines and events, not of packets: the same bytes are always refused alike."""
+        self._pieces.append(piece)
+        self._pending += len(piece)
+        if self._pending + self._size > self._max:
+            raise GenkitError(
+                "RESOURCE_EXHAUSTED",
+                f"The provider sent one event of more than {self._max} bytes.",
+                hint="No chat server does: check that base_url is an OpenAI-compatible one.",
+            )
 
     def _line(self, line: bytes) -> str | None:
         if not self._started:
@@ -51,10 +68,9 @@ class SseDecoder:
             line = line.removeprefix(_BOM)
         if not line:
             return self._dispatch()
-        field, _, value = line.partition(b":")
-        if field == b"data":
-            self._data.append(value.removeprefix(b" "))
-            self._grow(len(value))
+        for value in _data_of(line):
+            self._data.append(value)
+            self._size += len(line)
         return None
 
     def _dispatch(self) -> str | None:
@@ -65,11 +81,7 @@ class SseDecoder:
         self._data.clear()
         return data.decode("utf-8", "replace")
 
-    def _grow(self, count: int) -> None:
-        self._size += count
-        if self._size > self._max:
-            raise GenkitError(
-                "RESOURCE_EXHAUSTED",
-                f"The provider sent one event of more than {self._max} bytes.",
-                hint="No chat server does: check that base_url is an OpenAI-compatible one.",
-            )
+
+def _data_of(line: bytes) -> list[bytes]:
+    field, _, value = line.partition(b":")
+    return [value.removeprefix(b" ")] if field == b"data" else []

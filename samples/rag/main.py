@@ -33,8 +33,8 @@ async def main(path: str, question: str) -> None:
     print(f"\n{answer.text}")
     for citation in answer.citations:
         print(f"  [{citation.key}] {citation.document.metadata['source']}")
-    if answer.unknown_citations:
-        print(f"  Named by the model, but no passage: {answer.unknown_citations}")
+    if answer.citations.unknown:
+        print(f"  Named by the model, but no passage: {answer.citations.unknown}")
 
 
 if __name__ == "__main__":

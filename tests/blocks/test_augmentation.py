@@ -212,6 +212,11 @@ def test_a_budget_must_be_positive() -> None:
         augment_with_context(max_tokens=0)
 
 
+def test_no_key_has_the_form_of_a_retriever_tools() -> None:
+    docs = [Document("a", {"ref": key}) for key in ("b2ccdddd", "b2ccdddd_", "b2ccdddd")]
+    assert list(plain(citation_key="ref").passages(docs)) == ["b2ccdddd_", "b2ccdddd_-2", "b2ccdddd_-3"]
+
+
 # -- in a generation
 
 
@@ -271,16 +276,16 @@ async def test_citations_are_checked_against_the_passages_that_the_model_saw() -
     assert [(c.key, c.spans) for c in response.citations] == [("1", [(2, 5), (9, 15)]), ("2", [(9, 15)])]
     assert response.citations[0].document is not None
     assert response.citations[0].document.text == "Cats sleep."
-    assert response.unknown_citations == ["7"]
+    assert response.citations.unknown == ["7"]
 
 
 async def test_a_passage_over_the_budget_is_not_cited() -> None:
     response, _ = await ask("A [1] [2].", docs=DOCS, use=[plain(max_tokens=5)])
     assert [citation.key for citation in response.citations] == ["1"]
-    assert response.unknown_citations == ["2"]
+    assert response.citations.unknown == ["2"]
 
 
 async def test_without_docs_brackets_are_just_brackets() -> None:
     response, _ = await ask("A [1].")
     assert response.citations == []
-    assert response.unknown_citations == []
+    assert response.citations.unknown == []

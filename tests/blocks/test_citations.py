@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -5,13 +7,14 @@ from hypothesis import strategies as st
 from genkit_rag._blocks.citations import find_citations
 from genkit_rag._blocks.document import Document
 
+TOOL_KEYS = {key: Document(key) for key in ("b2ccdddd", "c3mddddd")}
 NUMBERS = {str(n): Document(f"passage {n}") for n in (1, 2, 3, 4, 12)}
 NAMES = {key: Document(key) for key in ("cats.md", "Smith, 2020", "a b", "x-2", "1")}
 
 
 def keys(text: str, documents: dict[str, Document] = NUMBERS) -> tuple[list[str], list[str]]:
-    found, unknown = find_citations(text, documents)
-    return [citation.key for citation in found], unknown
+    found = find_citations(text, documents)
+    return [citation.key for citation in found], found.unknown
 
 
 TABLE = [
@@ -66,9 +69,39 @@ def test_named_markers(text: str, known: list[str], unknown: list[str]) -> None:
     assert keys(text, NAMES) == (known, unknown)
 
 
+TOOL = [
+    ("See [b2ccdddd], [c3mddddd].", ["b2ccdddd", "c3mddddd"], []),
+    ("Both [c3mddddd, b2ccdddd].", ["c3mddddd", "b2ccdddd"], []),
+    ("Miscopied [b2ccddd], [b2ccddddd], [b2ccdddf].", [], ["b2ccddd", "b2ccddddd", "b2ccdddf"]),
+    ("Numbers [1] are nobody's.", [], ["1"]),
+    ("Words [x-3], [sic], [see below], [v2.0], [h264], [2024], [emphasis] are none.", [], []),
+]
+
+
+@pytest.mark.parametrize(("text", "known", "unknown"), TOOL)
+def test_markers_of_a_retriever_tool(text: str, known: list[str], unknown: list[str]) -> None:
+    assert keys(text, TOOL_KEYS) == (known, unknown)
+
+
+REPAIRS = [
+    ("A [1]. B [7].", "A [1]. B."),
+    ("A [1, 7]. B [7, 9] C", "A [1]. B C"),
+    ("A [9][2][8].", "A[2]."),
+    ("A [1-3, 9].", "A [1, 2, 3]."),
+    ("[9] starts.", " starts."),
+    ("`a[9]` and [1] stay.", "`a[9]` and [1] stay."),
+    ("", ""),
+]
+
+
+@pytest.mark.parametrize(("text", "repaired"), REPAIRS)
+def test_a_text_without_its_unknown_keys(text: str, repaired: str) -> None:
+    assert find_citations(text, NUMBERS).without_unknown(text) == repaired
+
+
 def test_spans_are_the_markers_and_a_marker_counts_once() -> None:
     text = "A [1]. `[1]` B [2, 1, 1]."
-    found, _ = find_citations(text, NUMBERS)
+    found = find_citations(text, NUMBERS)
     assert {c.key: [text[start:end] for start, end in c.spans] for c in found} == {
         "1": ["[1]", "[2, 1, 1]"],
         "2": ["[2, 1, 1]"],
@@ -78,8 +111,8 @@ def test_spans_are_the_markers_and_a_marker_counts_once() -> None:
 
 @given(st.text(st.sampled_from("[]()`~ \n,;-–12349abx^!.")) | st.text())
 def test_any_text_is_read_and_spans_are_exact(text: str) -> None:
-    for documents in (NUMBERS, NAMES):
-        found, unknown = find_citations(text, documents)
+    for documents in (NUMBERS, NAMES, TOOL_KEYS, {}):
+        found = find_citations(text, documents)
         for citation in found:
             assert citation.document is documents[citation.key]
             assert citation.spans
@@ -89,7 +122,11 @@ def test_any_text_is_read_and_spans_are_exact(text: str) -> None:
                 assert marker[0] == "["
                 assert marker[-1] == "]"
                 assert citation.key in marker or "-" in marker or "–" in marker
-        assert not set(unknown) & set(documents)
+        spans = sorted({span for citation in found for span in citation.spans})
+        assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
+        assert all(0 <= start < end <= len(text) for start, end in spans)
+        assert not set(found.unknown) & set(documents)
+        assert len(set(found.unknown)) == len(found.unknown)
         firsts = [citation.spans[0][0] for citation in found]
         assert firsts == sorted(firsts)
 
@@ -97,5 +134,16 @@ def test_any_text_is_read_and_spans_are_exact(text: str) -> None:
 @pytest.mark.parametrize("unit", ["[", "]", "[1", "`", "` ``", "```\n", "[](", "[1](", "~~~ ", "[1,", "[1-", "`\n\n"])
 def test_a_long_hostile_text_is_read(unit: str) -> None:
     text = unit * (400_000 // len(unit)) + "\n\nend [2]"
-    found, _ = find_citations(text, NUMBERS)
+    found = find_citations(text, NUMBERS)
     assert all(text[start] + text[end - 1] == "[]" for citation in found for start, end in citation.spans)
+
+
+@given(
+    st.lists(st.sampled_from(["[1]", "[2, 9]", "[7]", "[8; 3]", "[1-3, 9]", " text", ".", "\n", " `[7]`"])).map("".join)
+)
+def test_a_repaired_text_names_the_same_passages_and_no_others(text: str) -> None:
+    found = find_citations(text, NUMBERS)
+    again = find_citations(found.without_unknown(text), NUMBERS)
+    assert [citation.key for citation in again] == [citation.key for citation in found]
+    assert [len(citation.spans) for citation in again] == [len(citation.spans) for citation in found]
+    assert again.unknown == []

@@ -7,7 +7,7 @@ from genkit_rag._blocks.document import Document
 from genkit_rag._blocks.generate import DEFAULT_MODEL, GenerateOptions, generate, generate_action
 from genkit_rag._blocks.model import ModelRequest, ModelResponse, Usage
 from genkit_rag._blocks.part import Media, Message, Part, ToolRequest
-from genkit_rag._blocks.tool import tool_action
+from genkit_rag._blocks.tool_function import tool_action
 from genkit_rag._core.context import ActionContext
 from genkit_rag._core.errors import GenkitError
 from genkit_rag._core.registry import Registry
@@ -72,8 +72,8 @@ async def test_the_callers_list_of_messages_stays_as_it_was() -> None:
     ("options", "named"),
     [
         ({"prompt": None}, "no message"),
-        ({"prompt": 5}, "wrong type"),
-        ({"messages": 5}, "wrong type"),
+        ({"prompt": 5}, "`prompt`"),
+        ({"messages": 5}, "`messages`"),
         ({"messages": [{"role": "nobody"}]}, "role"),
         ({"max_turns": -1}, "`max_turns`"),
         ({"max_turns": 1.5}, "`max_turns`"),

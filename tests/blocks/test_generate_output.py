@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from genkit_rag._blocks.formats import Format, Wanted, register_format
 from genkit_rag._blocks.generate import GenerateOptions, generate
-from genkit_rag._blocks.model import ModelRequest, ModelResponse
+from genkit_rag._blocks.generate.output import output_of
+from genkit_rag._blocks.model import ModelRequest, ModelResponse, ModelResponseChunk
 from genkit_rag._blocks.part import Message, Part, ToolRequest
 from genkit_rag._core.errors import GenkitError
 from genkit_rag._core.registry import Registry
@@ -26,6 +28,12 @@ async def ask(
     model = ScriptedModel("test/scripted", answers, supports=supports)
     options.setdefault("prompt", "hi")
     return await generate(Registry(), GenerateOptions(model=model.action, **options)), model.requests
+
+
+def parse_output(text: str, wanted: Any) -> Any:
+    output = output_of(Registry(), GenerateOptions(output_schema=wanted))
+    assert output is not None
+    return output.parse(text)
 
 
 def instructions(request: ModelRequest) -> list[tuple[str, str]]:
@@ -135,6 +143,56 @@ async def test_text_format_is_passed_on() -> None:
     assert request.output.to_wire() == {"format": "text", "contentType": "text/plain"}
 
 
+async def test_chunks_hold_what_the_format_makes_of_the_answer_so_far() -> None:
+    model = ScriptedModel("test/scripted", ['[{"name": "Bern"}, {"name": "Basel"}]'])
+    chunks: list[ModelResponseChunk] = []
+    options = GenerateOptions(model=model.action, prompt="hi", output_format="array", output_schema=list[City])
+    response = await generate(Registry(), options, on_chunk=chunks.append)
+    assert [item for chunk in chunks for item in chunk.output] == [{"name": "Bern"}, {"name": "Basel"}]
+    assert chunks[-1].output == [{"name": "Basel"}]  # whichever is asked first
+    assert response.output == [City(name="Bern"), City(name="Basel")]
+
+
+async def test_a_format_of_ones_own_is_used_by_its_name() -> None:
+    class Shout(Format):
+        name = "shout"
+
+        def instructions(self, schema: Any, /) -> str:
+            return "Shout."
+
+        def parse(self, text: str, wanted: Wanted, /) -> str:
+            return text.upper()
+
+        def parse_chunk(self, text: str, previous: str, wanted: Wanted, /) -> str:
+            return text.upper()
+
+    registry = Registry()
+    register_format(registry, Shout())
+    model = ScriptedModel("test/scripted", ["well done"])
+    chunks: list[ModelResponseChunk] = []
+    options = GenerateOptions(model=model.action, prompt="hi", output_format="shout")
+    response = await generate(registry, options, on_chunk=chunks.append)
+    assert (response.output, [chunk.output for chunk in chunks]) == ("WELL DONE", ["WELL", "WELL DONE"])
+    assert instructions(model.requests[0]) == [("user", "Shout.")]
+
+
+async def test_an_unknown_format_asks_no_model() -> None:
+    model = ScriptedModel("test/scripted", ["x"])
+    with pytest.raises(GenkitError, match="Did you mean `json`"):
+        await generate(Registry(), GenerateOptions(model=model.action, prompt="hi", output_format="jsn"))
+    assert model.requests == []
+
+
+async def test_an_answer_that_does_not_fit_is_shown_to_the_model_with_what_is_wrong() -> None:
+    response, (first, second) = await ask(
+        '{"name": 5}', '{"name": "Bern"}', output_schema=City, output_retries=2, system="be brief"
+    )
+    assert [message.role for message in second.messages] == ["system", "user", "model", "user"]
+    assert "$.name" in second.messages[-1].text
+    assert len(instructions(first)) == len(instructions(second)) == 1
+    assert response.output == City(name="Bern")
+
+
 LENIENT = [
     ('{"name": "Bern"}', City, City(name="Bern")),
     ('  \n{"name": "Bern"}\n', City, City(name="Bern")),
@@ -209,8 +267,6 @@ async def test_a_type_without_a_schema_is_refused() -> None:
 
 @pytest.mark.parametrize("unit", ["{", "[", "[{", '{"a" ', "[1 ", "```\n", "```json\n{\n", '"', "{}"])
 def test_a_long_hostile_answer_is_refused(unit: str) -> None:
-    from genkit_rag._blocks.generate.output import parse_output
-
     with pytest.raises(GenkitError):
         parse_output(unit * (1_000_000 // len(unit)), City)
 
@@ -225,15 +281,11 @@ prose = st.text(st.characters(exclude_characters='{}[]`"'), max_size=30)
 
 @given(st.dictionaries(st.text(), json_values, max_size=4), prose, prose)
 def test_an_object_between_words_is_found_whole(value: dict[str, Any], before: str, after: str) -> None:
-    from genkit_rag._blocks.generate.output import parse_output
-
     assert parse_output(before + json.dumps(value) + after, {"type": "object"}) == value
 
 
 @given(st.text(st.sampled_from('{}[]",:1a `\n\\')))
 def test_any_text_gives_a_value_or_an_invalid_argument(text: str) -> None:
-    from genkit_rag._blocks.generate.output import parse_output
-
     failed: GenkitError | None = None
     try:
         assert isinstance(parse_output(text, City), City)
@@ -244,8 +296,6 @@ def test_any_text_gives_a_value_or_an_invalid_argument(text: str) -> None:
 
 @given(st.dictionaries(st.text(max_size=5), json_values, min_size=1, max_size=3), st.data())
 def test_no_part_of_a_cut_off_object_is_taken_for_the_whole(value: dict[str, Any], data: Any) -> None:
-    from genkit_rag._blocks.generate.output import parse_output
-
     text = json.dumps({"outer": value})
     cut = text[: data.draw(st.integers(1, len(text) - 1))]
     with pytest.raises(GenkitError):

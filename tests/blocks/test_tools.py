@@ -10,7 +10,8 @@ from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from genkit_rag._blocks.document import Document
-from genkit_rag._blocks.tool import short_name, to_tool, tool_action, tool_definition, tool_input
+from genkit_rag._blocks.tool import short_name, tool_definition, tool_input
+from genkit_rag._blocks.tool_function import to_tool, tool_action
 from genkit_rag._core.action import Action
 from genkit_rag._core.context import ActionContext
 from genkit_rag._core.errors import GenkitError

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from jsonschema import Draft7Validator
 
-from genkit_rag._core.schema import dump
+from genkit_rag._blocks.wire import DataWireModel
+from genkit_rag._core.schema import dump, json_schema
 from genkit_rag.plugin_api import (
     Document,
     EmbedRequest,
@@ -118,3 +119,29 @@ def test_wire_names_are_camel_case_and_nothing_is_null() -> None:
     assert _Sample.model_validate({"longName": 1}) == _Sample.model_validate({"long_name": 1})
     with pytest.raises(ValueError, match="longNam"):
         _Sample.model_validate({"longNam": 1})
+
+
+class _Data(DataWireModel):
+    nulls: ClassVar[tuple[str, ...]] = ("value",)
+
+    value: Any = None
+    long_name: int | None = None
+
+
+class _Holder(WireModel):
+    inner: list[_Data]
+
+
+def test_a_null_that_was_given_as_data_stays_and_no_other() -> None:
+    assert _Data(value=None, long_name=None).to_wire() == {"value": None}
+    assert _Data().to_wire() == {}
+    assert _Holder(inner=[_Data(value=None), _Data()]).to_wire() == {"inner": [{"value": None}, {}]}
+    assert _Holder(inner=[_Data(value=None)]).model_dump_json(exclude_none=True) == '{"inner":[{"value":null}]}'
+    assert _Data(long_name=1).model_dump() == {"value": None, "long_name": 1}
+
+
+def test_the_schema_of_such_a_type_names_its_fields_in_both_directions() -> None:
+    for mode in ("validation", "serialization"):
+        found = json_schema(_Holder, mode=mode)
+        assert found is not None
+        assert found["$defs"]["_Data"]["properties"].keys() == {"value", "longName"}

@@ -8,7 +8,7 @@ import pytest
 
 from genkit_rag._blocks.generate import generate_action
 from genkit_rag._blocks.model import ModelRequest, ModelResponse, ModelResponseChunk, model_action
-from genkit_rag._blocks.tool import tool_action
+from genkit_rag._blocks.tool_function import tool_action
 from genkit_rag._core.context import ActionContext
 from genkit_rag._core.registry import Registry
 

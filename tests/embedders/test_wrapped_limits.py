@@ -8,10 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genkit_rag import Document, Genkit, GenkitError
-from genkit_rag.plugin_api import EmbedderAction, EmbedRequest
+from genkit_rag.plugin_api import EmbedderAction, EmbedRequest, Limits, Pace
 from genkit_rag_openai import OpenAI
 from genkit_rag_wrapped import Wrap, Wrapped
-from genkit_rag_wrapped._limits import Limits, Pace
 from genkit_rag_wrapped._retry import retried
 from tests.embedders.test_wrapped import Words, embed, wrapped
 from tests.fakes.openai_api import FakeOpenAI

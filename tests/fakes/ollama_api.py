@@ -1,7 +1,8 @@
 """A server that speaks Ollama's API as it is documented, for tests without a network.
 
-`echo` repeats the last message; `thinker` thinks aloud first; `cut`, `late-error`, `stall`, `broken` misbehave. With
-tools the first one is called, and after its result `echo` says what came back.
+`echo` repeats the last message; `thinker` thinks aloud first; `endless` goes on until the client leaves; `cut`,
+`late-error`, `stall`, `broken`, `empty` misbehave. With tools the first one is called (by `two-calls` twice), and after
+its result `echo` says what came back. A schema holds every token, so that with one no tool is called.
 """
 
 from __future__ import annotations
@@ -23,16 +24,18 @@ Json = dict[str, Any]
 
 CAPABILITIES = {
     "echo": ["completion", "tools", "vision"], "thinker": ["completion", "thinking"], "cut": ["completion"],
-    "late-error": ["completion"], "stall": ["completion"], "broken": ["completion"],
+    "late-error": ["completion"], "stall": ["completion"], "broken": ["completion"], "empty": ["completion"],
+    "two-calls": ["completion", "tools"], "endless": ["completion"],
     "nomic-embed-text:latest": ["embedding"],
 }  # fmt: skip
 
 
 class FakeOllama:
-    """The app, as `.app`; `.requests` are the bodies that came, in order."""
+    """The app, as `.app`; `.requests` are the bodies that came, in order; `.left` counts clients that went early."""
 
     def __init__(self) -> None:
         self.requests: list[Json] = []
+        self.left = 0
         self.app = Starlette(
             routes=[
                 Route("/api/chat", self._chat, methods=["POST"]),
@@ -67,6 +70,8 @@ class FakeOllama:
         problem = _problem(body)
         if problem:
             return JSONResponse({"error": problem}, 400)
+        if body["model"] == "endless":
+            return StreamingResponse(self._endless(), media_type="application/x-ndjson")
         lines = _lines(body)
         if body.get("stream", True):
             return StreamingResponse(_stream(body["model"], lines), media_type="application/x-ndjson")
@@ -78,6 +83,14 @@ class FakeOllama:
                 if name in part:
                     whole["message"][name] = part[name]
         return JSONResponse(whole)
+
+    async def _endless(self) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b'{"message": {"role": "assistant", "content": "on "}, "done": false}\n'
+                await asyncio.sleep(0.01)
+        finally:
+            self.left += 1
 
 
 def _problem(body: Json) -> str | None:
@@ -100,12 +113,12 @@ def _lines(body: Json) -> list[Json]:
     finish = "stop"
     if body["model"] == "thinker":
         messages.append({"content": "", "thinking": "Let me think."})
-    if body.get("tools") and last["role"] != "tool":
+    words: list[str] = []
+    if body.get("tools") and not body.get("format") and last["role"] != "tool":
         function = body["tools"][0]["function"]
         call = {"function": {"name": function["name"], "arguments": sample(function["parameters"])}}
-        messages.append({"content": "", "tool_calls": [call]})
-        words: list[str] = []
-    else:
+        messages.append({"content": "", "tool_calls": [call] * (2 if body["model"] == "two-calls" else 1)})
+    elif body["model"] != "empty":
         words = [word + " " for word in _text(body, last).split(" ")]
         limit = body["options"].get("num_predict")
         if limit and len(words) > limit:

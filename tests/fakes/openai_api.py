@@ -1,8 +1,9 @@
 """A server that speaks OpenAI's protocol as it is documented, strict where OpenAI is, for tests without a network.
 
 Models by name: `echo` repeats the last message; `reasoner` thinks aloud first; `status-429` (any number) fails with
-that status; `cut`, `reset`, `stall`, `broken`, `empty`, `late-error`, `html`, `no-done`, `not-streaming` misbehave; any
-other is not found. With tools, `echo` calls the first one, and after its result says what came back.
+that status; `endless` goes on until the client leaves; `cut`, `reset`, `stall`, `broken`, `empty`, `no-choices`,
+`late-error`, `html`, `no-done`, `not-streaming` misbehave; any other is not found. With tools, `echo` calls the first
+one, and after its result says what came back.
 """
 
 from __future__ import annotations
@@ -23,11 +24,15 @@ from tests.fakes.samples import sample, vector
 
 Json = dict[str, Any]
 
-MODELS = ["echo", "reasoner", "bad-arguments", "two-calls", "refuser", "cut", "reset", "stall", "broken", "empty",
-          "late-error", "html", "no-done", "not-streaming", "text-embedding-3-small", "whisper-1"]  # fmt: skip
+MODELS = [
+    "echo", "reasoner", "bad-arguments", "two-calls", "refuser", "cut", "reset", "stall", "broken", "empty",
+    "no-choices", "endless", "late-error", "html", "no-done", "not-streaming", "text-embedding-3-small",
+    "whisper-1",
+]  # fmt: skip
 _ARGUMENTS = {
     "model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "stop", "seed", "stream",
     "stream_options", "tools", "tool_choice", "response_format", "frequency_penalty", "logprobs",
+    "reasoning_effort",
 }  # fmt: skip
 
 
@@ -40,10 +45,11 @@ class Refused(Exception):
 
 
 class FakeOpenAI:
-    """The app, as `.app`; `.requests` are the bodies that came, in order."""
+    """The app, as `.app`; `.requests` are the bodies that came, in order; `.left` counts clients that went early."""
 
     def __init__(self, api_key: str | None = None, retry_after: str | None = "7") -> None:
         self.requests: list[Json] = []
+        self.left = 0
         self.headers: list[dict[str, str]] = []
         self._key = api_key
         self._retry_after = retry_after
@@ -100,6 +106,8 @@ class FakeOpenAI:
                 404, f"The model `{model}` does not exist or you do not have access to it.", "model_not_found"
             )
         _check(body)
+        if model == "endless":
+            return StreamingResponse(self._endless(body), media_type="text/event-stream")
         if model == "html":
             return Response("<html>It works!</html>", media_type="text/html")
         answer = _answer(body)
@@ -107,9 +115,17 @@ class FakeOpenAI:
             return StreamingResponse(_stream(body, answer), media_type="text/event-stream")
         if model == "stall":
             await asyncio.sleep(5)
-        choices = [{"index": 0, **answer}] if model != "empty" else []
+        choices = [{"index": 0, **answer}] if model != "no-choices" else []
         whole = {"object": "chat.completion", "choices": choices, "usage": _usage(body, answer)}
         return JSONResponse({**_head(body), **whole})
+
+    async def _endless(self, body: Json) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield _event({**_head(body), "choices": [{"index": 0, "delta": {"content": "on "}}]})
+                await asyncio.sleep(0.01)
+        finally:
+            self.left += 1
 
 
 def _base64(row: list[float]) -> str:
@@ -140,6 +156,43 @@ def _check(body: Json) -> None:
             raise Refused(400, "Invalid schema for function: schema must be a JSON Schema of 'type: \"object\"'")
     if "tool_choice" in body and not body.get("tools"):
         raise Refused(400, "'tool_choice' is only allowed when 'tools' are specified.")
+    _check_form(body)
+
+
+def _check_form(body: Json) -> None:
+    wanted = body.get("response_format") or {"type": "text"}
+    if wanted["type"] == "json_object" and "json" not in str(body["messages"]).lower():
+        raise Refused(400, "'messages' must contain the word 'json' in some form, to use 'response_format' of type "
+                           "'json_object'.")  # fmt: skip
+    if wanted["type"] == "json_schema":
+        schema = wanted["json_schema"]["schema"]
+        if schema.get("type") != "object":
+            raise Refused(400, "Invalid schema for response_format: schema must be a JSON Schema of 'type: \"object\"'")
+        if wanted["json_schema"].get("strict"):
+            check_strict(schema)
+
+
+def check_strict(node: Any) -> None:
+    if isinstance(node, list):
+        for item in node:
+            check_strict(item)
+    if not isinstance(node, dict):
+        return
+    if node.get("type") == "object" or (isinstance(node.get("type"), list) and "object" in node["type"]):
+        if node.get("additionalProperties") is not False:
+            raise Refused(400, "'additionalProperties' is required to be supplied and to be false")
+        if sorted(node.get("required") or ()) != sorted(node.get("properties") or ()):
+            raise Refused(400, "'required' is required to be supplied and to be an array including every key")
+    for key, value in node.items():
+        if key in ("oneOf", "allOf", "not", "default", "patternProperties", "if"):
+            raise Refused(400, f"'{key}' is not permitted")
+        if key == "$ref" and len(node) > 1:
+            raise Refused(400, "$ref cannot have keywords beside it")
+        if key in ("properties", "$defs"):
+            for inner in value.values():
+                check_strict(inner)
+        else:
+            check_strict(value)
 
 
 def _head(body: Json) -> Json:
@@ -163,6 +216,8 @@ def _answer(body: Json) -> Json:
     last = body["messages"][-1]
     tools = body.get("tools") or ()
     message: Json = {"role": "assistant", "content": None}
+    if body["model"] == "empty":
+        return {"message": {**message, "content": ""}, "finish_reason": "stop"}
     if body["model"] == "refuser":
         return {"message": {**message, "refusal": "I can't help with that."}, "finish_reason": "stop"}
     if tools and last["role"] != "tool" and body.get("tool_choice") != "none":
@@ -214,7 +269,8 @@ def _deltas(message: Json) -> Iterator[Json]:
 async def _stream(body: Json, answer: Json) -> AsyncIterator[bytes]:
     head = {**_head(body), "object": "chat.completion.chunk"}
     model = body["model"]
-    for number, delta in enumerate(_deltas(answer["message"])):
+    deltas = () if model == "no-choices" else _deltas(answer["message"])
+    for number, delta in enumerate(deltas):
         if number == 3 and model in ("cut", "reset", "stall", "broken", "late-error"):
             async for piece in _misbehave(model):
                 yield piece

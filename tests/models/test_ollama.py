@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from genkit_rag.plugin_api import (
     Document,
@@ -22,11 +20,12 @@ from genkit_rag.plugin_api import (
     OutputConfig,
     Part,
     ToolDefinition,
+    ToolRequest,
     ToolResponse,
 )
 from genkit_rag.testing._models import CITY_SCHEMA, WEATHER, ask
 from genkit_rag_ollama import Ollama
-from genkit_rag_ollama._http import base_url_of, split_lines
+from genkit_rag_ollama._http import base_url_of
 from tests.fakes.ollama_api import FakeOllama
 from tests.fakes.samples import vector
 from tests.fakes.serving import closed_port, serve
@@ -79,6 +78,9 @@ async def test_the_config_becomes_options_but_for_what_stands_beside_them(plugin
         (OutputConfig(format="json"), "json"),
         (OutputConfig(schema=CITY_SCHEMA), CITY_SCHEMA),
         (OutputConfig(format="json", schema=CITY_SCHEMA, constrained=False), "json"),
+        (OutputConfig(format="array", schema={"type": "array"}, constrained=True), {"type": "array"}),
+        (OutputConfig(format="enum", schema={"enum": ["a"]}, constrained=True), {"enum": ["a"]}),
+        (OutputConfig(format="jsonl", schema={"type": "array"}, constrained=False), None),
     ],
 )
 async def test_the_wished_output_is_said(plugin: Ollama, fake: FakeOllama, output: Any, sent: Any) -> None:
@@ -139,6 +141,62 @@ async def test_a_tool_of_one_plain_value_gets_that_value_and_remembers_it(
 
 
 @network
+async def test_pictures_from_a_tool_stand_beside_its_text(plugin: Ollama, fake: FakeOllama) -> None:
+    content: list[Any] = [{"text": "A map"}, Part(media=Media(url="data:image/png;base64,AAAA"))]
+    result = Part(tool_response=ToolResponse(name="weather", ref="a", content=content))
+    await run(plugin, "echo", ask("hi", Message(role="tool", content=[result]), tools=[WEATHER]))
+    sent = fake.requests[-1]["messages"][1]
+    assert sent == {"role": "tool", "tool_name": "weather", "content": "A map", "images": ["AAAA"]}
+
+
+@network
+async def test_a_tool_and_a_schema_at_once_are_refused_with_the_way_out(plugin: Ollama, fake: FakeOllama) -> None:
+    output = OutputConfig(format="json", schema=CITY_SCHEMA, constrained=True)
+    with pytest.raises(GenkitError, match="output_constrained=False") as caught:
+        await run(plugin, "echo", ask("hi", tools=[WEATHER], output=output))
+    assert caught.value.status == "UNIMPLEMENTED"
+    loose = output.model_copy(update={"constrained": False})
+    assert (await run(plugin, "echo", ask("hi", tools=[WEATHER], output=loose))).tool_requests
+    assert "format" not in fake.requests[-1]
+
+
+@network
+async def test_thoughts_go_back_with_the_calls_that_they_led_to(plugin: Ollama, fake: FakeOllama) -> None:
+    call = Part(tool_request=ToolRequest(name="weather", ref="a", input={"city": "x"}))
+    result = Part(tool_response=ToolResponse(name="weather", ref="a", output=1))
+    talk = [Message.model([Part(reasoning="Hm."), call]), Message(role="tool", content=[result])]
+    await run(plugin, "echo", ask("hi", *talk, Message.model([Part(reasoning="So."), Part(text="One.")]), "and?"))
+    sent = fake.requests[-1]["messages"]
+    assert sent[1]["thinking"] == "Hm."
+    assert "thinking" not in sent[3]
+
+
+@network
+async def test_leaving_a_stream_closes_the_connection(plugin: Ollama, fake: FakeOllama) -> None:
+    begun = asyncio.Event()
+    action: Any = await plugin.resolve("model", "ollama/endless")
+    running = asyncio.ensure_future(action(ask("hi"), on_chunk=lambda _: begun.set()))
+    await begun.wait()
+    before = fake.left
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    for _ in range(500):  # the server is in another thread
+        await asyncio.sleep(0.01)
+        if fake.left > before:
+            break
+    assert fake.left == before + 1
+
+
+@network
+@both
+async def test_an_answer_of_nothing_is_no_message(plugin: Ollama, streamed: bool) -> None:
+    response = await run(plugin, "empty", ask("hi"), streamed)
+    assert (response.message, response.finish_reason) == (None, "stop")
+    assert response.raw["done"] is True
+
+
+@network
 async def test_tools_that_may_not_be_used_are_not_sent(plugin: Ollama, fake: FakeOllama) -> None:
     await run(plugin, "echo", ask("hi", tools=[WEATHER], tool_choice="none"))
     assert "tools" not in fake.requests[-1]
@@ -153,7 +211,7 @@ async def test_a_stream_that_breaks_is_an_error_with_what_had_come(plugin: Ollam
     with pytest.raises(GenkitError) as caught:
         await run(plugin, model, ask("hi"), streamed=True)
     assert caught.value.status == status
-    assert caught.value.details["partial_text"] == "You said: "
+    assert caught.value.response.text == "You said: "
     assert (await run(plugin, "echo", ask("hi"), streamed=True)).text
 
 
@@ -246,17 +304,3 @@ def test_a_host_that_is_none_is_refused(host: str) -> None:
     with pytest.raises(GenkitError, match="host") as caught:
         Ollama(host)
     assert caught.value.status == "INVALID_ARGUMENT"
-
-
-@given(raw=st.binary(max_size=80).map(lambda raw: raw.replace(b"0", b"\n")), cuts=st.lists(st.integers(0, 80)))
-def test_any_cutting_of_the_bytes_gives_the_same_lines(raw: bytes, cuts: list[int]) -> None:
-    async def lines(chunks: list[bytes]) -> list[bytes]:
-        async def source() -> AsyncIterator[bytes]:
-            for chunk in chunks:
-                yield chunk
-
-        return [line async for line in split_lines(source())]
-
-    marks = sorted(set(cuts))
-    chunks = [raw[start:stop] for start, stop in zip([0, *marks], [*marks, len(raw) + 80], strict=True)]
-    assert asyncio.run(lines(chunks)) == [line for line in raw.split(b"\n") if line.strip()]

@@ -23,11 +23,18 @@ def host() -> Iterator[str]:
 class TestOllama(ModelContract):
     @pytest.fixture
     async def model(self, host: str) -> AsyncIterator[ModelUnderTest]:  # type: ignore[override]
-        there, gone = Ollama(host), Ollama(f"http://127.0.0.1:{closed_port()}")
+        there, gone = Ollama(host, timeout=0.5), Ollama(f"http://127.0.0.1:{closed_port()}")
         yield ModelUnderTest(
             action=await there.resolve("model", "ollama/echo"),
             tools=True,
             json_schema=True,
+            several_calls=await there.resolve("model", "ollama/two-calls"),
+            empty=await there.resolve("model", "ollama/empty"),
+            broken={
+                "UNAVAILABLE": await there.resolve("model", "ollama/cut"),
+                "DEADLINE_EXCEEDED": await there.resolve("model", "ollama/stall"),
+                "INTERNAL": await there.resolve("model", "ollama/broken"),
+            },
             unknown=await there.resolve("model", "ollama/llama9"),
             unreachable=await gone.resolve("model", "ollama/echo"),
         )

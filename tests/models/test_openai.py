@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from genkit_rag import Genkit
 from genkit_rag.plugin_api import (
     Document,
     EmbedderOptions,
@@ -21,6 +22,7 @@ from genkit_rag.plugin_api import (
     ModelInfo,
     ModelRequest,
     ModelResponse,
+    ModelSupports,
     OutputConfig,
     Part,
     ToolDefinition,
@@ -61,6 +63,10 @@ async def run(plugin: OpenAI, model: str, request: ModelRequest, streamed: bool 
     action: Any = await plugin.resolve("model", f"openai/{model}")
     response: ModelResponse = await action(request, on_chunk=(lambda _: None) if streamed else None)
     return response
+
+
+async def generated(ai: Genkit, streamed: bool, **options: Any) -> ModelResponse:
+    return await (ai.generate_stream("hi", **options).response if streamed else ai.generate("hi", **options))
 
 
 both = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
@@ -168,6 +174,18 @@ async def test_a_tool_of_one_plain_value_gets_that_value_and_remembers_it(
 
 
 @both
+async def test_what_the_model_was_said_to_lack_is_refused(base_url: str, streamed: bool) -> None:
+    supports = {"bare": ModelSupports(tools=False), "free": ModelSupports(tools=True, tool_choice=False)}
+    plugin = OpenAI(base_url=base_url, models={name: ModelInfo(supports=can) for name, can in supports.items()})
+    for name, choice in (("bare", None), ("free", "required")):
+        with pytest.raises(GenkitError, match=name) as caught:
+            await run(plugin, name, ask("hi", tools=[WEATHER], tool_choice=choice), streamed)
+        assert caught.value.status == "UNIMPLEMENTED"
+        assert caught.value.hint
+    await plugin.close()
+
+
+@both
 async def test_several_calls_at_once_stay_apart(plugin: OpenAI, streamed: bool) -> None:
     response = await run(plugin, "two-calls", ask("How is it?", tools=[WEATHER]), streamed)
     calls = [part.tool_request for part in response.tool_requests]
@@ -220,14 +238,70 @@ async def test_a_refusal_is_a_blocked_answer(plugin: OpenAI, streamed: bool) -> 
     assert response.text == ""
 
 
+async def test_leaving_a_stream_closes_the_connection(plugin: OpenAI, fake: FakeOpenAI) -> None:
+    begun = asyncio.Event()
+    action: Any = await plugin.resolve("model", "openai/endless")
+    running = asyncio.ensure_future(action(ask("hi"), on_chunk=lambda _: begun.set()))
+    await begun.wait()
+    before = fake.left
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    for _ in range(500):  # the server is in another thread
+        await asyncio.sleep(0.01)
+        if fake.left > before:
+            break
+    assert fake.left == before + 1
+
+
+@both
+@pytest.mark.parametrize("model", ["empty", "no-choices"])
+async def test_an_answer_of_nothing_is_no_answer(plugin: OpenAI, model: str, streamed: bool) -> None:
+    action: Any = await plugin.resolve("model", f"openai/{model}")
+    async with Genkit() as ai:
+        with pytest.raises(GenkitError) as caught:
+            await generated(ai, streamed, model=action)
+    assert caught.value.status == "FAILED_PRECONDITION"
+    assert "neither text nor a call" in caught.value.message
+
+
+async def test_what_had_come_is_on_the_error_of_a_generation(plugin: OpenAI) -> None:
+    async with Genkit() as ai:
+        action: Any = await plugin.resolve("model", "openai/cut")
+        stream = ai.generate_stream("hi", model=action)
+        with pytest.raises(GenkitError) as caught:
+            await stream.response
+    assert caught.value.status == "UNAVAILABLE"
+    assert caught.value.response.text == "You said: "
+    assert [message.role for message in caught.value.response.messages] == ["user", "model"]
+
+
+@both
+async def test_broken_arguments_are_reported_by_name_and_the_model_may_see_them(
+    plugin: OpenAI, fake: FakeOpenAI, streamed: bool
+) -> None:
+    def weather(city: str) -> str:
+        """Says how the weather is."""
+        return city
+
+    asked: Any = {"model": await plugin.resolve("model", "openai/bad-arguments"), "tools": [weather]}
+    async with Genkit() as ai:
+        with pytest.raises(GenkitError, match="weather") as caught:
+            await generated(ai, streamed, **asked)
+        assert caught.value.status == "INVALID_ARGUMENT"
+        assert (await ai.generate("hi", **asked, tool_errors="return")).text
+    assert "INVALID_ARGUMENT" in fake.requests[-1]["messages"][-1]["content"]
+
+
 async def test_a_server_that_does_not_stream_still_answers(plugin: OpenAI) -> None:
     assert (await run(plugin, "not-streaming", ask("hi"), streamed=True)).text == "You said: hi – olá 👋"
 
 
-async def test_a_stream_that_gave_its_reason_needs_no_last_word(plugin: OpenAI) -> None:
-    response = await run(plugin, "no-done", ask("hi"), streamed=True)
-    assert response.finish_reason == "stop"
-    assert response.text.startswith("You said: hi")
+async def test_a_stream_without_its_last_word_is_no_whole_answer(plugin: OpenAI) -> None:
+    with pytest.raises(GenkitError, match="ended before the answer did") as caught:
+        await run(plugin, "no-done", ask("hi"), streamed=True)
+    assert caught.value.status == "UNAVAILABLE"
+    assert caught.value.response.text.startswith("You said: hi")
 
 
 # ---- failures
@@ -241,22 +315,21 @@ async def test_a_stream_that_gave_its_reason_needs_no_last_word(plugin: OpenAI) 
         ("stall", "DEADLINE_EXCEEDED", "You said: "),
         ("broken", "INTERNAL", "You said: "),
         ("late-error", "UNAVAILABLE", "You said: "),
-        ("html", "INTERNAL", None),
+        ("html", "INTERNAL", ""),
     ],
 )
 async def test_a_stream_that_breaks_is_an_error_with_what_had_come(
-    plugin: OpenAI, model: str, status: str, partial: str | None
+    plugin: OpenAI, model: str, status: str, partial: str
 ) -> None:
     with pytest.raises(GenkitError) as caught:
         await run(plugin, model, ask("hi"), streamed=True)
     assert caught.value.status == status
-    assert caught.value.details.get("partial_text") == partial
+    assert caught.value.response.text == partial
+    assert caught.value.hint
     assert (await run(plugin, "echo", ask("hi"), streamed=True)).text
 
 
-@pytest.mark.parametrize(
-    ("model", "status"), [("stall", "DEADLINE_EXCEEDED"), ("empty", "INTERNAL"), ("html", "INTERNAL")]
-)
+@pytest.mark.parametrize(("model", "status"), [("stall", "DEADLINE_EXCEEDED"), ("html", "INTERNAL")])
 async def test_a_whole_answer_that_is_none_is_an_error(plugin: OpenAI, model: str, status: str) -> None:
     with pytest.raises(GenkitError) as caught:
         await run(plugin, model, ask("hi"))

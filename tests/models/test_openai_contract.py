@@ -26,13 +26,21 @@ def base_url() -> Iterator[str]:
 class TestOpenAI(ModelContract):
     @pytest.fixture
     async def model(self, base_url: str) -> AsyncIterator[ModelUnderTest]:  # type: ignore[override]
-        right = OpenAI(base_url=base_url, api_key=KEY)
+        right = OpenAI(base_url=base_url, api_key=KEY, timeout=0.5)
         wrong = OpenAI(base_url=base_url, api_key=WRONG)
         gone = OpenAI(base_url=f"http://127.0.0.1:{closed_port()}/v1")
         yield ModelUnderTest(
             action=await right.resolve("model", "openai/echo"),
             tools=True,
+            tool_choice=True,
             json_schema=True,
+            several_calls=await right.resolve("model", "openai/two-calls"),
+            empty=await right.resolve("model", "openai/empty"),
+            broken={
+                "UNAVAILABLE": await right.resolve("model", "openai/cut"),
+                "DEADLINE_EXCEEDED": await right.resolve("model", "openai/stall"),
+                "INTERNAL": await right.resolve("model", "openai/broken"),
+            },
             unknown=await right.resolve("model", "openai/gpt-17"),
             unreachable=await gone.resolve("model", "openai/echo"),
             wrong_key=await wrong.resolve("model", "openai/echo"),

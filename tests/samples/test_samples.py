@@ -52,3 +52,11 @@ def test_tool_calling_runs_both_tools_and_answers(tmp_path: Path) -> None:
     assert "-> order_status" in out
     assert "Returns are free within thirty days." in out.splitlines()[-1]
     assert "sent on Monday" in out.splitlines()[-1]
+
+
+def test_agentic_rag_searches_for_each_question_and_cites_the_own_shops_pages(tmp_path: Path) -> None:
+    out = run("agentic_rag", cwd=tmp_path)
+    assert out.count("-> search_handbook(") == 2
+    assert "Returns are free within thirty days. [" in out
+    assert "five euros" not in out
+    assert [line.split("] ")[1] for line in out.splitlines()[-2:]] == ["page 5", "page 9"]

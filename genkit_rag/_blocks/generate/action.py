@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from genkit_rag._blocks.generate.loop import GenerateCall
-from genkit_rag._blocks.generate.options import GenerateActionOptions, first_request
+from genkit_rag._blocks.generate.options import first_request
+from genkit_rag._blocks.generate.wire_options import GenerateActionOptions
 from genkit_rag._blocks.model import ModelResponse, ModelResponseChunk
 from genkit_rag._core.action import Action, ActionKind
 from genkit_rag._core.context import ActionContext

@@ -3,19 +3,26 @@
 from genkit_rag._blocks.middleware.base import (
     GenerateParams,
     Middleware,
+    MiddlewareRef,
     ModelMiddlewareFn,
     ModelParams,
     Next,
     ToolParams,
     Use,
+    UseItem,
+    added_tools,
     chain,
     overrides,
     to_middleware,
+    wrap_handler,
 )
 from genkit_rag._blocks.middleware.fallback import FALLBACK_STATUSES, Fallback, fallback
+from genkit_rag._blocks.middleware.registered import MiddlewareDefinition, define_middleware, middleware_descriptions
 from genkit_rag._blocks.middleware.retry import RETRY_STATUSES, Retry, retry
 
 __all__ = [
-    "FALLBACK_STATUSES", "RETRY_STATUSES", "Fallback", "GenerateParams", "Middleware", "ModelMiddlewareFn",
-    "ModelParams", "Next", "Retry", "ToolParams", "Use", "chain", "fallback", "overrides", "retry", "to_middleware",
+    "FALLBACK_STATUSES", "RETRY_STATUSES", "Fallback", "GenerateParams", "Middleware", "MiddlewareDefinition",
+    "MiddlewareRef", "ModelMiddlewareFn", "ModelParams", "Next", "Retry", "ToolParams", "Use", "UseItem", "added_tools",
+    "chain", "define_middleware", "fallback", "middleware_descriptions", "overrides", "retry", "to_middleware",
+    "wrap_handler",
 ]  # fmt: skip

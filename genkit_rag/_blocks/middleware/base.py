@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from pydantic import ConfigDict
 
 from genkit_rag._blocks.model import ModelAction, ModelRequest, ModelResponse
 from genkit_rag._blocks.part import ToolRequest
 from genkit_rag._core.action import Action
 from genkit_rag._core.context import ActionContext
-from genkit_rag._core.errors import invalid
+from genkit_rag._core.errors import GenkitError, invalid
 from genkit_rag._core.registry import Registry
+
+if TYPE_CHECKING:
+    from genkit_rag._blocks.tool import ToolLike
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -31,13 +36,28 @@ class GenerateParams:
 
 @dataclass(slots=True)
 class ModelParams:
-    """What `wrap_model` sees; another `model` may be put in, and docs and output are then fitted to that one."""
+    """What `wrap_model` sees; another `model` may be put in, and docs and output are then fitted to that one.
+
+    Attributes:
+        request: The request as it is at this place of the chain: docs and output are not fitted to the model yet.
+        ctx: The caller's context, and where chunks go.
+        turn: Which turn of the generation it is, from 0.
+        model: Who will be asked.
+        registry: Where names are looked up.
+        fit: Gives the request as the model will get it, without calling it; None where nothing is left to be done.
+    """
 
     request: ModelRequest
     ctx: ActionContext
     turn: int
     model: ModelAction
     registry: Registry
+    fit: Callable[[ModelParams], ModelRequest] | None = None
+
+    @property
+    def sent(self) -> ModelRequest:
+        """The request as the model will get it, unless an inner middleware changes it."""
+        return self.request if self.fit is None else self.fit(self)
 
 
 @dataclass(slots=True)
@@ -51,12 +71,22 @@ class ToolParams:
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
+WireConfig = Mapping[str, Any] | None
+"""The settings that a config may set, with their types."""
+
+
 class Middleware:
     """Code around the steps of a generation: override the hooks you need, the others cost nothing.
 
     `generate(use=[a, b])` runs a outermost. One instance may serve many generations at once, so keep the state of one
     generation in local variables. To change something for the inner layers, pass on `dataclasses.replace(params, ...)`.
+
+    Attributes:
+        wire_config: The settings that a config may set by name, with their types; None for all that have a JSON
+            Schema. See `define_middleware`.
     """
+
+    wire_config: ClassVar[WireConfig] = None
 
     async def wrap_generate(
         self, params: GenerateParams, next: Next[GenerateParams, ModelResponse], /
@@ -72,11 +102,28 @@ class Middleware:
         """Returns the tool's output; wraps one tool run, validation of the input included."""
         return await next(params)
 
+    def tools(self) -> Sequence[ToolLike]:
+        """Returns tools that the model may use in every generation with this middleware."""
+        return ()
+
+
+@dataclass(frozen=True)
+class MiddlewareRef:
+    """A registered middleware by its name, with JSON-compatible settings in wire names (camelCase)."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    name: str
+    config: Any = None
+
 
 ModelMiddlewareFn = Callable[..., Awaitable[ModelResponse]]
 """`async (request, ctx, next)`; `next()` goes on as it is, `next(request)` or `next(request, ctx)` with others."""
 
-Use = Sequence[Middleware | ModelMiddlewareFn]
+UseItem = Middleware | ModelMiddlewareFn | str | MiddlewareRef
+"""A middleware, an async function around model calls, or the name of a registered one, alone or with a config."""
+
+Use = Sequence[UseItem]
 
 
 class _FunctionMiddleware(Middleware):
@@ -94,21 +141,62 @@ class _FunctionMiddleware(Middleware):
         return await self._fn(params.request, params.ctx, go_on)
 
 
-def to_middleware(use: Use) -> list[Middleware]:
-    """Returns middleware objects; raises INVALID_ARGUMENT for what is none."""
-    return [_to_middleware(item) for item in use]
+def to_middleware(use: Use, registry: Registry | None = None) -> list[Middleware]:
+    """Returns middleware objects, looked up where a name is given.
+
+    Raises INVALID_ARGUMENT for what is none and for a config that does not match, NOT_FOUND for an unknown name.
+    """
+    if isinstance(use, str | Middleware | MiddlewareRef):
+        raise invalid("use", use, "must be a list", hint="Put the one middleware into a list.")
+    return [_to_middleware(item, registry) for item in use]
 
 
-def _to_middleware(item: Any) -> Middleware:
+def _to_middleware(item: Any, registry: Registry | None) -> Middleware:
     if isinstance(item, Middleware):
         return item
+    if isinstance(item, str | MiddlewareRef):
+        return _looked_up(MiddlewareRef(item) if isinstance(item, str) else item, registry)
     if isinstance(item, type) or not callable(item):
-        hint = f"Pass an object: `use=[{item.__name__}()]`." if isinstance(item, type) else None
-        raise invalid("use", item, "takes Middleware objects and async functions `(request, ctx, next)`", hint=hint)
+        hint = f"Pass an object: `use=[{item.__name__}()]`." if isinstance(item, type) else "Such as `use=[retry()]`."
+        problem = "takes Middleware objects, async functions `(request, ctx, next)` and registered names"
+        raise invalid("use", item, problem, hint=hint)
     fn: Any = item
     if not (inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__)):
         raise invalid("use", item, "takes async functions only", hint="Write `async def` before it.")
     return _FunctionMiddleware(fn)
+
+
+def _looked_up(ref: MiddlewareRef, registry: Registry | None) -> Middleware:
+    if registry is None:
+        raise GenkitError("FAILED_PRECONDITION", f"The middleware `{ref.name}` is named where there is no registry.",
+                          hint="Pass a Middleware object.")  # fmt: skip
+    from genkit_rag._blocks.middleware.registered import resolve_middleware  # it imports this module
+
+    return resolve_middleware(registry, ref)
+
+
+def added_tools(use: Sequence[Middleware]) -> list[ToolLike]:
+    """Returns the tools that the middleware bring, the outermost's first."""
+    return [tool for item in use if overrides(item, "tools") for tool in item.tools()]
+
+
+def wrap_handler(action: ModelAction, use: Use) -> None:
+    """Puts middleware around a model action itself, whoever calls it; only their `wrap_model` is used."""
+    handler = action.handler
+
+    async def call(params: ModelParams) -> ModelResponse:
+        if params.model is action:
+            return await handler(params.request, params.ctx)
+        send = params.ctx.send_chunk if params.ctx.streaming else None
+        return await params.model(params.request, context=params.ctx.context, on_chunk=send)
+
+    first = chain(to_middleware(use), "wrap_model", call)
+    nobody = Registry()
+
+    async def wrapped(request: ModelRequest, ctx: ActionContext) -> ModelResponse:
+        return await first(ModelParams(request, ctx, 0, action, nobody))
+
+    action.handler = wrapped
 
 
 def chain(use: Sequence[Middleware], hook: str, innermost: Next[P, R]) -> Next[P, R]:
@@ -144,7 +232,7 @@ class SentChunks:
         seen = cls(params.ctx)
         if not params.ctx.streaming:
             return seen, params
-        return seen, replace(params, ctx=ActionContext(params.ctx.context, seen.send))
+        return seen, replace(params, ctx=ActionContext(params.ctx.context, seen.send, params.ctx.metadata))
 
     def send(self, chunk: Any) -> None:
         """Hands the chunk on."""

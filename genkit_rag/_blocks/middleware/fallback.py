@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
-from genkit_rag._blocks.middleware.base import Middleware, ModelParams, Next, SentChunks
+from genkit_rag._blocks.middleware.base import Middleware, ModelParams, Next, SentChunks, WireConfig
 from genkit_rag._blocks.middleware.retry import RETRY_STATUSES, OnError, status_of
 from genkit_rag._blocks.model import ModelAction, ModelResponse
 from genkit_rag._core.action import ActionKind
@@ -33,6 +34,10 @@ class Fallback(Middleware):
         on_error: Called with the error and the number of the attempt that failed, from 1.
         registry: Where the names are looked up; the generation's own by default.
     """
+
+    wire_config: ClassVar[WireConfig] = {
+        "models": list[str], "statuses": list[Status], "isolate_config": bool,
+    }  # fmt: skip
 
     models: Sequence[str | ModelAction]
     statuses: Collection[Status] = FALLBACK_STATUSES

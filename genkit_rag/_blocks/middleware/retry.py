@@ -7,8 +7,9 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
+from typing import ClassVar
 
-from genkit_rag._blocks.middleware.base import Middleware, ModelParams, Next, SentChunks
+from genkit_rag._blocks.middleware.base import Middleware, ModelParams, Next, SentChunks, WireConfig
 from genkit_rag._blocks.model import ModelResponse
 from genkit_rag._core.errors import GenkitError, Status, invalid
 
@@ -48,6 +49,11 @@ class Retry(Middleware):
         sleep: Waits for seconds; for tests.
         uniform: A random number in [0, 1); for tests.
     """
+
+    wire_config: ClassVar[WireConfig] = {
+        "max_retries": int, "statuses": list[Status], "initial_delay_ms": float, "max_delay_ms": float,
+        "backoff_factor": float, "no_jitter": bool,
+    }  # fmt: skip
 
     max_retries: int = 3
     statuses: Collection[Status] = RETRY_STATUSES

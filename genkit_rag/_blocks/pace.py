@@ -38,6 +38,11 @@ class Pace:
             self._full = max(self._full, now) + amount * self._seconds
             return wait
 
+    def correct(self, amount: float) -> None:
+        """Counts units that were used beyond those reserved; fewer when negative."""
+        with self._lock:
+            self._full += amount * self._seconds
+
     def hold(self, seconds: float) -> None:
         """Lets nobody start for that long, who has not reserved yet."""
         with self._lock:
@@ -63,13 +68,18 @@ class Limits:
         self._requests = None if requests is None else Pace(requests)
         self._tokens = None if tokens is None else Pace(tokens)
 
-    async def wait(self, tokens: int) -> None:
+    async def wait(self, tokens: float) -> None:
         """Returns when a call of so many tokens may be made."""
         waits = [
             pace.reserve(amount) for pace, amount in ((self._requests, 1), (self._tokens, tokens)) if pace is not None
         ]
         if any(waits):
             await asyncio.sleep(max(waits))
+
+    def correct(self, tokens: float) -> None:
+        """Counts tokens that a call has used beyond what it waited for; fewer when negative."""
+        if self._tokens is not None:
+            self._tokens.correct(tokens)
 
     def hold(self, seconds: float) -> None:
         """Lets no further call start for that long: the other side has said so."""

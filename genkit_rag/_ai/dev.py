@@ -1,0 +1,61 @@
+"""What `Genkit()` does under `GENKIT_ENV=dev`: it serves the reflection API and sends its spans to the tools."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from genkit_rag._core.registry import Registry
+
+if TYPE_CHECKING:
+    from genkit_rag._server.reflection import DevRuntime
+
+logger = logging.getLogger("genkit_rag.reflection")
+
+
+class Dev:
+    """The development side of one `Genkit`; outside of development it does and imports nothing."""
+
+    __slots__ = ("_runtime",)
+
+    def __init__(self, registry: Registry) -> None:
+        self._runtime: DevRuntime | None = None
+        if os.environ.get("GENKIT_ENV") == "dev":
+            self._begin(registry)
+
+    def _begin(self, registry: Registry) -> None:
+        try:
+            from genkit_rag._server import reflection
+        except ImportError as error:
+            logger.warning("The reflection API is not served: %s", error)
+            return
+        if server := os.environ.get("GENKIT_TELEMETRY_SERVER"):
+            reflection.connect_to(server)
+        reflection.leave_politely()
+        self._runtime = reflection.DevRuntime(registry)
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            pass
+        else:
+            self._runtime.attach()
+        reflection.wait_for_loop(self._runtime)
+
+    async def start(self) -> None:
+        """Serves the reflection API in the running event loop; returns when it is there."""
+        if self._runtime is not None:
+            await self._runtime.start()
+
+    async def hold(self) -> None:
+        """Keeps serving until SIGTERM, Ctrl-C, or until a client asks it to stop."""
+        if self._runtime is not None:
+            from genkit_rag._server.reflection import hold
+
+            await hold(self._runtime)
+
+    async def close(self) -> None:
+        """Stops serving, for good."""
+        if self._runtime is not None:
+            await self._runtime.close()

@@ -1,0 +1,84 @@
+"""Middleware by name: defining it, and saying what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, overload
+
+from genkit_rag._blocks.middleware import (
+    Middleware,
+    MiddlewareDefinition,
+    ModelMiddlewareFn,
+    define_middleware,
+    middleware_descriptions,
+)
+from genkit_rag._core.registry import Registry
+
+M = TypeVar("M")
+Definable = Middleware | type[Middleware] | ModelMiddlewareFn | Callable[..., Middleware]
+
+
+class MiddlewareDefinitions:
+    """The part of `Genkit` that knows middleware by name."""
+
+    registry: Registry
+
+    def define_middleware(
+        self,
+        middleware: Definable,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        config_schema: Any = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> MiddlewareDefinition:
+        """Returns the definition of a middleware, which `use=["name"]` and `/util/generate` find by its name.
+
+        One object serves all uses of a name with the same config. Genkit's own have their functions' names: `retry`,
+        `fallback`, `cache` and so on.
+
+        Args:
+            middleware: A class, or a function that makes middleware: the config's settings are its keyword arguments.
+                Or a Middleware object, or an async function around model calls, which have no settings.
+            name: By default the function's, or the class's in small letters: `PoliteTone` is `polite_tone`.
+            description: The docstring's first line by default.
+            config_schema: A type or JSON Schema of the config. By default the class's `wire_config`, else every
+                parameter whose type has a JSON Schema; paths and functions are left out. Names are camelCase on the
+                wire.
+            metadata: Further facts for the listing.
+
+        Raises:
+            GenkitError: ALREADY_EXISTS for a name that is taken; INVALID_ARGUMENT for a parameter without a default
+                that no config can give.
+        """
+        return define_middleware(
+            self.registry, middleware, name=name, description=description, config_schema=config_schema,
+            metadata=metadata,
+        )  # fmt: skip
+
+    @overload
+    def middleware(self, made: M, /) -> M: ...
+    @overload
+    def middleware(
+        self,
+        made: None = None,
+        /,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        config_schema: Any = None,
+    ) -> Callable[[M], M]: ...
+    def middleware(
+        self, made: Any = None, /, *, name: str | None = None, description: str | None = None, config_schema: Any = None
+    ) -> Any:
+        """Decorates a class or function to be known by its name, and returns it as it is. See `define_middleware`."""
+
+        def define(given: Any) -> Any:
+            self.define_middleware(given, name=name, description=description, config_schema=config_schema)
+            return given
+
+        return define if made is None else define(made)
+
+    def list_middleware(self) -> dict[str, dict[str, Any]]:
+        """Returns what there is by name: `name`, `description`, `configSchema` and `metadata`, as JSON."""
+        return middleware_descriptions(self.registry)

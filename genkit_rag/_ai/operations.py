@@ -1,0 +1,111 @@
+"""Resources, background models and the operations that they start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from genkit_rag._blocks.background import (
+    POLL_SECONDS,
+    OperationLike,
+    StartAction,
+    background_model,
+    cancel_operation,
+    check_operation,
+    wait_for_operation,
+)
+from genkit_rag._blocks.model import ModelInfo
+from genkit_rag._blocks.operation import Operation
+from genkit_rag._blocks.resource import ResourceAction, ResourceFn, resource_action
+from genkit_rag._core.registry import Registry
+
+
+class Operations:
+    """The part of `Genkit` for content by URI and for work that takes long."""
+
+    registry: Registry
+
+    # -- resources
+
+    def define_resource(
+        self, fn: ResourceFn, *, name: str | None = None, uri: str | None = None, template: str | None = None,
+        description: str | None = None, metadata: Mapping[str, Any] | None = None,
+    ) -> ResourceAction:  # fmt: skip
+        """Returns a resource: content under a URI that messages name with `Part(resource=Resource(uri=...))`.
+
+        Args:
+            fn: Sync or async; gives text, a part, or a list of them. A parameter with the name of a hole of the
+                template gets its value, as the type that it is annotated with; `uri` gets the URI, `ctx` the context.
+            name: The URI or template by default.
+            uri: The one URI that it answers for.
+            template: The URIs that it answers for: `docs://{shelf}/{+path}`; `{x}` takes one segment, `{+x}` or `{x*}`
+                the rest. Values are percent-decoded: check them before you use one as a path.
+            description: The docstring's first line by default.
+            metadata: Further metadata.
+
+        Raises:
+            GenkitError: INVALID_ARGUMENT for none or both of `uri` and `template`, for a template that can be matched
+                in more than one way, and for a parameter that there is no value for.
+        """
+        return self.registry.register(
+            resource_action(fn, name=name, uri=uri, template=template, description=description, metadata=metadata)
+        )
+
+    def resource(
+        self, *, name: str | None = None, uri: str | None = None, template: str | None = None,
+        description: str | None = None, metadata: Mapping[str, Any] | None = None,
+    ) -> Callable[[ResourceFn], ResourceAction]:  # fmt: skip
+        """Decorates a function to be a resource. See `define_resource`."""
+        return lambda fn: self.define_resource(
+            fn, name=name, uri=uri, template=template, description=description, metadata=metadata
+        )
+
+    # -- models that take long
+
+    def define_background_model(
+        self, name: str, start: Callable[..., Any], check: Callable[..., Any],
+        cancel: Callable[..., Any] | None = None, *, info: ModelInfo | None = None,
+    ) -> StartAction:  # fmt: skip
+        """Returns a model whose answer takes minutes: `generate` returns at once, with `response.operation`.
+
+        Args:
+            name: Its name, for `generate(model=...)`.
+            start: `(request)` or `(request, ctx)`, sync or async; gives the `Operation(id=...)` that it has started.
+            check: `(operation)` or `(operation, ctx)`; gives the operation as it stands now, with `done` and the
+                `ModelResponse` as `output` in the end, or with `error`.
+            cancel: The same, after asking the provider to stop; None where that cannot be done.
+            info: Label and abilities; `long_running` is added.
+        """
+        made = background_model(name, start, check, cancel, info=info)
+        for action in made.actions:
+            self.registry.register(action)
+        return made.start
+
+    async def check_operation(self, operation: OperationLike) -> Operation:
+        """Returns the operation as it stands now; takes its JSON as well.
+
+        Raises:
+            GenkitError: INVALID_ARGUMENT for an operation that does not say what has started it, NOT_FOUND when that
+                background model is not there.
+        """
+        return await check_operation(self.registry, operation)
+
+    async def cancel_operation(self, operation: OperationLike) -> Operation:
+        """Returns the operation after asking the provider to stop it.
+
+        Raises:
+            GenkitError: UNIMPLEMENTED where the model cannot cancel; else as `check_operation`.
+        """
+        return await cancel_operation(self.registry, operation)
+
+    async def wait_for_operation(
+        self, operation: OperationLike, *, poll_seconds: float = POLL_SECONDS, timeout: float | None = None
+    ) -> Operation:
+        """Returns the operation when it has ended, well (`output`) or badly (`error`).
+
+        Args:
+            operation: What `generate` has returned as `response.operation`, or its JSON.
+            poll_seconds: The time between two checks; 5 by default.
+            timeout: After so many seconds it raises DEADLINE_EXCEEDED; the operation goes on. None waits for ever.
+        """
+        return await wait_for_operation(self.registry, operation, poll_seconds=poll_seconds, timeout=timeout)

@@ -1,0 +1,87 @@
+"""What the contract of models asks, and of whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from genkit_rag._blocks.model import (
+    ModelAction,
+    ModelRequest,
+    ModelResponse,
+    ModelResponseChunk,
+    ToolDefinition,
+)
+from genkit_rag._blocks.part import Message
+from genkit_rag._core.errors import Status
+
+WEATHER = ToolDefinition(
+    name="weather",
+    description="Says how the weather is in a city.",
+    input_schema={"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+)
+CITY_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "maxLength": 30}, "large": {"type": "boolean"}},
+    "required": ["city", "large"],
+    "additionalProperties": False,
+}
+COLOUR_SCHEMA: dict[str, Any] = {"type": "string", "enum": ["red", "blue"]}
+COLOURS_SCHEMA: dict[str, Any] = {"type": "array", "items": COLOUR_SCHEMA, "minItems": 1, "maxItems": 3}
+
+QUESTION = "How is the weather in Lisbon? Use the tool."
+both_ways = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUnderTest:
+    """A model and what can be asked of it; what is None, False or empty is skipped, and pytest says so.
+
+    Attributes:
+        action: The model.
+        tools: It calls tools.
+        tool_choice: It can be made to call one (`tool_choice='required'`).
+        json_schema: It holds its answer to a JSON Schema, whatever its root is.
+        several_calls: A model that asks for several tools at once.
+        empty: A model whose answer is empty.
+        broken: Models whose streamed answer breaks off after some text, by the status of the error: `UNAVAILABLE` for a
+            connection that ends, `DEADLINE_EXCEEDED` for one that falls silent, `INTERNAL` for nonsense.
+        unknown: A model that the provider does not have.
+        unreachable: A model of a provider that is not there.
+        wrong_key: A model that is asked with a wrong API key.
+        key: That key.
+    """
+
+    action: ModelAction
+    tools: bool = False
+    tool_choice: bool = False
+    json_schema: bool = False
+    several_calls: ModelAction | None = None
+    empty: ModelAction | None = None
+    broken: Mapping[Status, ModelAction] = field(default_factory=dict[Status, ModelAction])
+    unknown: ModelAction | None = None
+    unreachable: ModelAction | None = None
+    wrong_key: ModelAction | None = None
+    key: str = ""
+
+
+def ask(*messages: Message | str, **fields: Any) -> ModelRequest:
+    """Returns a request for a short answer; a string is a user message."""
+    said = [Message.user(message) if isinstance(message, str) else message for message in messages]
+    fields.setdefault("config", {"temperature": 0, "max_output_tokens": 48})
+    return ModelRequest(messages=said, **fields)
+
+
+async def run(action: ModelAction, request: ModelRequest, streamed: bool) -> ModelResponse:
+    """Returns the response; of a streamed one the chunks were compared with it."""
+    if not streamed:
+        return await action(request)
+    chunks: list[ModelResponseChunk] = []
+    response = await action(request, on_chunk=chunks.append)
+    assert "".join(chunk.text for chunk in chunks) == response.text
+    sent = [part.tool_request for chunk in chunks for part in chunk.content if part.tool_request]
+    assert sent in ([], [part.tool_request for part in response.tool_requests])
+    return response
