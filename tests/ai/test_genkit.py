@@ -164,3 +164,10 @@ async def test_the_options_of_the_output_reach_the_model() -> None:
     assert seen[1].output is not None
     assert not seen[1].output.constrained
     assert "Only JSON!" in seen[1].messages[-1].text
+
+
+def test_the_types_of_generate_name_every_option() -> None:
+    from genkit_rag._blocks.generate import GenerateKwargs, GenerateOptions
+
+    named = {"prompt", "output_schema"}  # the overloads name these
+    assert GenerateKwargs.__annotations__.keys() == GenerateOptions.__dataclass_fields__.keys() - named

@@ -55,12 +55,10 @@ class GenerateOptions:
     step_name: str | None = None
 
 
-class GenerateKwargs(TypedDict, total=False):
-    """The options of `Genkit.generate` that no overload needs to name, for the type checkers."""
+class CallKwargs(TypedDict, total=False):
+    """The options of a generation beside what is said and the schema of the answer, for the type checkers."""
 
     model: str | ModelAction | None
-    system: Content | None
-    messages: Sequence[Message]
     tools: Sequence[ToolLike]
     tool_choice: ToolChoice | None
     tool_errors: ToolErrors
@@ -79,6 +77,13 @@ class GenerateKwargs(TypedDict, total=False):
     output_retries: int
     use: Use
     step_name: str | None
+
+
+class GenerateKwargs(CallKwargs, total=False):
+    """The options of `Genkit.generate` that its overloads do not name."""
+
+    system: Content | None
+    messages: Sequence[Message]
 
 
 def first_request(options: GenerateOptions) -> ModelRequest:

@@ -5,47 +5,22 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict, cast
+from typing import Any, cast
 
 from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 
-from genkit_rag._blocks.document import Document
 from genkit_rag._blocks.generate import GenerateOptions
-from genkit_rag._blocks.generate.options import ToolErrors
-from genkit_rag._blocks.interrupts import ResumeLike
-from genkit_rag._blocks.middleware.base import MiddlewareRef, Use
-from genkit_rag._blocks.model import ModelAction, ToolChoice
-from genkit_rag._blocks.no_context import NoContextLike
+from genkit_rag._blocks.generate.options import CallKwargs
+from genkit_rag._blocks.middleware.base import MiddlewareRef
 from genkit_rag._blocks.prompt.front_matter import FrontMatter, UseFields
-from genkit_rag._blocks.resource import ResourceLike
-from genkit_rag._blocks.tool import ToolLike
 from genkit_rag._core.errors import GenkitError
 
 
-class RunKwargs(TypedDict, total=False):
+class RunKwargs(CallKwargs, total=False):
     """The options of `generate` that a prompt and a call of it may set; `Genkit.generate` says what each means."""
 
-    model: str | ModelAction | None
-    config: Any
-    tools: Sequence[ToolLike]
-    tool_choice: ToolChoice | None
-    tool_errors: ToolErrors
-    tool_timeout: float | None
-    return_tool_requests: bool
-    max_turns: int
-    resume: ResumeLike | None
-    docs: Sequence[str | Document] | None
-    no_context: NoContextLike
-    resources: Sequence[ResourceLike]
     output_schema: Any
-    output_format: str | None
-    output_constrained: bool | None
-    output_instructions: bool | str | None
-    output_content_type: str | None
-    output_retries: int
-    use: Use
-    step_name: str | None
 
 
 class PromptKwargs(RunKwargs, total=False):
