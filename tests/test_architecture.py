@@ -41,7 +41,7 @@ HEAVY = (
     "numpy", "httpx", "faiss", "onnxruntime", "tantivy", "opentelemetry.sdk", "starlette", "uvicorn", "typer", "rich",
     "torch", "pytest", "tokenizers", "sentence_transformers", "xllamacpp", "filelock", "platformdirs", "jsonschema",
     "chromadb", "psycopg", "tenacity", "tree_sitter", "docx", "pptx", "python_calamine", "protego", "defusedxml",
-    "yaml", "dotpromptz_handlebars", "websockets", "jinja2", "google.protobuf",
+    "yaml", "dotpromptz_handlebars", "websockets", "jinja2", "google.protobuf", "h11", "opentelemetry.proto",
 )  # fmt: skip
 
 LONG_FILES: set[str] = set()

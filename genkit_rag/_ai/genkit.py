@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from genkit_rag._ai.definitions import Definitions
 from genkit_rag._ai.dev import Dev
+from genkit_rag._ai.evaluation import Evaluation, add_built_in_evaluators
 from genkit_rag._ai.formats import Formats
 from genkit_rag._ai.generation import Generation
 from genkit_rag._ai.middleware import MiddlewareDefinitions
@@ -18,6 +19,7 @@ from genkit_rag._ai.prompts import Prompts
 from genkit_rag._ai.retrieval import Retrieval
 from genkit_rag._ai.steps import Steps
 from genkit_rag._blocks.generate import DEFAULT_MODEL, generate_action
+from genkit_rag._blocks.generate.render_action import render_action
 from genkit_rag._blocks.prompt import load_prompt_dir
 from genkit_rag._core.action import Action
 from genkit_rag._core.errors import invalid
@@ -32,7 +34,9 @@ T = TypeVar("T")
 AnyAction = Action[Any, Any, Any]
 
 
-class Genkit(Definitions, Formats, Generation, MiddlewareDefinitions, Operations, Prompts, Retrieval, Steps):
+class Genkit(
+    Definitions, Evaluation, Formats, Generation, MiddlewareDefinitions, Operations, Prompts, Retrieval, Steps
+):  # fmt: skip
     """A registry of actions and the verbs over them. Use it as an async context manager, which closes the plugins.
 
     Args:
@@ -53,7 +57,9 @@ class Genkit(Definitions, Formats, Generation, MiddlewareDefinitions, Operations
             if not isinstance(plugin, Plugin):
                 raise invalid("plugins", plugin, "must hold plugin objects", hint="Write Genkit(plugins=[MiniLM()]).")
             self.registry.add_plugin(plugin)
+        add_built_in_evaluators(self.registry)
         self.registry.register(generate_action(self.registry))
+        self.registry.register(render_action(self.registry))
         if isinstance(model, Action):
             if self.registry.lookup(model.kind, model.name) is None:
                 self.registry.register(model)

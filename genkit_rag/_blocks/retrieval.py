@@ -10,6 +10,7 @@ from pydantic_core import core_schema, to_json
 
 from genkit_rag._blocks.document import Document
 from genkit_rag._blocks.document_checks import id_of
+from genkit_rag._blocks.evaluation.recording import recorded
 from genkit_rag._blocks.options import IndexerOptions, RetrieverOptions, parse_options, retriever_options
 from genkit_rag._blocks.wire import WireModel, wire_schema
 from genkit_rag._core.action import Action, ActionKind, adapt
@@ -121,7 +122,7 @@ def make_retriever(
     return Action(
         ActionKind.RETRIEVER,
         name,
-        run,
+        recorded(run),
         input_type=RetrieverRequest,
         output_type=RetrieverResponse,
         description=label or name,

@@ -17,6 +17,7 @@ from genkit_rag._blocks.retrieval import (
     make_retriever,
 )
 from genkit_rag._blocks.store_handle import DeleteRequest, DeleteResponse, StoreHandle
+from genkit_rag._blocks.store_inspection import inspection_actions
 from genkit_rag._blocks.store_search import retrieve
 from genkit_rag._blocks.vector_store import SearchMode, VectorStore
 from genkit_rag._core.action import Action, ActionKind
@@ -95,7 +96,7 @@ class StorePlugin(Plugin):
 
 
 def store_actions(handle: StoreHandle) -> list[Action[Any, Any, Any]]:
-    """Returns the actions of a store: its indexer, its retriever, and `/util/<name>/delete`."""
+    """Returns the actions of a store: its indexer, its retriever, `/util/<name>/delete` and those of inspection."""
 
     async def index(documents: list[Document], options: IndexerOptions, ctx: ActionContext) -> IndexerResponse:
         return await handle.index(documents, options, ctx)
@@ -113,4 +114,5 @@ def store_actions(handle: StoreHandle) -> list[Action[Any, Any, Any]]:
             ActionKind.UTIL, f"{handle.name}/delete", delete, input_type=DeleteRequest, output_type=DeleteResponse,
             description=f"Deletes documents of {handle.name} by id, filter or source.",
         ),
+        *inspection_actions(handle),
     ]  # fmt: skip

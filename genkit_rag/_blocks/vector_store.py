@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from genkit_rag._blocks.document import Document
 from genkit_rag._blocks.filters import Filter
 from genkit_rag._core.errors import GenkitError, invalid
+from genkit_rag._core.threads import run_in_thread
 
 if TYPE_CHECKING:
     import numpy as np
@@ -202,8 +204,68 @@ class VectorStore:
             hint="Index the documents again into a new store.",
         )
 
+    # Looking inside; a store may do better than what stands here, and need not.
+
+    async def page(
+        self,
+        limit: int,
+        *,
+        after: str | None = None,
+        filter: Filter | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
+        prefix: str = "",
+    ) -> tuple[list[Document], str | None]:
+        """Returns up to `limit` documents whose ids begin with `prefix`, and where the next page begins.
+
+        None says that this is the last one. Walking from page to page gives everything that is not written meanwhile
+        exactly once. The order, and the text of `after`, are the store's own. This one asks `ids` for all of them each
+        time: a store that holds many should look up the next rows by a key.
+        """
+        known = await self.ids(filter=filter, namespace=namespace)
+        wanted = (one for one in known if one.startswith(prefix) and (after is None or one > after))
+        chosen = await run_in_thread(heapq.nsmallest, limit + 1, wanted)
+        found = await self.get(chosen[:limit], namespace=namespace)
+        return [document for document in found if document is not None], next_page(chosen, limit)
+
+    async def sample(
+        self, limit: int, *, filter: Filter | None = None, namespace: str = DEFAULT_NAMESPACE
+    ) -> list[str]:
+        """Returns the ids of up to `limit` documents that pass, spread over all of them; the same at every call."""
+        return spread(await self.ids(filter=filter, namespace=namespace), limit)
+
+    async def namespaces(self, limit: int) -> dict[str, int]:
+        """Returns how many live documents the namespaces have: up to `limit` of those that have any, largest first."""
+        raise GenkitError(
+            "UNIMPLEMENTED",
+            f"The store `{self.name}` cannot list its namespaces.",
+            hint="Name the one to look at: `count(namespace=...)`.",
+        )
+
+    async def problems(self) -> list[str]:
+        """Returns what is wrong with the stored data, after reading all of it; may take minutes."""
+        raise GenkitError(
+            "UNIMPLEMENTED",
+            f"The store `{self.name}` has no check of its own.",
+            hint="Use the tools of the database that it stands on.",
+        )
+
     async def close(self) -> None:
         """Frees files and connections. Safe to call twice; every other call then raises FAILED_PRECONDITION."""
+
+
+def next_page(keys: Sequence[str], limit: int) -> str | None:
+    """Returns the last key of a page for which one key too many was asked, when that one was there."""
+    return keys[limit - 1] if len(keys) > limit else None
+
+
+_T = TypeVar("_T")
+
+
+def spread(rows: Sequence[_T], limit: int) -> list[_T]:
+    """Returns up to `limit` of the rows, evenly spaced from the first one on."""
+    if len(rows) <= limit:
+        return list(rows)
+    return [rows[position * len(rows) // limit] for position in range(limit)]
 
 
 def fingerprint_mismatch(store: str, stored: Fingerprint, given: Fingerprint) -> GenkitError:

@@ -202,6 +202,17 @@ class ChromaStore(VectorStore):
         fingerprint = None if head is None else head.fingerprint
         return StoreInfo(self.name, await self.count(), self.modes, dict(SCORES), fingerprint, details)
 
+    async def namespaces(self, limit: int) -> dict[str, int]:
+        """Returns how many documents the namespaces have, largest first; of more than `limit` those made first."""
+        self._check_open()
+        counts: dict[str, int] = {}
+        for space in await self._namespaces():
+            if len(counts) == limit:
+                break
+            if count := await self.count(namespace=space):
+                counts[space] = count
+        return dict(sorted(counts.items(), key=lambda one: -one[1]))
+
     async def reindex(self, fingerprint: Fingerprint, embed: Embed, *, batch_size: int = 256) -> int:
         """Returns how many documents have got the vectors of another embedder, with its fingerprint, all at once."""
         self._check_open()

@@ -28,6 +28,7 @@ from genkit_rag.plugin_api import (
     invalid,
     run_in_thread,
 )
+from genkit_rag_faiss._browse import Wanted, page, sample, start_of
 from genkit_rag_faiss._engine import Engine
 from genkit_rag_faiss._files import check_store_name, io_error
 from genkit_rag_faiss._inline import InlineBudget
@@ -235,6 +236,36 @@ class FaissStore(VectorStore):
         rows = await self._in(self._searchers, self._engine.filters.rows, filter, namespace, view)
         chosen = np.flatnonzero(view.alive) if rows is None else rows
         return [view.ids[row] for row in chosen.tolist()]
+
+    async def page(
+        self, limit: int, *, after: str | None = None, filter: Filter | None = None,
+        namespace: str = DEFAULT_NAMESPACE, prefix: str = "",
+    ) -> tuple[list[Document], str | None]:  # fmt: skip
+        """Returns up to `limit` documents, oldest first, and where the next page begins."""
+        view = await self._current()
+        if view is None:
+            return [], None
+        wanted, start = Wanted(filter, namespace, prefix), start_of(after, view)
+        return await self._in(self._searchers, page, self._engine, view, wanted, start, limit)
+
+    async def sample(
+        self, limit: int, *, filter: Filter | None = None, namespace: str = DEFAULT_NAMESPACE
+    ) -> list[str]:
+        """Returns the ids of up to `limit` documents that pass, spread from the oldest to the newest."""
+        view = await self._current()
+        if view is None:
+            return []
+        return await self._in(self._searchers, sample, self._engine, view, Wanted(filter, namespace), limit)
+
+    async def namespaces(self, limit: int) -> dict[str, int]:
+        """Returns how many live documents the namespaces have, largest first."""
+        view = await self._current()
+        counts = [] if view is None else [one for one in view.counts.items() if one[1]]
+        return dict(sorted(counts, key=lambda one: -one[1])[:limit])
+
+    async def problems(self) -> list[str]:
+        """Returns what is wrong with the documents after reading every byte of them."""
+        return list((await self.verify()).problems)
 
     async def describe(self) -> StoreInfo:
         """Returns what the store is and holds."""

@@ -167,6 +167,12 @@ class MemoryStore(VectorStore):
         }
         return StoreInfo(self.name, await self.count(), self.modes, scores, self._fingerprint)
 
+    async def namespaces(self, limit: int) -> dict[str, int]:
+        """Returns how many documents the namespaces have, largest first."""
+        self._namespace(DEFAULT_NAMESPACE)
+        counts = sorted(((space, len(rows)) for space, rows in self._rows.items() if rows), key=lambda one: -one[1])
+        return dict(counts[:limit])
+
     async def close(self) -> None:
         """Forgets everything."""
         self._rows.clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -76,6 +76,52 @@ async def ids(
         params,
     )  # fmt: skip
     return [row[0] for row in await found.fetchall()]
+
+
+class Window(NamedTuple):
+    """Which documents of a namespace a page has: so many, behind an id, with ids that begin so."""
+
+    limit: int
+    after: str | None
+    prefix: str
+
+
+async def page(
+    connection: Connection, layout: Layout, binding: Binding, filter: Filter | None, namespace: str, window: Window
+) -> list[tuple[str, int, str, str]]:
+    """Returns `(id, kind, content, metadata)` of a page; the primary key is walked, nothing is skipped over."""
+    params: Params = {"namespace": namespace, **window._asdict()}
+    text = (
+        "SELECT id, kind, content, metadata FROM {table} WHERE namespace = %(namespace)s AND id >= %(prefix)s AND "
+        "starts_with(id, %(prefix)s) AND id > COALESCE(%(after)s::text, '') AND {where} ORDER BY id LIMIT %(limit)s"
+    )
+    where = condition(filter, params)
+    found = await connection.execute(layout.format(text, table=layout.table(binding.generation), where=where), params)
+    return [(row[0], row[1], row[2], row[3]) for row in await found.fetchall()]
+
+
+async def sample(
+    connection: Connection, layout: Layout, binding: Binding, filter: Filter | None, namespace: str, limit: int
+) -> list[str]:
+    """Returns ids that pass, those whose hashes are lowest."""
+    params: Params = {"namespace": namespace, "limit": limit}
+    text = (
+        "SELECT id FROM {table} WHERE namespace = %(namespace)s AND {where} "
+        "ORDER BY hashtextextended(id, 0), id LIMIT %(limit)s"
+    )
+    where = condition(filter, params)
+    found = await connection.execute(layout.format(text, table=layout.table(binding.generation), where=where), params)
+    return [row[0] for row in await found.fetchall()]
+
+
+async def namespaces(connection: Connection, layout: Layout, binding: Binding, limit: int) -> dict[str, int]:
+    """Returns the number of documents of the largest namespaces."""
+    text = (
+        "SELECT namespace, documents FROM {counts} WHERE store = %(name)s AND documents > 0 "
+        "ORDER BY documents DESC, namespace LIMIT %(limit)s"
+    )
+    found = await connection.execute(layout.format(text), {"name": layout.name, "limit": limit})
+    return {row[0]: int(row[1]) for row in await found.fetchall()}
 
 
 async def details(connection: Connection, layout: Layout, binding: Binding) -> dict[str, Any]:

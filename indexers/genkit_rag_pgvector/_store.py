@@ -200,6 +200,27 @@ class PgVectorStore(VectorStore):
             return []
         return await self._in(False, read.ids, filter, namespace)
 
+    async def page(
+        self, limit: int, *, after: str | None = None, filter: Filter | None = None,
+        namespace: str = DEFAULT_NAMESPACE, prefix: str = "",
+    ) -> tuple[list[Document], str | None]:  # fmt: skip
+        """Returns up to `limit` documents in the order of their ids, and the last id when there are more."""
+        check_names("after", [after or ""])
+        if await self._current() is None or "\0" in prefix:
+            return [], None
+        rows = await self._in(False, read.page, filter, namespace, read.Window(limit + 1, after, prefix))
+        return [decode(*row) for row in rows[:limit]], rows[limit - 1][0] if len(rows) > limit else None
+
+    async def sample(
+        self, limit: int, *, filter: Filter | None = None, namespace: str = DEFAULT_NAMESPACE
+    ) -> list[str]:
+        """Returns the ids of up to `limit` documents that pass, by a hash of the id; the same at every call."""
+        return [] if await self._current() is None else await self._in(False, read.sample, filter, namespace, limit)
+
+    async def namespaces(self, limit: int) -> dict[str, int]:
+        """Returns how many documents the namespaces have, largest first."""
+        return {} if await self._current() is None else await self._in(False, read.namespaces, limit)
+
     async def describe(self) -> StoreInfo:
         """Returns what the store is and holds."""
         binding = await self._current()

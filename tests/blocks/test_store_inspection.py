@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from genkit_rag import Genkit
 from genkit_rag._blocks.store_projection import Axes
 from genkit_rag._blocks.store_sources import pieces
-from genkit_rag.ingest import TextSplitter
+from genkit_rag.ingest import Splitter
 from genkit_rag.plugin_api import Document, GenkitError
 from genkit_rag.testing import FakeEmbedder
 from genkit_rag_faiss import Faiss
@@ -173,7 +173,7 @@ async def test_facets_of_a_sample_say_so(full: Genkit) -> None:
 
 async def test_a_source_is_put_together_from_its_chunks_with_their_overlaps(ai: Genkit) -> None:
     text = " ".join(f"Sentence {i} of the source says {WORDS[i % 10]}." for i in range(40))
-    chunks = TextSplitter(size=60, overlap=20).split([Document(text, {"source": "a.md"})])
+    chunks = list(Splitter(size=60, overlap=20).split(Document(text, {"source": "a.md"})))
     await ai.index("memory/docs", [*chunks, Document("no place", {"source": "a.md"}, id="loose")])
     found = await look(ai, "source", source="a.md")
     assert found["total"] == len(chunks) + 1

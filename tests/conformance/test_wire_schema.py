@@ -16,6 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
+from genkit_rag._blocks.evaluation.types import (
+    EvalDataPoint,
+    EvalFnResponse,
+    EvalRequest,
+    EvalStatus,
+    Score,
+)
 from genkit_rag._blocks.generate.wire_options import GenerateActionOptions, GenerateActionOutput
 from genkit_rag._blocks.middleware.base import Middleware, MiddlewareRef
 from genkit_rag._blocks.middleware.registered import define_middleware
@@ -59,6 +66,8 @@ NEEDS_FILE = pytest.mark.skipif(
 )
 
 TYPES: dict[str, Any] = {
+    "BaseDataPoint": EvalDataPoint, "BaseEvalDataPoint": EvalDataPoint, "EvalFnResponse": EvalFnResponse,
+    "EvalRequest": EvalRequest, "EvalResponse": list[EvalFnResponse], "EvalStatusEnum": EvalStatus, "Score": Score,
     "CustomPart": Part, "DataPart": Part, "DocumentData": Document, "DocumentPart": Part, "EmbedRequest": EmbedRequest,
     "EmbedResponse": EmbedResponse, "Embedding": Embedding, "FinishReason": FinishReason,
     "GenerateActionOptions": GenerateActionOptions, "GenerateActionOutputConfig": GenerateActionOutput,
@@ -75,7 +84,6 @@ TYPES: dict[str, Any] = {
 """Genkit's definition -> our type."""
 
 AGENTS = "comes with agents"
-EVALUATION = "comes with evaluation"
 REFLECTION = "comes with the reflection server"
 TRACES = "comes with the telemetry store"
 CANDIDATES = "several answers of one call, which Genkit has given up: our model actions give one"
@@ -85,9 +93,6 @@ ABSENT = {
          "AgentOutput", "AgentResult", "AgentStateManagement", "AgentStreamChunk", "Artifact", "GetSnapshotRequest",
          "JsonPatch", "JsonPatchOp", "JsonPatchOperation", "RuntimeError", "SessionSnapshot", "SessionState",
          "SnapshotStatus", "TurnEnd"), AGENTS),
-    **dict.fromkeys(
-        ("BaseDataPoint", "BaseEvalDataPoint", "EvalFnResponse", "EvalRequest", "EvalResponse", "EvalStatusEnum",
-         "Score"), EVALUATION),
     **dict.fromkeys(
         ("ActionMetadata", "GenkitError", "ReflectionCancelActionParams",
          "ReflectionCancelActionResponse", "ReflectionConfigureParams", "ReflectionEndInputStreamParams",
@@ -114,6 +119,7 @@ FACTS = st.builds(
 )  # fmt: skip
 VECTORS = st.lists(st.lists(st.floats(-1, 1, width=32), min_size=2, max_size=2), min_size=1, max_size=3)
 NARROWER: dict[str, st.SearchStrategy[Any] | None] = {
+    "EvalRequest.options": SETTING,
     # Null settings are absent settings; test_null_settings_are_absent_settings.
     **dict.fromkeys(
         ("GenerateRequest.config", "ModelRequest.config", "GenerateActionOptions.config", "MiddlewareRef.config",
@@ -184,6 +190,10 @@ def _scored(document: Document) -> Document:
 
 
 OURS: dict[str, st.SearchStrategy[Any]] = {
+    "BaseDataPoint": instances(EvalDataPoint),
+    "EvalFnResponse": instances(EvalFnResponse),
+    "EvalRequest": instances(EvalRequest),
+    "Score": instances(Score),
     "DocumentData": instances(Document),
     "RankedDocumentData": instances(Document).map(_scored),
     "EmbedResponse": VECTORS.map(EmbedResponse),

@@ -35,7 +35,7 @@ class Running:
     def __init__(self) -> None:
         self.trace_id: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.chunks: list[Any] = []
-        self.first_chunk = asyncio.Event()
+        self.first_chunk, self.sent = asyncio.Event(), asyncio.Event()
         self.final: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self.raw = b""
         self.task: asyncio.Task[None] | None = None
@@ -202,6 +202,7 @@ class SocketTools:
 
     async def _follow(self, running: Running, identifier: str, body: dict[str, Any]) -> None:
         await self.send("runAction", body, identifier)
+        running.sent.set()
         answer = await self._pending[identifier]
         error = answer.get("error")
         if error is not None and not running.trace_id.done():
@@ -211,6 +212,7 @@ class SocketTools:
             running.final.set_result({"error": error["data"]} if error else answer["result"])
 
     async def send_input(self, running: Running, chunk: Any) -> None:
+        await running.sent.wait()
         await self.send("sendInputStreamChunk", {"requestId": self._id_of(running), "chunk": chunk})
 
     async def end_input(self, running: Running) -> None:
@@ -224,9 +226,7 @@ Tools = HttpTools | SocketTools
 
 
 @contextlib.asynccontextmanager
-async def tools_for(
-    protocol: str, registry: Registry, on_telemetry_server: Any = None
-) -> AsyncIterator[Tools]:
+async def tools_for(protocol: str, registry: Registry, on_telemetry_server: Any = None) -> AsyncIterator[Tools]:
     """Yields a tool that looks at the app of a registry, by protocol `http` or `socket`."""
     reflection = Reflection(registry, on_telemetry_server)
     if protocol == "http":

@@ -1,0 +1,1 @@
+"""The servers that we start, each behind one guard: reflection, telemetry and the developer UI."""

@@ -1,0 +1,41 @@
+"""uvicorn's HTTP/1.1 protocol, with a limit on how long a request's head may take."""
+
+from __future__ import annotations
+
+import asyncio
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+HEAD_SECONDS = 10.0
+"""From the connection, or the first byte of a further request, to the end of the header."""
+
+
+class ImpatientH11(H11Protocol):
+    """Closes a connection whose request head does not arrive; uvicorn itself would wait for ever."""
+
+    _due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Starts the clock."""
+        super().connection_made(transport)
+        self._due = self.loop.call_later(HEAD_SECONDS, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        """Stops the clock when the head is complete, starts it when the next one begins."""
+        super().data_received(data)
+        waiting = self.conn.their_state is h11.IDLE
+        if not waiting:
+            self._stop_clock()
+        elif self._due is None and not self.transport.is_closing():
+            self._due = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stops the clock."""
+        self._stop_clock()
+        super().connection_lost(exc)
+
+    def _stop_clock(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None

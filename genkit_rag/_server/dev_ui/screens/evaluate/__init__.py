@@ -1,0 +1,25 @@
+"""Evaluate: datasets, evaluations with progress, their reports, and comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from genkit_rag._core.errors import MissingExtra
+from genkit_rag._server.dev_ui.screens.evaluate.datasets import DatasetRoutes
+from genkit_rag._server.dev_ui.screens.evaluate.runs import RunRoutes
+from genkit_rag._server.dev_ui.screens.evaluate.store import stores
+from genkit_rag._server.dev_ui.ui import Screen, Ui
+
+try:
+    from starlette.routing import BaseRoute
+except ImportError as _error:
+    raise MissingExtra("dev", _error.name or "starlette") from _error
+
+
+def routes(ui: Ui) -> Sequence[BaseRoute]:
+    """Returns the routes of the screen."""
+    datasets, runs = stores(ui)
+    return [*RunRoutes(ui, datasets, runs).routes(), *DatasetRoutes(ui, datasets, runs).routes()]
+
+
+screen = Screen("Evaluate", "/evaluate", "evaluate", order=50, routes=routes)

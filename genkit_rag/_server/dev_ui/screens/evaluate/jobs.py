@@ -1,0 +1,119 @@
+"""Evaluations that are running, or have lately ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from genkit_rag._blocks.evaluation.runner import EvalProgress, EvaluatorLike
+from genkit_rag._core.errors import GenkitError
+from genkit_rag._core.threads import run_in_thread
+from genkit_rag._server.datasets import RunStore
+from genkit_rag._server.dev_ui.screens.evaluate.remote import Plan, RemoteEvaluation
+from genkit_rag._server.dev_ui.ui import Ui, error_wire
+
+logger = logging.getLogger("genkit_rag.dev_ui")
+
+State = Literal["running", "done", "failed", "cancelled"]
+
+MAX_RUNNING = 4
+"""Evaluations that may run at a time."""
+
+KEPT = 20
+"""Ended evaluations whose end can still be asked for."""
+
+
+@dataclass
+class Job:
+    """One evaluation.
+
+    Attributes:
+        id: Names it.
+        title: What it is called, or its target.
+        dataset_id: The dataset that it runs over.
+        dataset_version: Its version.
+        stages: How far each stage is: the target, then the evaluators.
+        state: `running` until it has ended.
+        run_id: The report, when it is done.
+        error: Why it failed.
+    """
+
+    title: str
+    dataset_id: str
+    dataset_version: int
+    stages: dict[str, EvalProgress] = field(default_factory=dict[str, EvalProgress])
+    id: str = field(default_factory=lambda: secrets.token_hex(8))
+    state: State = "running"
+    run_id: str | None = None
+    error: dict[str, Any] | None = None
+    task: asyncio.Task[None] | None = None
+
+    def to_wire(self) -> dict[str, Any]:
+        """Returns what the page shows of it."""
+        stages = [{"stage": one.stage, "done": one.done, "total": one.total} for one in self.stages.values()]
+        return {"id": self.id, "title": self.title, "datasetId": self.dataset_id, "state": self.state,
+                "stages": stages, "runId": self.run_id, "error": self.error}  # fmt: skip
+
+
+class Jobs:
+    """The evaluations of one server; they end with it."""
+
+    def __init__(self, ui: Ui, runs: RunStore) -> None:
+        self._ui, self._runs = ui, runs
+        self._jobs: dict[str, Job] = {}
+
+    def running(self) -> list[Job]:
+        """Returns those that run, the newest first."""
+        return [job for job in reversed(self._jobs.values()) if job.state == "running"]
+
+    def get(self, job_id: str) -> Job:
+        """Returns one; NOT_FOUND for one that is not known any more."""
+        if job_id not in self._jobs:
+            raise GenkitError("NOT_FOUND", "This evaluation is not running.", hint="Its report is among the runs.")
+        return self._jobs[job_id]
+
+    def cancel(self, job_id: str) -> Job:
+        """Returns the one that is being cancelled."""
+        job = self.get(job_id)
+        if job.task is not None:
+            job.task.cancel()
+        return job
+
+    async def start(self, plan: Plan, dataset_id: str, version: int) -> Job:
+        """Returns the evaluation, which goes on by itself; raises what is wrong with the plan before it begins."""
+        if len(self.running()) >= MAX_RUNNING:
+            raise GenkitError("RESOURCE_EXHAUSTED", f"{MAX_RUNNING} evaluations are running.", hint="Wait for one.")
+        job = Job(plan.name or plan.target or "stored outputs", dataset_id, version)
+        for stage in ([plan.target] if plan.target else []) + list(plan.evaluators):
+            job.stages[stage] = EvalProgress(stage, 0, len(plan.points))
+
+        def on_progress(progress: EvalProgress) -> None:
+            job.stages[progress.stage] = progress
+
+        remote = RemoteEvaluation(self._ui.runtimes, self._ui.store, plan, on_progress)
+        evaluators = await remote.check()
+        self._jobs[job.id] = job
+        job.task = asyncio.create_task(self._run(job, remote, evaluators), name=f"genkit_rag evaluation {job.id}")
+        for old in [one.id for one in self._jobs.values() if one.state != "running"][:-KEPT]:
+            del self._jobs[old]
+        return job
+
+    async def _run(self, job: Job, remote: RemoteEvaluation, evaluators: list[EvaluatorLike]) -> None:
+        try:
+            report = await remote.run(evaluators)
+            await run_in_thread(lambda: self._runs.save(
+                report, dataset_id=job.dataset_id, dataset_version=job.dataset_version
+            ))  # fmt: skip
+            job.state, job.run_id = "done", report.run_id
+        except asyncio.CancelledError:
+            job.state = "cancelled"
+            raise
+        except Exception as error:
+            job.state = "failed"
+            if not isinstance(error, GenkitError):
+                logger.error("an evaluation failed", exc_info=error)
+                error = GenkitError("INTERNAL", "The evaluation failed; the log of the server says why.")
+            job.error = error_wire(error)

@@ -1,0 +1,66 @@
+"""Where the screen keeps datasets and runs, and what requests say about them."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path, PurePosixPath
+from typing import Any, cast
+
+from genkit_rag._blocks.evaluation.dataset import load_dataset
+from genkit_rag._core.errors import GenkitError, invalid
+from genkit_rag._server.datasets import DatasetKind, DatasetStore, RunStore
+from genkit_rag._server.dev_ui.ui import Ui
+
+FOLDER = ".genkit_rag"
+"""Where the command line keeps datasets and runs too."""
+
+ENDINGS = (".json", ".jsonl", ".ndjson", ".csv")
+
+
+def stores(ui: Ui) -> tuple[DatasetStore, RunStore]:
+    """Returns the project's datasets and runs."""
+    return DatasetStore(ui.root / FOLDER), RunStore(ui.root / FOLDER)
+
+
+def rows_of(body: dict[str, Any], kind: DatasetKind) -> list[Any]:
+    """Returns the rows of a request: `rows` as they are, or `text` of a file whose name is `filename`."""
+    if "text" not in body:
+        given: Any = body.get("rows", [])
+        if not isinstance(given, list):
+            raise invalid("rows", given, "must be a list")
+        return cast("list[Any]", given)
+    text, name = body["text"], body.get("filename")
+    if not isinstance(text, str) or not isinstance(name, str):
+        raise invalid("text", "…", "must be text, and `filename` its name")
+    ending = PurePosixPath(name).suffix.lower()
+    if ending not in ENDINGS:
+        raise invalid("filename", name[:200], f"must end with {', '.join(ENDINGS)}")
+    rows = _parsed(text, ending, name)
+    return [_judgement(row) for row in rows] if kind == "judgements" else rows
+
+
+def _parsed(text: str, ending: str, name: str) -> list[Any]:
+    """Returns rows as `load_dataset` reads them."""
+    with tempfile.TemporaryDirectory(prefix="genkit-rag-") as folder:
+        path = Path(folder) / f"dataset{ending}"
+        path.write_text(text, "utf-8", "surrogatepass")
+        try:
+            points = load_dataset(path)
+        except GenkitError as error:
+            message = error.message.replace(repr(str(path)), repr(name[:200]))
+            raise GenkitError(error.status, message, hint=error.hint) from error
+    return [point.to_wire() for point in points]
+
+
+def _judgement(row: dict[str, Any]) -> dict[str, Any]:
+    """Returns a judgement: its fields are none of a data point's, so that it was taken for an input."""
+    given = row.get("input")
+    return cast("dict[str, Any]", given) if isinstance(given, dict) else row
+
+
+def text_field(body: dict[str, Any], name: str, limit: int = 200) -> str | None:
+    """Returns a field that is text or absent; an empty one is absent."""
+    value = body.get(name)
+    if value is not None and (not isinstance(value, str) or len(value) > limit):
+        raise invalid(name, value, f"must be text of at most {limit} characters")
+    return value.strip() or None if isinstance(value, str) else None

@@ -1,0 +1,79 @@
+"""What the reflection API says on the wire: JSON that every client can read, and errors as Genkit's Status."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import traceback
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, cast
+
+from genkit_rag._core.errors import STATUS_CODES, GenkitError
+from genkit_rag._server.telemetry.redact import redactor
+
+SPEC_VERSION = 1
+"""`reflectionApiSpecVersion`; Genkit's CLI leaves when it is greater than its own."""
+
+_MAX_STACK_CHARS = 20_000
+
+
+@cache
+def version() -> str:
+    """Returns `genkit-rag/<version>`, the `genkitVersion` of this runtime."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        return f"genkit-rag/{installed('genkit-rag')}"
+    except PackageNotFoundError:
+        return "genkit-rag/unknown"
+
+
+def encode(value: Any) -> str:
+    """Returns JSON on one line of ASCII; numbers that JSON does not have (NaN, infinities) become null."""
+    try:
+        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    except ValueError:
+        return json.dumps(_finite(value), allow_nan=False, separators=(",", ":"))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in cast(list[Any], value)]
+    return value
+
+
+def status(error: BaseException, trace_id: str | None = None) -> dict[str, Any]:
+    """Returns `{code, message, details}` for what a run raised; secrets are taken out of its texts.
+
+    With a trace id the details hold it and the stack, as Genkit's tools expect of a run that had begun.
+    """
+    redact = redactor()
+    details: dict[str, Any] = {}
+    if trace_id is not None:
+        stack = "".join(traceback.format_exception(error))
+        details = {"stack": redact(stack[-_MAX_STACK_CHARS:]), "traceId": trace_id}
+    return {"code": _code(error), "message": redact(_message(error)), "details": details}
+
+
+def _code(error: BaseException) -> int:
+    if isinstance(error, GenkitError):
+        return error.code
+    return STATUS_CODES["CANCELLED" if isinstance(error, asyncio.CancelledError) else "INTERNAL"]
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, GenkitError):
+        return f"{error.message} {error.hint}" if error.hint else error.message
+    if isinstance(error, asyncio.CancelledError):
+        return "The run was cancelled."
+    try:
+        return str(error) or type(error).__name__
+    except Exception:  # an error that cannot say what it is
+        return type(error).__name__

@@ -1,0 +1,71 @@
+"""Reading a store from end to end: pages in the order of writing, and samples."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+
+from genkit_rag.plugin_api import Document, Filter, invalid
+from genkit_rag_faiss._engine import Engine
+from genkit_rag_faiss._records import decode
+from genkit_rag_faiss._view import Ints, View
+
+_BLOCK = 65_536
+"""So many rows are looked at together: a page of a store without filters is found in the first block."""
+
+
+class Wanted(NamedTuple):
+    """What is looked through: the documents of a namespace that pass, with ids that begin so."""
+
+    filter: Filter | None
+    namespace: str
+    prefix: str = ""
+
+
+def start_of(after: str | None, view: View) -> int:
+    """Returns the first row behind a cursor, which is a sequence number; INVALID_ARGUMENT for any other text."""
+    if after is None:
+        return 0
+    if not (after.isascii() and after.isdigit() and len(after) < 19):
+        raise invalid("after", after, "is not where a page of this store ends", hint="Pass on what the last page gave.")
+    return int(np.searchsorted(view.seqs, int(after), side="right"))
+
+
+def page(engine: Engine, view: View, wanted: Wanted, start: int, limit: int) -> tuple[list[Document], str | None]:
+    """Returns the documents of the next living rows from a row on, and the sequence number of the last one."""
+    chosen = _rows(engine, view, wanted, start, limit + 1)
+    seqs = view.seqs[chosen].tolist()
+    found = {row[0]: row for row in engine.database.rows(seqs[:limit])}
+    engine.database.check_lost(set(seqs[:limit]) - found.keys())
+    documents = [decode(found[seq]).document() for seq in seqs[:limit] if seq in found]
+    return documents, str(seqs[limit - 1]) if len(seqs) > limit else None
+
+
+def _rows(engine: Engine, view: View, wanted: Wanted, start: int, limit: int) -> list[int]:
+    filter, namespace, prefix = wanted
+    passing = None if filter is None else engine.filters.rows(filter, namespace, view)
+    if passing is not None:
+        candidates: list[int] = passing[np.searchsorted(passing, start) :].tolist()
+        return list(islice((row for row in candidates if view.ids[row].startswith(prefix)), limit))
+    code = view.codes.get(namespace, -1)
+    chosen: list[int] = []
+    for first in range(start, view.n, _BLOCK):
+        block = slice(first, first + _BLOCK)
+        rows: list[int] = (np.flatnonzero(view.alive[block] & (view.spaces[block] == code)) + first).tolist()
+        chosen += [row for row in rows if view.ids[row].startswith(prefix)] if prefix else rows[:limit]
+        if len(chosen) >= limit:
+            break
+    return chosen[:limit]
+
+
+def sample(engine: Engine, view: View, wanted: Wanted, limit: int) -> list[str]:
+    """Returns the ids of rows that are spread over those that pass."""
+    rows: Ints | None = engine.filters.rows(wanted.filter, wanted.namespace, view)
+    if rows is None:
+        rows = np.flatnonzero(view.alive)
+    if len(rows) > limit:
+        rows = rows[np.arange(limit) * len(rows) // limit]
+    numbers: list[int] = rows.tolist()
+    return [view.ids[row] for row in numbers]
