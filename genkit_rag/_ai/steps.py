@@ -14,18 +14,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class _Step:
-    """What a span says of a step."""
-
-    __slots__ = ("name",)
-    kind = tracing.FLOW_STEP
-    key = ""
-    telemetry = None
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
 class Steps:
     """The part of `Genkit` that runs steps."""
 
@@ -54,18 +42,7 @@ class Steps:
         tracer = tracing.tracer()
         if tracer is None:
             return await _call(fn, args, kwargs)
-        value = _shown(args, kwargs)
-        span = tracing.ActionSpan(tracer, _Step(name), value)
-        try:
-            output = await _call(fn, args, kwargs)
-        except BaseException as error:
-            span.fail(value, error)
-            raise
-        else:
-            span.succeed(value, output)
-            return output
-        finally:
-            span.end()
+        return await tracing.traced(tracer, tracing.Step(name), _shown(args, kwargs), _call(fn, args, kwargs))
 
 
 async def _call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

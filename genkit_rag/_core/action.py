@@ -149,28 +149,15 @@ class Action(Generic[In, Out, Chunk]):
             ctx = ActionContext(_context.get(), on_chunk, metadata)
             if tracer is None:
                 return await self.handler(value, ctx)
-            return await self._traced(tracer, value, ctx)
+            return await tracing.traced(tracer, self, value, self.handler(value, ctx))
         token = _context.set(context)
         try:
             ctx = ActionContext(context, on_chunk, metadata)
             if tracer is None:
                 return await self.handler(value, ctx)
-            return await self._traced(tracer, value, ctx)
+            return await tracing.traced(tracer, self, value, self.handler(value, ctx))
         finally:
             _context.reset(token)
-
-    async def _traced(self, tracer: Any, value: In, ctx: ActionContext) -> Out:
-        span = tracing.ActionSpan(tracer, self, value)
-        try:
-            output = await self.handler(value, ctx)
-        except BaseException as error:
-            span.fail(value, error)
-            raise
-        else:
-            span.succeed(value, output)
-            return output
-        finally:
-            span.end()
 
     def stream(self, value: In = _NOTHING, *, context: Mapping[str, Any] | None = None) -> ActionStream[Chunk, Out]:
         """Returns `.stream`, an async iterator of chunks, and `.response`, an awaitable of the output."""

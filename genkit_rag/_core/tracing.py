@@ -14,9 +14,9 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from genkit_rag._core.context import Interrupt
 from genkit_rag._core.schema import dump_json
@@ -29,6 +29,7 @@ logger = logging.getLogger("genkit_rag.tracing")
 MAX_CONTENT_CHARS = 100_000
 """Inputs and outputs longer than this are cut in a span."""
 
+T = TypeVar("T")
 Attributes = Mapping[str, Any]
 Telemetry = Callable[[Any, Any], Attributes]
 """`(input, output or None) -> gen_ai.* attributes`; called only when the span records."""
@@ -108,6 +109,33 @@ class Traced(Protocol):
     def key(self) -> str: ...
     @property
     def telemetry(self) -> Telemetry | None: ...
+
+
+class Step:
+    """What a span says of a step: a named piece of work that is no action."""
+
+    __slots__ = ("name",)
+    kind = FLOW_STEP
+    key = ""
+    telemetry = None
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+async def traced(found: Tracer, what: Traced, value: Any, run: Awaitable[T]) -> T:
+    """Returns what the run gives, in a span of its own."""
+    span = ActionSpan(found, what, value)
+    try:
+        output = await run
+    except BaseException as error:
+        span.fail(value, error)
+        raise
+    else:
+        span.succeed(value, output)
+        return output
+    finally:
+        span.end()
 
 
 class ActionSpan:

@@ -81,7 +81,7 @@ async def test_a_step_needs_a_name_and_a_function() -> None:
 
 
 async def test_a_step_is_a_span_of_its_flow(spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GENKIT_ENV", "dev")
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "true")
     ai = Genkit()
 
     @ai.flow
@@ -123,7 +123,7 @@ async def test_the_arguments_are_the_input_of_the_span(
     args: tuple[Any, ...], kwargs: dict[str, Any], shown: str, spans: InMemorySpanExporter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setenv("GENKIT_ENV", "dev")
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "true")
 
     def take(*_args: Any, **_kwargs: Any) -> str:
         return "taken"

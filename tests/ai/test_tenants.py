@@ -182,6 +182,6 @@ class Tenants(RuleBasedStateMachine):
 def test_nothing_crosses_between_three_tenants(
     engine: str, rule_name: str, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("GENKIT_ENV", "dev")  # contents go into spans
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "true")  # contents go into spans
     machine = type("Machine", (Tenants,), {"engine": engine, "rule_name": rule_name, "spans": spans})
     run_state_machine_as_test(machine, settings=settings(max_examples=8, stateful_step_count=20, deadline=None))  # type: ignore[no-untyped-call]

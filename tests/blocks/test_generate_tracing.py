@@ -55,7 +55,7 @@ async def test_models_and_tools_are_spans_of_one_generation(spans: InMemorySpanE
 
 
 async def test_content_is_recorded_in_dev_only(spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GENKIT_ENV", "dev")
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "true")
     await run([ToolRequest(name="look", input={"n": 7})], "done")
     by_name = {span.name: dict(span.attributes or {}) for span in spans.get_finished_spans()}
     assert by_name["look"]["genkit:input"] == '{"n":7}'

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.network, pytest.mark.genkit_cli]
 
 VERSION = "1.43.0"
 ROOT = Path(__file__).resolve().parents[2]

@@ -36,18 +36,6 @@ class _Given:
     options: Any
 
 
-class CaseStep:
-    """What a span says of one data point."""
-
-    __slots__ = ("name",)
-    kind = tracing.FLOW_STEP
-    key = ""
-    telemetry = None
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
 def evaluator_action(
     name: str,
     fn: Callable[..., Any],
@@ -125,7 +113,7 @@ async def _traced(handler: Any, given: _Given, ctx: ActionContext) -> EvalFnResp
             return answer_of(case, await handler(given, ctx))
         except Exception as error:
             return EvalFnResponse(test_case_id=case, evaluation=failure(error))
-    span = tracing.ActionSpan(tracer, CaseStep(f"Test Case {case}"), point)
+    span = tracing.ActionSpan(tracer, tracing.Step(f"Test Case {case}"), point)
     ids: dict[str, Any] = {"trace_id": span.trace_id, "span_id": _span_id()}
     try:
         answer = answer_of(case, await handler(given, ctx))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from genkit_rag._blocks.evaluation.action import MAX_ERROR_CHARS, CaseStep, evaluator_action, failure
+from genkit_rag._blocks.evaluation.action import MAX_ERROR_CHARS, evaluator_action, failure
 from genkit_rag._blocks.evaluation.concurrency import CONCURRENCY, bounded_map
 from genkit_rag._blocks.evaluation.recording import recording
 from genkit_rag._blocks.evaluation.report import EvalReport, EvaluatorInfo, summarise
@@ -156,7 +156,8 @@ async def _run_target(
 
 async def _run_row(target: ResolvedTarget, point: EvalDataPoint, timeout: float | None) -> EvalRow:
     tracer = tracing.tracer()
-    span = None if tracer is None else tracing.ActionSpan(tracer, CaseStep(f"Row {point.test_case_id}"), point.input)
+    step = tracing.Step(f"Row {point.test_case_id}")
+    span = None if tracer is None else tracing.ActionSpan(tracer, step, point.input)
     started = time.perf_counter()
     changes: dict[str, Any] = {"trace_ids": [span.trace_id]} if span is not None and span.trace_id else {}
     problem: str | None = None
