@@ -44,7 +44,14 @@ from genkit_rag._blocks.legs import (
     leg_options,
     refuse_mmr,
 )
-from genkit_rag._blocks.middleware.base import GenerateParams, Middleware, ModelParams, Next, ToolParams
+from genkit_rag._blocks.middleware.base import (
+    GenerateParams,
+    Middleware,
+    ModelParams,
+    Next,
+    ToolParams,
+    with_middleware,
+)
 from genkit_rag._blocks.middleware.registered import define_middleware
 from genkit_rag._blocks.mmr import mmr_by_relevance, mmr_order, mmr_select
 from genkit_rag._blocks.model import (
@@ -270,4 +277,5 @@ __all__ = [
     "to_parts",
     "tool_action",
     "weights_path",
+    "with_middleware",
 ]

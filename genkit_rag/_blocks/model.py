@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, cast
+from typing import Any, ClassVar, Generic, Literal, cast
 
 from pydantic import ConfigDict, Field, PrivateAttr
 from pydantic.alias_generators import to_camel
@@ -19,9 +19,6 @@ from genkit_rag._core.action import Action, ActionKind
 from genkit_rag._core.context import ActionContext
 from genkit_rag._core.errors import GenkitError
 from genkit_rag._core.schema import parse
-
-if TYPE_CHECKING:
-    from genkit_rag._blocks.middleware.base import Use
 
 FinishReason = Literal["stop", "length", "blocked", "aborted", "interrupted", "other", "unknown"]
 ToolChoice = Literal["auto", "required", "none"]
@@ -114,7 +111,7 @@ class SoFar:
     def add(self, chunk: ModelResponseChunk) -> None:
         """Makes the chunk the newest one."""
         self._contents.append(chunk.content)
-        chunk.__dict__["_so_far"] = (self, len(self._contents))
+        vars(chunk)["_so_far"] = (self, len(self._contents))
 
     def text(self, count: int) -> str:
         """Returns the text of the first chunks; reading on from where the last reader was costs the new ones only."""
@@ -288,7 +285,7 @@ ModelFn = Callable[[ModelRequest, ActionContext], Awaitable[ModelResponse]]
 
 def model_action(
     name: str, fn: ModelFn, *, info: ModelInfo | None = None, provider: str | None = None,
-    metadata: Mapping[str, Any] | None = None, use: Use = (),
+    metadata: Mapping[str, Any] | None = None,
 ) -> ModelAction:  # fmt: skip
     """Returns a model action.
 
@@ -299,7 +296,6 @@ def model_action(
         info: Label and abilities.
         provider: The `gen_ai.provider.name` of its spans; the plugin's name by default.
         metadata: Further metadata.
-        use: Middleware around the model itself, whoever calls it; the first outermost.
     """
     provider_name, _, short = name.partition("/")
     shown = info or ModelInfo(label=name)
@@ -307,7 +303,7 @@ def model_action(
     def telemetry(request: ModelRequest, response: ModelResponse | None) -> dict[str, Any]:
         return _telemetry(request, response, provider or provider_name, short or name)
 
-    action: ModelAction = Action(
+    return Action(
         ActionKind.MODEL,
         name,
         fn,
@@ -318,11 +314,6 @@ def model_action(
         metadata={**(metadata or {}), "model": shown.to_wire()},
         telemetry=telemetry,
     )
-    if use:
-        from genkit_rag._blocks.middleware.base import wrap_handler  # it imports this module
-
-        wrap_handler(action, use)
-    return action
 
 
 def model_info(action: Action[Any, Any, Any]) -> ModelInfo:

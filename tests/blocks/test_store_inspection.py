@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,15 @@ from genkit_rag.testing import FakeEmbedder
 from genkit_rag_faiss import Faiss
 from genkit_rag_memory import Memory
 
-WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa".split()
+WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"]
 
 
 def documents(count: int = 60) -> list[Document]:
     return [
         Document(
             f"{WORDS[i % 10]} {WORDS[i // 10]} text number {i}",
-            {"number": i, "word": WORDS[i % 10], "tenant": "ab"[i % 2], "tags": [WORDS[i // 10], "all"], "source": f"s{i % 3}.md"},
+            {"number": i, "word": WORDS[i % 10], "tenant": "ab"[i % 2], "tags": [WORDS[i // 10], "all"],
+             "source": f"s{i % 3}.md"},
             id=f"d{i:02}",
         )
         for i in range(count)
@@ -126,7 +128,10 @@ async def test_pages_give_everything_once_and_count_when_asked(full: Genkit) -> 
     assert len((await look(full, "page", prefix="d1"))["documents"]) == 10
 
 
-@pytest.mark.parametrize("request_", [{"limit": 0}, {"limit": 201}, {"ids": ["x"] * 201}, {"filter": {"a": {"$x": 1}}}, {"k": 1}])  # fmt: skip
+@pytest.mark.parametrize(
+    "request_",
+    [{"limit": 0}, {"limit": 201}, {"ids": ["x"] * 201}, {"filter": {"a": {"$x": 1}}}, {"k": 1}],
+)
 async def test_a_page_out_of_bounds_is_refused(full: Genkit, request_: Any) -> None:
     with pytest.raises(GenkitError, match="INVALID_ARGUMENT"):
         await look(full, "page", **request_)
@@ -180,7 +185,9 @@ async def test_a_source_is_put_together_from_its_chunks_with_their_overlaps(ai: 
     assert [one["id"] for one in found["chunks"]] == [one.id for one in chunks]
     for piece in found["pieces"]:
         assert piece["chunks"] == [
-            number for number, one in enumerate(found["chunks"]) if one["start"] < piece["end"] and piece["start"] < one["end"]
+            number
+            for number, one in enumerate(found["chunks"])
+            if one["start"] < piece["end"] and piece["start"] < one["end"]
         ]  # fmt: skip
         if piece["chunks"]:
             assert piece["text"] == text[piece["start"] : piece["end"]]
@@ -202,7 +209,7 @@ def test_pieces_cover_the_chunks_without_holes_and_nothing_twice(spans: list[tup
         assert (of_piece[0].chunks if of_piece else []) == holding
         if holding:
             assert of_piece[0].text == text[of_piece[0].start : of_piece[0].end]
-    assert all(before.end == after.start for before, after in zip(found, found[1:], strict=False))
+    assert all(before.end == after.start for before, after in itertools.pairwise(found))
 
 
 # -- projection
@@ -252,7 +259,7 @@ async def test_a_projection_of_few_or_equal_documents_is_no_failure(ai: Genkit) 
      {"mmrLambda": 0.5}, {"scoreThreshold": 0.4}],
 )  # fmt: skip
 async def test_an_explanation_has_the_retrievers_own_result(full: Genkit, options: Any) -> None:
-    request = {"query": {"content": [{"text": "alpha beta number"}]}, "options": {"k": 8, **options}}
+    request: dict[str, Any] = {"query": {"content": [{"text": "alpha beta number"}]}, "options": {"k": 8, **options}}
     retriever = await full.registry.get("retriever", "memory/docs")
     found = await look(full, "explain", **request)
     assert found["documents"] == (await retriever.run_json(request))["documents"]
@@ -318,9 +325,11 @@ async def test_a_caller_sees_only_his_part(tenants: Genkit) -> None:
 async def test_what_concerns_the_whole_store_is_not_a_callers_and_without_a_tenant_nothing_is(tenants: Genkit) -> None:
     with pytest.raises(GenkitError, match="PERMISSION_DENIED"):
         await look(tenants, "reembed", context={"tenant": "a"})
-    for verb, request in (("stats", {}), ("page", {}), ("facets", {}), ("source", {"source": "s0.md"}),
-                          ("projection", {}), ("neighbours", {"id": "d00"}),
-                          ("explain", {"query": {"content": [{"text": "x"}]}})):  # fmt: skip
+    requests: dict[str, dict[str, Any]] = {
+        "stats": {}, "page": {}, "facets": {}, "source": {"source": "s0.md"}, "projection": {},
+        "neighbours": {"id": "d00"}, "explain": {"query": {"content": [{"text": "x"}]}},
+    }  # fmt: skip
+    for verb, request in requests.items():
         with pytest.raises(GenkitError, match="PERMISSION_DENIED"):
             await look(tenants, verb, context={}, **request)
 

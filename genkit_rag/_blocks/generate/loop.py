@@ -20,7 +20,8 @@ from genkit_rag._blocks.generate.streaming import ChunkEmitter, SendChunk
 from genkit_rag._blocks.generate.tools import Outcome, ToolRunner, resolve_tools, tool_step
 from genkit_rag._blocks.generate.usage import add_usage, with_basic_stats
 from genkit_rag._blocks.interrupts import to_resume
-from genkit_rag._blocks.middleware.base import GenerateParams, ModelParams, chain, overrides, to_middleware
+from genkit_rag._blocks.middleware.base import GenerateParams, ModelParams, chain, overrides
+from genkit_rag._blocks.middleware.registered import to_middleware
 from genkit_rag._blocks.model import ModelRequest, ModelResponse, ModelResponseChunk, Usage, model_supports
 from genkit_rag._blocks.no_context import nothing_found
 from genkit_rag._blocks.operation import Operation

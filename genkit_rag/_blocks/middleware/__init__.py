@@ -11,18 +11,23 @@ from genkit_rag._blocks.middleware.base import (
     Use,
     UseItem,
     added_tools,
+    as_middleware,
     chain,
     overrides,
-    to_middleware,
-    wrap_handler,
+    with_middleware,
 )
 from genkit_rag._blocks.middleware.fallback import FALLBACK_STATUSES, Fallback, fallback
-from genkit_rag._blocks.middleware.registered import MiddlewareDefinition, define_middleware, middleware_descriptions
+from genkit_rag._blocks.middleware.registered import (
+    MiddlewareDefinition,
+    define_middleware,
+    middleware_descriptions,
+    to_middleware,
+)
 from genkit_rag._blocks.middleware.retry import RETRY_STATUSES, Retry, retry
 
 __all__ = [
     "FALLBACK_STATUSES", "RETRY_STATUSES", "Fallback", "GenerateParams", "Middleware", "MiddlewareDefinition",
     "MiddlewareRef", "ModelMiddlewareFn", "ModelParams", "Next", "Retry", "ToolParams", "Use", "UseItem", "added_tools",
-    "chain", "define_middleware", "fallback", "middleware_descriptions", "overrides", "retry", "to_middleware",
-    "wrap_handler",
+    "as_middleware", "chain", "define_middleware", "fallback", "middleware_descriptions", "overrides", "retry",
+    "to_middleware", "with_middleware",
 ]  # fmt: skip

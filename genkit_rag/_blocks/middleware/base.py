@@ -13,7 +13,7 @@ from genkit_rag._blocks.model import ModelAction, ModelRequest, ModelResponse
 from genkit_rag._blocks.part import ToolRequest
 from genkit_rag._core.action import Action
 from genkit_rag._core.context import ActionContext
-from genkit_rag._core.errors import GenkitError, invalid
+from genkit_rag._core.errors import invalid
 from genkit_rag._core.registry import Registry
 
 if TYPE_CHECKING:
@@ -141,21 +141,10 @@ class _FunctionMiddleware(Middleware):
         return await self._fn(params.request, params.ctx, go_on)
 
 
-def to_middleware(use: Use, registry: Registry | None = None) -> list[Middleware]:
-    """Returns middleware objects, looked up where a name is given.
-
-    Raises INVALID_ARGUMENT for what is none and for a config that does not match, NOT_FOUND for an unknown name.
-    """
-    if isinstance(use, str | Middleware | MiddlewareRef):
-        raise invalid("use", use, "must be a list", hint="Put the one middleware into a list.")
-    return [_to_middleware(item, registry) for item in use]
-
-
-def _to_middleware(item: Any, registry: Registry | None) -> Middleware:
+def as_middleware(item: Any) -> Middleware:
+    """Returns the middleware that an object or a function is; raises INVALID_ARGUMENT for what is none."""
     if isinstance(item, Middleware):
         return item
-    if isinstance(item, str | MiddlewareRef):
-        return _looked_up(MiddlewareRef(item) if isinstance(item, str) else item, registry)
     if isinstance(item, type) or not callable(item):
         hint = f"Pass an object: `use=[{item.__name__}()]`." if isinstance(item, type) else "Such as `use=[retry()]`."
         problem = "takes Middleware objects, async functions `(request, ctx, next)` and registered names"
@@ -166,22 +155,16 @@ def _to_middleware(item: Any, registry: Registry | None) -> Middleware:
     return _FunctionMiddleware(fn)
 
 
-def _looked_up(ref: MiddlewareRef, registry: Registry | None) -> Middleware:
-    if registry is None:
-        raise GenkitError("FAILED_PRECONDITION", f"The middleware `{ref.name}` is named where there is no registry.",
-                          hint="Pass a Middleware object.")  # fmt: skip
-    from genkit_rag._blocks.middleware.registered import resolve_middleware  # it imports this module
-
-    return resolve_middleware(registry, ref)
-
-
 def added_tools(use: Sequence[Middleware]) -> list[ToolLike]:
     """Returns the tools that the middleware bring, the outermost's first."""
     return [tool for item in use if overrides(item, "tools") for tool in item.tools()]
 
 
-def wrap_handler(action: ModelAction, use: Use) -> None:
-    """Puts middleware around a model action itself, whoever calls it; only their `wrap_model` is used."""
+def with_middleware(action: ModelAction, use: Sequence[Middleware | ModelMiddlewareFn]) -> ModelAction:
+    """Returns the model action with middleware around itself, whoever calls it; only their `wrap_model` is used.
+
+    Names are refused: a plugin has no registry yet when it makes its actions.
+    """
     handler = action.handler
 
     async def call(params: ModelParams) -> ModelResponse:
@@ -190,13 +173,14 @@ def wrap_handler(action: ModelAction, use: Use) -> None:
         send = params.ctx.send_chunk if params.ctx.streaming else None
         return await params.model(params.request, context=params.ctx.context, on_chunk=send)
 
-    first = chain(to_middleware(use), "wrap_model", call)
+    first = chain([as_middleware(item) for item in use], "wrap_model", call)
     nobody = Registry()
 
     async def wrapped(request: ModelRequest, ctx: ActionContext) -> ModelResponse:
         return await first(ModelParams(request, ctx, 0, action, nobody))
 
     action.handler = wrapped
+    return action
 
 
 def chain(use: Sequence[Middleware], hook: str, innermost: Next[P, R]) -> Next[P, R]:

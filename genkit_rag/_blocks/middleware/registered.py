@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
-from genkit_rag._blocks.middleware.base import Middleware, MiddlewareRef, to_middleware
+from genkit_rag._blocks.middleware.base import Middleware, MiddlewareRef, Use, as_middleware
 from genkit_rag._blocks.middleware.wire_config import config_type
 from genkit_rag._core import schema
 from genkit_rag._core.errors import GenkitError, invalid
@@ -82,7 +82,7 @@ class MiddlewareDefinition:
         except TypeError as error:
             hint = "The settings are the names of its parameters, in camelCase on the wire."
             raise GenkitError("INVALID_ARGUMENT", f"{what} does not match: {error}.", hint=hint) from error
-        return to_middleware([made])[0]
+        return as_middleware(made)
 
     def to_wire(self) -> dict[str, Any]:
         """Returns Genkit's MiddlewareDesc: `{name, description, configSchema, metadata}`."""
@@ -123,6 +123,22 @@ def define_middleware(
                               hint="Give one of the two another name.")  # fmt: skip
         defined[name] = made
     return made
+
+
+def to_middleware(use: Use, registry: Registry) -> list[Middleware]:
+    """Returns middleware objects, looked up where a name is given.
+
+    Raises INVALID_ARGUMENT for what is none and for a config that does not match, NOT_FOUND for an unknown name.
+    """
+    if isinstance(use, str | Middleware | MiddlewareRef):
+        raise invalid("use", use, "must be a list", hint="Put the one middleware into a list.")
+    return [_to_middleware(item, registry) for item in use]
+
+
+def _to_middleware(item: Any, registry: Registry) -> Middleware:
+    if isinstance(item, str):
+        return resolve_middleware(registry, MiddlewareRef(item))
+    return resolve_middleware(registry, item) if isinstance(item, MiddlewareRef) else as_middleware(item)
 
 
 def resolve_middleware(registry: Registry, ref: MiddlewareRef) -> Middleware:
