@@ -119,6 +119,7 @@ from genkit_rag._core.context import ActionContext, Interrupt, current_context
 from genkit_rag._core.errors import GenkitError, MissingExtra, PublicError, Status, invalid
 from genkit_rag._core.net.retry_after import retry_after
 from genkit_rag._core.plugin import Plugin
+from genkit_rag._core.private_file import create_private
 from genkit_rag._core.registry import Registry
 from genkit_rag._core.threads import run_in_thread
 from genkit_rag._weights import weights_path
@@ -241,6 +242,7 @@ __all__ = [
     "check_prompt",
     "checked_vectors",
     "cited_passages",
+    "create_private",
     "current_context",
     "define_middleware",
     "embedder_action",

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from genkit_rag._cli import ask, doctor, ingest, models, query, store
+from genkit_rag._cli import ask, config, doctor, evals, flow, ingest, models, query, start, store, trace
 from genkit_rag._cli.failures import INTERRUPTED, interrupted, report
 from genkit_rag._cli.options import examples
 from genkit_rag._cli.output import replace_closed_streams, tolerate_any_encoding
@@ -41,8 +41,13 @@ def root(
 ingest.register(app)
 query.register(app)
 ask.register(app)
+start.register(app)
+app.add_typer(flow.app, name="flow")
+app.add_typer(evals.app, name="eval")
+app.add_typer(trace.app, name="trace")
 app.add_typer(store.app, name="store")
 app.add_typer(models.app, name="models")
+app.add_typer(config.app, name="config")
 doctor.register(app)
 
 

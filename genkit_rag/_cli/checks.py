@@ -11,17 +11,17 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from genkit_rag._cli.choosing import ollama_address, ollama_models
+from genkit_rag._cli.dev_checks import check_dev
+from genkit_rag._cli.dev_folder import dev_folder
+from genkit_rag._cli.findings import Finding, State
+from genkit_rag._cli.options import DEFAULT_FOLDER
 from genkit_rag._cli.plugins import PLUGINS, missing_packages
 from genkit_rag._cli.project import Project, opened, store_names
 from genkit_rag._cli.store import human_bytes
 from genkit_rag._core.errors import GenkitError, MissingExtra
-
-State = Literal["ok", "note", "broken"]
 
 PYTHON = (3, 11)
 WAL_RESET_FIXED = (3, 51, 3)
@@ -35,25 +35,10 @@ EMBEDDER_WEIGHTS = "all-minilm-l6-v2"
 LOADERS = {"pdf": "pypdfium2", "html": "selectolax"}
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One result.
-
-    Attributes:
-        check: What was looked at.
-        state: `broken` when the command cannot do its work without it, `note` when only something optional is missing.
-        found: What was found; never a key.
-        fix: What to do; None when there is nothing to do.
-    """
-
-    check: str
-    state: State
-    found: str
-    fix: str | None = None
-
-
 def run_checks(folder: Path) -> list[Finding]:
     """Returns all findings."""
+    from genkit_rag._server.reflection.runtime_file import project_root
+
     plugins = list(check_plugins())
     weights = check_weights()
     keys = list(check_keys())
@@ -67,6 +52,7 @@ def run_checks(folder: Path) -> list[Finding]:
     return [
         check_python(), check_sqlite(), *plugins, *weights, check_embedding(embeds), *check_loaders(), *keys, ollama,
         check_disk(folder), *check_stores(folder),
+        *check_dev(dev_folder(None if folder == DEFAULT_FOLDER else folder), project_root()),
     ]  # fmt: skip
 
 

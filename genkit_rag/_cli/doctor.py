@@ -11,7 +11,7 @@ from genkit_rag._cli.options import DEFAULT_FOLDER, Folder, Json, examples
 from genkit_rag._cli.output import Output, clean
 
 if TYPE_CHECKING:
-    from genkit_rag._cli.checks import Finding
+    from genkit_rag._cli.findings import Finding
 
 MARKS = {"ok": ("ok", "green"), "note": ("note", "yellow"), "broken": ("broken", "bold red")}
 
@@ -24,7 +24,8 @@ def register(app: typer.Typer) -> None:
 def doctor(folder: Folder = DEFAULT_FOLDER, json: Json = False) -> None:
     """Check that all works.
 
-    Looks at the installation, the weights, the providers and the stores; leaves with 1 when something is broken.
+    Looks at the installation, the weights, the providers, the stores, the traces and the apps; leaves with 1 when
+    something is broken.
     """
     from genkit_rag._cli.checks import run_checks
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
 import sys
 import traceback
 from dataclasses import dataclass
@@ -14,10 +16,13 @@ DEBUG_VARIABLE = "GENKIT_RAG_DEBUG"
 
 FAILED = 1
 USAGE = 2
+PARTIAL = 3
+NOT_SET_UP = 4
 INTERRUPTED = 130
 """128 + SIGINT, as shells count."""
 
 
+_CHOICE = re.compile("'([^']*)' is not one of (.*)")
 _LOOK = f"{DEBUG_VARIABLE}=1 shows where it came up."
 _FIXES = {
     "UNAVAILABLE": "The other side is not available: try again later, or use another model.",
@@ -34,6 +39,13 @@ class WrongUsage(GenkitError):
         super().__init__("INVALID_ARGUMENT", message, hint=hint)
 
 
+class NotReady(GenkitError):
+    """Something that has to be there before a command can work: an app, or what it needs."""
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__("UNAVAILABLE", message, hint=hint)
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """What is said about an error, and the exit code."""
@@ -47,7 +59,7 @@ class Failure:
 def failure_of(error: BaseException) -> Failure | None:
     """Returns what to say about an error; None for an interruption or a closed pipe, of which nothing is said."""
     if isinstance(error, GenkitError):
-        code = USAGE if isinstance(error, WrongUsage) else FAILED
+        code = USAGE if isinstance(error, WrongUsage) else NOT_SET_UP if isinstance(error, NotReady) else FAILED
         return Failure(error.status, error.message, error.hint or _FIXES.get(error.status, _LOOK), code)
     if isinstance(error, MissingExtra):
         problem, _, fix = str(error).partition(" Install it with: ")
@@ -58,10 +70,18 @@ def failure_of(error: BaseException) -> Failure | None:
     if parser_message is not None:  # an error of the command line's parser: typer has its own, older ones click's
         context = getattr(error, "ctx", None)
         command = getattr(context, "command_path", None) or "genkit-rag"
-        return Failure("INVALID_ARGUMENT", parser_message(), f"See: {command} --help", USAGE)
+        message: str = parser_message()
+        return Failure("INVALID_ARGUMENT", message, f"{_guess(message)}See: {command} --help", USAGE)
     if isinstance(error, OSError):
         return Failure("UNAVAILABLE", str(error), "Check the path, its permissions and the disk.")
     return Failure("INTERNAL", f"{type(error).__name__}: {error}", f"This is a defect. {_LOOK}")
+
+
+def _guess(message: str) -> str:
+    """Returns what may be meant instead of a value that is none of those that an option takes."""
+    found = _CHOICE.search(message)
+    close = found and difflib.get_close_matches(found[1], re.findall("'([^']*)'", found[2]), n=1)
+    return f"Did you mean `{close[0]}`? " if close else ""
 
 
 def report(error: BaseException, *, json: bool) -> int:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+LINE_SECONDS = 10.0
+"""How often a command says how far it is, where no terminal shows it."""
+
 PIPE_WIDTH = 100
 """The width of tables where no terminal says how wide it is."""
 
@@ -38,9 +41,9 @@ def one_line(text: str) -> str:
     return " ".join(clean(text).split())
 
 
-def to_json(value: Any) -> str:
+def to_json(value: Any, *, indent: int | None = 2) -> str:
     """Returns JSON for people and programs: readable letters, and escapes for whatever could steer a terminal."""
-    text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    text = json.dumps(value, ensure_ascii=False, indent=indent, default=str)
     return _UNSAFE.sub(_escape, text)
 
 
@@ -85,6 +88,11 @@ class Output:
     def data(self, value: Any) -> None:
         """Prints a JSON object on stdout."""
         sys.stdout.write(to_json(value) + "\n")
+
+    def row(self, value: Any) -> None:
+        """Prints a JSON value on one line of stdout, at once."""
+        sys.stdout.write(to_json(value, indent=None) + "\n")
+        sys.stdout.flush()
 
     def show(self, text: Text, *, indent: int = 0) -> None:
         """Prints a rich text on stdout; what is in it must be clean.
@@ -131,6 +139,11 @@ class Output:
         """Prints a piece of text on stdout at once, cleaned, without a line end of its own."""
         sys.stdout.write(clean(text))
         sys.stdout.flush()
+
+    def redraw(self, text: str, end: str = "") -> None:
+        """Prints a text on stderr, cleaned, in the place of the line that the cursor is on."""
+        sys.stderr.write(f"\r\x1b[2K{clean(text)}{end}")
+        sys.stderr.flush()
 
     def say(self, text: str) -> None:
         """Prints a line on stderr, cleaned."""

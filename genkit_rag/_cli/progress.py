@@ -7,10 +7,8 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
-from genkit_rag._cli.output import Output, one_line
+from genkit_rag._cli.output import LINE_SECONDS, Output, one_line
 from genkit_rag.ingest import ChunksDone, Event, Finished, SourceDone, Started
-
-LINE_SECONDS = 10.0
 
 
 class _Totals:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genkit_rag._cli.options import DEFAULT_FOLDER, Embedder, Folder, Json, Store, examples
-from genkit_rag._cli.output import Output
-from genkit_rag._cli.progress import LINE_SECONDS
+from genkit_rag._cli.output import LINE_SECONDS, Output
 from genkit_rag._cli.project import Project, opened
 from genkit_rag._core.errors import GenkitError
 

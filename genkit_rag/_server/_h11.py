@@ -1,11 +1,14 @@
-"""uvicorn's HTTP/1.1 protocol, with a limit on how long a request's head may take."""
+"""uvicorn's HTTP/1.1 protocol, with a limit on how long a request's head may take, and our logger."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from genkit_rag._server._uvicorn import logger
 
 HEAD_SECONDS = 10.0
 """From the connection, or the first byte of a further request, to the end of the header."""
@@ -15,6 +18,11 @@ class ImpatientH11(H11Protocol):
     """Closes a connection whose request head does not arrive; uvicorn itself would wait for ever."""
 
     _due: asyncio.TimerHandle | None = None
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.logger = self.access_logger = logger
+        self.access_log = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Starts the clock."""

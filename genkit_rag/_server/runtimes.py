@@ -260,7 +260,7 @@ def _read(path: Path) -> Runtime | None:
             str(facts["id"]), int(facts["pid"]), str(facts["reflectionServerUrl"]).rstrip("/"), moment.timestamp(),
             str(facts.get("name") or ""), str(facts.get("genkitVersion") or ""),
         )  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, GenkitError):
         return None
     return runtime if _is_local(runtime.url) else None
 

@@ -8,7 +8,6 @@ import ipaddress
 import logging
 import socket
 import threading
-from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from genkit_rag._core.errors import GenkitError, MissingExtra, invalid
@@ -61,7 +60,8 @@ class Served:
 async def serve(guard: Guard, host: str = "127.0.0.1", port: int = 0, *, remote: bool = False) -> Served:
     """Returns the guarded app as a server that listens already, run by the caller's event loop.
 
-    It installs no signal handlers and leaves logging alone. Port 0 takes a free one.
+    It installs no signal handlers and leaves logging alone, uvicorn's loggers too: what goes wrong in it is logged
+    by `genkit_rag.server`. Port 0 takes a free one.
 
     Raises:
         GenkitError: INVALID_ARGUMENT for an address beyond the loopback without `remote=True`, and for one without a
@@ -131,7 +131,7 @@ async def _run(server: uvicorn.Server, listener: socket.socket) -> None:
     with contextlib.suppress(SystemExit):  # uvicorn's word for a lifespan that failed: it must not end the program
         await server.serve(sockets=[listener])
     if not server.started:
-        raise GenkitError("UNAVAILABLE", "The app did not start.", hint="The log of `uvicorn.error` says why.")
+        raise GenkitError("UNAVAILABLE", "The app did not start.", hint="The log of `genkit_rag.server` says why.")
 
 
 def _listen(guard: Guard, host: str, port: int, remote: bool) -> socket.socket:
@@ -154,6 +154,7 @@ def _listen(guard: Guard, host: str, port: int, remote: bool) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((str(address), port))
+        listener.listen()  # not later: two that start together may both bind
     except OSError as error:
         listener.close()
         raise GenkitError(
@@ -165,22 +166,16 @@ def _listen(guard: Guard, host: str, port: int, remote: bool) -> socket.socket:
 
 def _make_server(guard: Guard) -> uvicorn.Server:
     try:
-        import uvicorn
-
         from genkit_rag._server._h11 import ImpatientH11
+        from genkit_rag._server._uvicorn import QuietConfig, QuietServer, QuietSocket
     except ImportError as error:
         raise MissingExtra("dev", error.name or "uvicorn") from error
 
-    class Quiet(uvicorn.Server):
-        @contextlib.contextmanager
-        def capture_signals(self) -> Generator[None]:
-            yield  # signals belong to the program
-
     settings: dict[str, Any] = {
         # h11 is strict: two Host headers, absolute targets and odd lengths do not get past it unseen.
-        "http": ImpatientH11, "ws": "websockets-sansio", "ws_max_size": guard.policy.max_body,
+        "http": ImpatientH11, "ws": QuietSocket, "ws_max_size": guard.policy.max_body,
         "h11_max_incomplete_event_size": 65_536,
-        "proxy_headers": False, "server_header": False, "access_log": False, "log_config": None,
+        "proxy_headers": False, "server_header": False, "log_config": None,
         "timeout_graceful_shutdown": 1, "timeout_keep_alive": 30, "lifespan": "auto",
     }  # fmt: skip
-    return Quiet(uvicorn.Config(guard, **settings))
+    return QuietServer(QuietConfig(guard, **settings))

@@ -24,6 +24,37 @@ class Wanted(NamedTuple):
     prefix: str = ""
 
 
+_BEGINNING = """
+SELECT seq, id FROM doc
+WHERE namespace = :namespace AND id >= :prefix AND id < :end AND id > :after ORDER BY id LIMIT :limit
+"""
+
+
+def begins_so(engine: Engine, wanted: Wanted, after: str | None, limit: int) -> tuple[list[Document], str | None]:
+    """Returns the documents whose ids begin with a prefix, in the order of their ids, and the last id of a full page.
+
+    The index of ids is walked: wherever they stand, no other document is looked at.
+    """
+    database = engine.database
+    given = {
+        "namespace": wanted.namespace, "prefix": wanted.prefix, "end": _behind(wanted.prefix), "after": after or "",
+        "limit": limit + 1,
+    }  # fmt: skip
+    with database.errors():
+        keys: list[tuple[int, str]] = database.reader.execute(_BEGINNING, given).fetchall()
+    documents = _documents(engine, [seq for seq, _ in keys[:limit]])
+    return documents, keys[limit - 1][1] if len(keys) > limit else None
+
+
+def _behind(prefix: str) -> str | bytes:
+    """Returns the least value that is greater than all texts which begin so: UTF-8 sorts as code points do."""
+    kept = prefix.rstrip("\U0010ffff")
+    if not kept:
+        return b""  # to SQLite every blob is greater than every text
+    following = ord(kept[-1]) + 1
+    return kept[:-1] + chr(0xE000 if following == 0xD800 else following)
+
+
 def start_of(after: str | None, view: View) -> int:
     """Returns the first row behind a cursor, which is a sequence number; INVALID_ARGUMENT for any other text."""
     if after is None:
@@ -37,10 +68,13 @@ def page(engine: Engine, view: View, wanted: Wanted, start: int, limit: int) -> 
     """Returns the documents of the next living rows from a row on, and the sequence number of the last one."""
     chosen = _rows(engine, view, wanted, start, limit + 1)
     seqs = view.seqs[chosen].tolist()
-    found = {row[0]: row for row in engine.database.rows(seqs[:limit])}
-    engine.database.check_lost(set(seqs[:limit]) - found.keys())
-    documents = [decode(found[seq]).document() for seq in seqs[:limit] if seq in found]
-    return documents, str(seqs[limit - 1]) if len(seqs) > limit else None
+    return _documents(engine, seqs[:limit]), str(seqs[limit - 1]) if len(seqs) > limit else None
+
+
+def _documents(engine: Engine, seqs: list[int]) -> list[Document]:
+    found = {row[0]: row for row in engine.database.rows(seqs)}
+    engine.database.check_lost(set(seqs) - found.keys())
+    return [decode(found[seq]).document() for seq in seqs if seq in found]
 
 
 def _rows(engine: Engine, view: View, wanted: Wanted, start: int, limit: int) -> list[int]:
@@ -54,7 +88,7 @@ def _rows(engine: Engine, view: View, wanted: Wanted, start: int, limit: int) ->
     for first in range(start, view.n, _BLOCK):
         block = slice(first, first + _BLOCK)
         rows: list[int] = (np.flatnonzero(view.alive[block] & (view.spaces[block] == code)) + first).tolist()
-        chosen += [row for row in rows if view.ids[row].startswith(prefix)] if prefix else rows[:limit]
+        chosen += rows[:limit]
         if len(chosen) >= limit:
             break
     return chosen[:limit]

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from genkit_rag.plugin_api import GenkitError, Vectors
+from genkit_rag.plugin_api import GenkitError, Vectors, create_private
 from genkit_rag_faiss._files import FORMAT, other_format, unwritten
 from genkit_rag_faiss._records import Row, check_row, check_vector, damaged, key_crc, vector_crc
 from genkit_rag_faiss._sqlite_errors import sqlite_error
@@ -94,7 +94,7 @@ class Database:
     def create(self) -> None:
         """Makes the tables unless they are there; the caller holds the writer lock."""
         with self.errors():
-            os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))
+            create_private(self.path)
             writer = self.writer  # also takes back what a crash left half done, which a reading connection may not
             if writer.execute("PRAGMA user_version").fetchone()[0]:
                 return

@@ -28,7 +28,7 @@ from genkit_rag.plugin_api import (
     invalid,
     run_in_thread,
 )
-from genkit_rag_faiss._browse import Wanted, page, sample, start_of
+from genkit_rag_faiss._browse import Wanted, begins_so, page, sample, start_of
 from genkit_rag_faiss._engine import Engine
 from genkit_rag_faiss._files import check_store_name, io_error
 from genkit_rag_faiss._inline import InlineBudget
@@ -241,11 +241,14 @@ class FaissStore(VectorStore):
         self, limit: int, *, after: str | None = None, filter: Filter | None = None,
         namespace: str = DEFAULT_NAMESPACE, prefix: str = "",
     ) -> tuple[list[Document], str | None]:  # fmt: skip
-        """Returns up to `limit` documents, oldest first, and where the next page begins."""
+        """Returns up to `limit` documents, the oldest first or by id under a prefix, and where the next page begins."""
         view = await self._current()
         if view is None:
             return [], None
-        wanted, start = Wanted(filter, namespace, prefix), start_of(after, view)
+        wanted = Wanted(filter, namespace, prefix)
+        if prefix and filter is None:
+            return await self._in(self._searchers, begins_so, self._engine, wanted, after, limit)
+        start = start_of(after, view)
         return await self._in(self._searchers, page, self._engine, view, wanted, start, limit)
 
     async def sample(

@@ -52,7 +52,9 @@ def section(key: str) -> str:
 def make(root: Path) -> Genkit:
     embedder = FakeEmbedder()
     model = ScriptedModel("play/writer", [answers] * 10_000).action
-    ai = Genkit(plugins=[embedder, Faiss(stores=["docs"], path=root / "index", embedder=embedder.embedder)], model=model)
+    ai = Genkit(
+        plugins=[embedder, Faiss(stores=["docs"], path=root / "index", embedder=embedder.embedder)], model=model
+    )
 
     @ai.reranker("play/overlap")
     def overlap(query: Document, documents: list[Document]) -> list[float]:

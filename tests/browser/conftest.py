@@ -18,6 +18,7 @@ skipped, and the summary says why.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -99,9 +100,9 @@ def start_app(root: Path, server: str, token: str, script: Path | None = None) -
         **os.environ, "GENKIT_ENV": "dev", "GENKIT_TELEMETRY_SERVER": server, "GENKIT_TELEMETRY_TOKEN": token,
         "GENKIT_ENABLE_REALTIME_TELEMETRY": "true", "PYTHONPATH": str(ROOT),
     }  # fmt: skip
-    log = (root / "app.log").open("wb")
     command = [sys.executable, str(script or Path(__file__).parent / "app.py")]
-    process = subprocess.Popen(command, cwd=root, env=environment, stdout=log, stderr=log)
+    with (root / "app.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=root, env=environment, stdout=log, stderr=log)
     due = time.monotonic() + 60
     while not list((root / ".genkit" / "runtimes").glob("*.json")):
         if process.poll() is not None or time.monotonic() > due:
@@ -174,7 +175,7 @@ class Watched:
 
     def _console(self, message: Any) -> None:
         # A refused run is an answer like any other; the browser logs its status all the same.
-        if message.type in ("error", "warning") and "status of 4" not in message.text:
+        if message.type in ("error", "warning") and not re.search(r"status of (4\d\d|503)", message.text):
             self.problems.append(f"console: {message.text}")
 
     def _dialog(self, dialog: Any) -> None:
@@ -243,11 +244,11 @@ Walk = Callable[..., None]
 def walk(open_page: Callable[..., Any], dev: Dev) -> Walk:
     """Opens a path in light, dark and at 360 pixels: `walk("/traces", "traces", ready="table", act=function_of_page)`.
 
-    Each is checked with axe, must not scroll sideways, and is photographed as `<name>-<look>.png` when
-    `GENKIT_RAG_SCREENSHOTS` is set. `ready` is a selector to wait for; `act` does something before the look.
+    Each is checked with axe, must not scroll sideways, and is photographed as `<name>-<look>.png` when it
+    has a name and `GENKIT_RAG_SCREENSHOTS` is set. `ready` is a selector to wait for; `act` does something before the look.
     """
 
-    def go(path: str, name: str, *, ready: str = "main h1", act: Callable[[Any], None] | None = None) -> None:
+    def go(path: str, name: str = "", *, ready: str = "main h1", act: Callable[[Any], None] | None = None) -> None:
         for look, options in LOOKS.items():
             page = open_page(**options)
             page.goto(dev.url + path)
@@ -257,7 +258,7 @@ def walk(open_page: Callable[..., Any], dev: Dev) -> Walk:
             assert_accessible(page)
             wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             assert wide <= 0, f"{path} scrolls sideways by {wide} pixels in {look}"
-            if os.environ.get("GENKIT_RAG_SCREENSHOTS"):
+            if name and os.environ.get("GENKIT_RAG_SCREENSHOTS"):
                 IMAGES.mkdir(exist_ok=True)
                 page.screenshot(path=IMAGES / f"{name}-{look}.png")
 

@@ -12,7 +12,9 @@ from tests.cli.conftest import Command
 
 COMMANDS = [
     "ingest", "query", "ask", "doctor", "store", "store stats", "store verify", "models", "models list", "models pull",
-    "models path", "models verify", "models remove",
+    "models path", "models verify", "models remove", "start", "flow", "flow run", "flow list", "flow batch", "eval",
+    "eval flow", "eval run", "eval list", "eval show", "eval compare", "trace", "trace list", "trace show",
+    "trace tail", "config", "config show",
 ]  # fmt: skip
 WORDS = "genkit-rag "
 
@@ -46,6 +48,11 @@ def test_version_is_the_installed_one(command: Command) -> None:
         (("query", "x", "--foo"), "--foo"),
         (("query", "x", "--k", "0"), "--k"),
         (("query", "x", "--mode", "guess"), "hybrid"),
+        (("query", "x", "--mode", "vectro"), "Did you mean `vector`?"),
+        (("strat",), "'start'"),
+        (("trace", "list", "--status", "eror"), "Did you mean `error`?"),
+        (("trace", "list", "--since", "soon"), "30s"),
+        (("trace", "list", "--limi", "3"), "--limit"),
         (("query", "  "), "empty"),
         (("query", "x", "--filter", "{"), "JSON"),
         (("query", "x", "--filter", '{"a": {"$near": 1}}'), "$near"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -196,7 +197,10 @@ def test_batches_evaluations_and_traces_of_a_started_app(project: Project) -> No
         assert [row["metrics"][0]["score"] for row in rows] == [1, 1]
         project.run("eval:run", "rows.json", "--evaluators=judge", "--output", "run.json")
         assert project.read("run.json")[0]["metrics"][0]["score"] == 2
-        assert rows[0]["traceIds"][0] in project.run("trace:list")
+        listed = next(one for one in project.run("trace:list").split("ID: ") if rows[0]["traceIds"][0] in one)
+        assert re.search(r"Name: +shout\n", listed), listed
+        assert re.search(r"Duration: +[0-9.]+ms\n", listed), listed
+        assert "unknown" not in listed
         trace = project.run("trace:get", rows[0]["traceIds"][0])
         assert "memory/docs" in trace
         assert "Lunch is at noon." in trace

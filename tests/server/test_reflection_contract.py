@@ -12,8 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
+from websockets.asyncio.server import serve
 
 from genkit_rag import Genkit, GenkitError
+from genkit_rag._server.reflection import runs
+from genkit_rag._server.reflection.core import Reflection
+from genkit_rag._server.reflection.websocket import ReflectionClient
 from genkit_rag.plugin_api import Action, ActionContext, ActionKind, ActionMetadata, Plugin
 from tests.fakes.tools_server import HttpTools, Refused, SocketTools, Tools, tools_for
 
@@ -230,6 +234,28 @@ async def test_the_span_is_a_root_and_carries_the_labels_verbatim(
     assert span.attributes["genkit:isRoot"] is True
 
 
+async def test_labels_keep_their_types_and_the_context_is_told_without_who_the_caller_is(
+    tools: Tools, spans: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GENKIT_ENV", "dev")
+    labels = {"n": 7, "share": 0.5, "ok": True, "off": False, "text": "x", "none": None, "list": [1]}
+    context = {"auth": {"uid": 7}, "secrets": "s", "locale": "en", "headers": {"api_key": "canary-1", "n": 1}}
+    await tools.run("/flow/context", telemetryLabels=labels, context=context).outcome()
+    (span,) = [found for found in spans.get_finished_spans() if found.name == "context"]
+    kept = {name: value for name, value in span.attributes.items() if name in labels}
+    assert [(value, type(value)) for value in kept.values()] == [
+        (7, int), (0.5, float), (True, bool), (False, bool), ("x", str),
+    ]  # fmt: skip
+    assert json.loads(span.attributes["genkit:metadata:context"]) == {
+        "auth": "<redacted>", "secrets": "<redacted>", "locale": "en", "headers": {"api_key": "[redacted]", "n": 1},
+    }  # fmt: skip
+    monkeypatch.setenv("GENKIT_ENV", "prod")
+    spans.clear()
+    await tools.run("/flow/context", context=context).outcome()
+    (span,) = spans.get_finished_spans()
+    assert "genkit:metadata:context" not in span.attributes, "it is content like any other"
+
+
 async def test_runs_at_the_same_time_are_kept_apart(tools: Tools) -> None:
     runs = [tools.run("/flow/chunks", [n] * n, stream=True) for n in range(12)]
     assert [(await run.outcome())["result"] for run in runs] == list(range(12))
@@ -318,6 +344,65 @@ async def test_numbers_that_json_does_not_have_become_null(tools: Tools) -> None
         assert (await run.outcome())["result"] == [None, {"y": [None, 1.5]}]
         app_value += run.chunks
     assert app_value == [{"x": None}]
+
+
+async def test_a_client_that_reads_too_slowly_loses_its_run_and_nobody_elses(
+    tools: Tools, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "MAX_WAITING", 100_000)
+    stopped = asyncio.Event()
+
+    async def pour(_value: Any, ctx: ActionContext) -> None:
+        try:
+            while True:
+                for _ in range(20):  # faster than anybody can read
+                    ctx.send_chunk("x" * 10_000)
+                await asyncio.sleep(0)
+        finally:
+            stopped.set()
+
+    app.ai.define_flow(pour)
+    error = (await tools.run("/flow/pour", stream=True).outcome())["error"]
+    assert (error["code"], stopped.is_set()) == (8, True)
+    assert "reads too slowly: over 100000 bytes" in error["message"]
+    assert error["details"]["traceId"]
+    assert (await tools.run("/flow/chunks", ["y" * 1000] * 20, stream=True).outcome())["result"] == 20
+
+
+async def test_what_waits_for_a_tool_that_does_not_read_is_bounded(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "MAX_WAITING", 1_000_000)
+    ended = asyncio.Event()
+    sent = 0
+
+    async def pour(_value: Any, ctx: ActionContext) -> None:
+        nonlocal sent
+        try:
+            while True:
+                ctx.send_chunk("x" * 10_000)
+                sent += 10_000
+                await asyncio.sleep(0.0002)
+        finally:
+            ended.set()
+
+    app.ai.define_flow(pour)
+
+    async def deaf(socket: Any) -> None:
+        register = json.loads(await socket.recv())
+        await socket.send(json.dumps({"jsonrpc": "2.0", "id": register["id"], "result": {}}))
+        body = {"jsonrpc": "2.0", "id": "1", "method": "runAction", "params": {"key": "/flow/pour", "stream": True}}
+        await socket.send(json.dumps(body))
+        socket.transport.pause_reading()
+        await ended.wait()
+
+    async with serve(deaf, "127.0.0.1", 0) as server:
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        task = asyncio.create_task(ReflectionClient(url, Reflection(app.ai.registry), {"id": "x"}).run())
+        try:
+            await asyncio.wait_for(ended.wait(), 20)
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+    assert sent < 20_000_000, "the limit, and what the sockets of two programs hold"
 
 
 @pytest.mark.parametrize("bad", ["chunk", "result"])

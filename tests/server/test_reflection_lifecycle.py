@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -21,6 +22,9 @@ import pytest
 
 from genkit_rag import Genkit
 from genkit_rag._server.reflection.runtime_file import project_root
+from genkit_rag._server.serving import serve_in_thread
+from genkit_rag._server.telemetry import TraceQuery, TraceStore
+from genkit_rag._server.telemetry.app import telemetry_app
 from tests.fakes.serving import closed_port
 
 pytestmark = pytest.mark.network
@@ -76,6 +80,7 @@ MANY_LOOPS = (
 import time
 asyncio.run(asyncio.sleep(0.3))
 asyncio.run(asyncio.sleep(0.3))
+print("over", flush=True)
 """
 )
 
@@ -157,7 +162,8 @@ def test_a_loop_that_starts_after_the_app_was_made_gets_it(tmp_path: Path, code:
 def test_a_script_that_a_tool_started_is_served_after_its_end(tmp_path: Path, code: str, tools: dict[str, str]) -> None:
     with program(tmp_path, code, **tools) as made:
         if code is MANY_LOOPS:
-            time.sleep(2)
+            assert made.process.stdout is not None
+            assert made.process.stdout.readline() == "over\n"
         assert made.run("/flow/same_loop", "") == "no loop yet"
         assert made.run("/flow/blocking", "x") == "X"
         status, said = made.end(signal.SIGTERM)
@@ -200,6 +206,47 @@ def test_a_missing_extra_is_a_warning_and_the_app_runs(tmp_path: Path) -> None:
     assert made.process.returncode == 0, said
     assert 'pip install "genkit-rag[dev]"' in said
     assert "ran" in said
+
+
+ENDS_WITH_SPANS = (
+    APP
+    + """
+import os, signal
+from opentelemetry import trace
+async def main():
+    await same_loop("x")
+    await asyncio.sleep(0.5)  # the sender has started, and has sent this
+    tracer = trace.get_tracer("t")
+    with tracer.start_as_current_span("late"):
+        for _ in range(200):
+            tracer.start_span("inner").end()
+    os.kill(os.getpid(), signal.SIGTERM)
+asyncio.run(main())
+"""
+)
+
+
+def test_sigterm_sends_the_spans_that_wait_and_then_ends_by_the_signal(tmp_path: Path) -> None:
+    store = TraceStore(tmp_path / "t.db")
+    with serve_in_thread(telemetry_app(store)) as served:
+        with program(tmp_path, ENDS_WITH_SPANS, GENKIT_TELEMETRY_SERVER=served.url) as made:
+            said, _ = made.process.communicate(timeout=20)
+            assert made.process.returncode == -signal.SIGTERM, said
+        (late,) = [trace for trace in store.list_traces().traces if trace.name == "late"]
+        assert late.spans == 201
+    store.close()
+
+
+def test_sigterm_does_not_wait_for_a_telemetry_server_that_hangs(tmp_path: Path) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()  # accepts, and never answers
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        began = time.monotonic()
+        with program(tmp_path, ENDS_WITH_SPANS, GENKIT_TELEMETRY_SERVER=url) as made:
+            said, _ = made.process.communicate(timeout=20)
+            assert made.process.returncode == -signal.SIGTERM, said
+        assert time.monotonic() - began < 5, "the sender alone would wait for five seconds, from its first post on"
 
 
 def test_the_users_own_handler_of_sigterm_stays(tmp_path: Path) -> None:

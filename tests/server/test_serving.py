@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import socket
 import threading
 import time
@@ -138,6 +139,35 @@ async def test_beyond_the_loopback_it_needs_a_word_and_a_token(host: str, remote
         await serve(Guard(app, GuardPolicy(token=token)), host, remote=remote)
 
 
+async def test_the_users_loggers_of_uvicorn_hear_nothing_and_stay_as_they_are(caplog: pytest.LogCaptureFixture) -> None:
+    def state() -> list[Any]:
+        names = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
+        loggers = [logging.getLogger(name) for name in names]
+        return [(one.level, one.propagate, list(one.handlers), list(one.filters)) for one in loggers]
+
+    kept = logging.NullHandler()
+    access = logging.getLogger("uvicorn.access")
+    access.addHandler(kept)
+    before = state()
+    try:
+        with caplog.at_level(0):
+            served = await serve(Guard(app))
+            async with httpx.AsyncClient() as client:
+                assert (await client.get(served.url)).status_code == 200
+                async with client.stream("GET", f"{served.url}/stream"):
+                    await raw(served.port, b"nonsense\r\n\r\n")
+                    async with websockets.connect(f"ws://127.0.0.1:{served.port}/ws") as ws:
+                        await ws.send("x")
+                        await served.close()
+        assert state() == before
+        heard = [one for one in caplog.records if one.name.startswith("uvicorn")]
+        # The one line that cannot be taken away: websockets tells it while uvicorn makes the connection's object.
+        assert [one for one in heard if (one.module, one.levelno) != ("protocol", logging.DEBUG)] == []
+        assert len(heard) <= 1
+    finally:
+        access.removeHandler(kept)
+
+
 async def test_only_guarded_apps_and_addresses_are_served() -> None:
     with pytest.raises(GenkitError, match="Guard"):
         await serve(app)  # type: ignore[arg-type]
@@ -168,6 +198,33 @@ async def test_closing_never_waits_for_streams_and_sockets() -> None:
             with pytest.raises(Exception, match=r"1001|1012|1006|close frame"):
                 await ws.recv()
         assert [line async for line in lines if line] == []
+
+
+def test_the_end_of_its_loop_leaves_no_client_hanging() -> None:
+    ports: list[int] = []
+    begun, over = threading.Event(), threading.Event()
+
+    async def live() -> None:
+        served = await serve(Guard(app))
+        ports.append(served.port)
+        begun.set()
+        await asyncio.to_thread(over.wait, 5)
+
+    def run() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            asyncio.run(live())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert begun.wait(5)
+    with socket.create_connection(("127.0.0.1", ports[0]), 5) as client:
+        client.sendall(f"GET /stream HTTP/1.1\r\nHost: 127.0.0.1:{ports[0]}\r\n\r\n".encode())
+        assert b"data: 1" in client.recv(65_536) + client.recv(65_536)
+        over.set()
+        thread.join(10)
+        with contextlib.suppress(ConnectionResetError):
+            while client.recv(65_536):
+                pass
 
 
 async def test_a_hostile_websocket_handshake_is_refused() -> None:

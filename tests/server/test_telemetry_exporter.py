@@ -111,6 +111,23 @@ def test_spans_are_seen_while_they_run_and_when_they_ended(tmp_path: Path) -> No
         assert processor.dropped == 0
 
 
+def test_a_post_with_the_root_names_and_times_its_trace() -> None:
+    with answering(200) as (url, posts):
+        with tracing(url) as (tracer, processor):
+            with tracer.start_as_current_span("root"):
+                assert processor.force_flush(5000)
+                tracer.start_span("inner").end()
+                assert processor.force_flush(5000)
+            assert processor.force_flush(5000)
+        first, second, last = posts
+        (root,) = last["spans"].values()
+    assert {name: value for name, value in first.items() if name not in ("traceId", "spans")} == {
+        "displayName": "root", "startTime": root["startTime"],
+    }  # fmt: skip
+    assert set(second) == {"traceId", "spans"}
+    assert (last["displayName"], last["startTime"], last["endTime"]) == ("root", root["startTime"], root["endTime"])
+
+
 def test_without_realtime_only_ended_spans_are_sent(tmp_path: Path) -> None:
     with server(tmp_path) as (url, store), tracing(url, realtime=False) as (tracer, processor):
         with tracer.start_as_current_span("root"):
@@ -231,10 +248,12 @@ def test_a_forked_child_sends_its_own_spans(tmp_path: Path) -> None:
     code = (
         "import os, sys\n"
         "from genkit_rag._server.telemetry.exporter import connect_telemetry\n"
-        "tracer = connect_telemetry(sys.argv[1]).get_tracer('t')\n"
+        "provider = connect_telemetry(sys.argv[1])\n"
+        "tracer = provider.get_tracer('t')\n"
         "tracer.start_span('parent').end()\n"
         "pid = os.fork()\n"
         "if pid == 0:\n"
+        "    assert tracer and provider.force_flush(5000), 'what the parent has queued is not waited for'\n"
         "    tracer.start_span('child').end()\n"
         "    sys.exit(0)\n"
         "assert os.waitpid(pid, 0)[1] == 0\n"
@@ -293,6 +312,40 @@ def test_the_standard_otlp_variables_export_too(tmp_path: Path) -> None:
         (summary,) = store.list_traces().traces
         (span,) = store.load(summary.trace_id) or []
         assert span.attributes == {"service.name": "shop", "api_key": "[redacted]", "kept": 1}
+
+
+def test_a_server_that_is_offered_later_takes_the_place_of_the_last_one(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from genkit_rag._server.telemetry.exporter import connect_telemetry\n"
+        "first, dead, last = sys.argv[1:]\n"
+        "for _ in range(3): provider = connect_telemetry(first, replace=True)\n"
+        "tracer = provider.get_tracer('t')\n"
+        "tracer.start_span('one').end()\n"
+        "assert provider.force_flush(5000)\n"
+        "connect_telemetry(dead, replace=True)\n"
+        "tracer.start_span('two').end()\n"
+        "assert not provider.force_flush(1000)\n"
+        "connect_telemetry(last, replace=True)\n"
+        "tracer.start_span('three').end()\n"
+        "assert provider.force_flush(5000)\n"
+        "(processor,) = provider._active_span_processor._span_processors\n"
+        "assert processor.dropped == 0\n"
+        "connect_telemetry(last)\n"
+        "assert connect_telemetry(last, replace=True) is provider\n"
+        "print(len(provider._active_span_processor._span_processors))\n"
+    )
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with server(tmp_path / "a") as (first, old), server(tmp_path / "b") as (last, new):
+        urls = (first, f"http://127.0.0.1:{closed_port()}", last)
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("GENKIT", "OTEL_"))}
+        done = subprocess.run(
+            [sys.executable, "-c", code, *urls], capture_output=True, text=True, env=clean, timeout=60
+        )
+        assert (done.returncode, done.stdout.strip()) == (0, "2"), done.stderr
+        assert [one.name for one in old.list_traces().traces] == ["one"]
+        assert sorted(one.name for one in new.list_traces().traces) == ["three", "two"]
 
 
 def test_there_must_be_something_to_connect_to(monkeypatch: pytest.MonkeyPatch) -> None:

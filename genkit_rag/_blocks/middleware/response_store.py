@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from genkit_rag._core.private_file import create_private
+
 logger = logging.getLogger("genkit_rag.middleware")
 T = TypeVar("T")
 
@@ -167,7 +169,7 @@ def _opened(path: Path | None) -> sqlite3.Connection:
     """Returns a connection to the file, which is made when it is not there."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite gives its side files the same rights
+        create_private(path)
     db = sqlite3.connect(path or ":memory:", timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         ready = _is_ready(db)

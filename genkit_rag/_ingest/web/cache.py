@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import threading
 import zlib
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from genkit_rag._core.errors import GenkitError
 from genkit_rag._core.net.fetch import Fetched
+from genkit_rag._core.private_file import create_private
 
 _VERSION = 1
 _KEPT = ("content-type", "content-language", "last-modified", "etag", "date", "x-robots-tag")
@@ -30,7 +30,7 @@ class PageCache:
         self._lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         # Pages may be somebody's own: only the owner reads the file.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        create_private(path)
         with self._guarded():
             self._db = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
         try:

@@ -32,8 +32,8 @@ How to add a screen `things`
    sort by themselves). Text enters the page through `textContent` only: `h('td', {class: 'num'}, text)` does so.
 4. Styles: the classes of `static/app.css` (`card`, `toolbar`, `field`, `button`, `table`, `split`, `badge`, `num`,
    `mono`, `muted`, `grid`...); what only one screen needs goes into `static/things.css`, linked in the block `head`.
-5. Tests: `tests/browser/conftest.py` has the fixtures `dev` (a real app, a server, a signed-in URL) and `walk`; a screen
-   is one line there.
+5. Tests: `tests/browser/conftest.py` has the fixtures `dev` (a real app, a server, a signed-in URL) and `walk`; a
+   screen is one line there.
 """
 
 from __future__ import annotations

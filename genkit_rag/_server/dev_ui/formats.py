@@ -21,8 +21,8 @@ def duration(milliseconds: float | None) -> str:
         return f"{milliseconds:.0f} ms"
     if milliseconds < 60_000:
         return f"{milliseconds / 1000:.2f} s"
-    minutes, seconds = divmod(milliseconds / 1000, 60)
-    return f"{minutes:.0f} m {seconds:02.0f} s"
+    minutes, seconds = divmod(round(milliseconds / 1000), 60)
+    return f"{minutes} m {seconds:02} s"
 
 
 def moment(milliseconds: float) -> str:
@@ -31,6 +31,11 @@ def moment(milliseconds: float) -> str:
         return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
     except (OverflowError, ValueError, OSError):
         return "—"
+
+
+def clock(milliseconds: float) -> str:
+    """Returns the same time as people read it, to the second and in UTC: as long as what the script makes of it."""
+    return moment(milliseconds)[:19].replace("T", " ")
 
 
 def number(value: float | None) -> str:
@@ -58,5 +63,6 @@ def short_id(value: str) -> str:
 
 
 FILTERS: dict[str, Callable[..., str]] = {
-    "duration": duration, "moment": moment, "number": number, "score": score, "pretty": pretty, "short_id": short_id,
+    "duration": duration, "moment": moment, "clock": clock, "number": number, "score": score,
+    "pretty": pretty, "short_id": short_id,
 }  # fmt: skip

@@ -39,6 +39,23 @@ def sample_input(kind: str, schema: Schema | None) -> Any:
     return None if not schema else _of_schema(schema, schema, 0)
 
 
+def form_schema(kind: str, facts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Returns the input's schema for a form: with the schema of the options, where the metadata has it."""
+    given = facts.get("inputSchema")
+    if not isinstance(given, dict):
+        return None
+    schema = cast(dict[str, Any], given)
+    about = facts.get("metadata", {}).get(kind) if isinstance(facts.get("metadata"), dict) else None
+    options = about.get("customOptions") if isinstance(about, Mapping) else None
+    field = "config" if "model" in kind else "options"
+    properties = schema.get("properties")
+    if not isinstance(options, Mapping) or not isinstance(properties, dict) or field not in properties:
+        return schema
+    own = {name: value for name, value in options.items() if name != "$defs"}
+    definitions = {**(schema.get("$defs") or {}), **(options.get("$defs") or {})}
+    return {**schema, "properties": {**properties, field: own}, **({"$defs": definitions} if definitions else {})}
+
+
 def _of_schema(schema: Schema, root: Schema, depth: int) -> Any:
     schema = _resolved(schema, root)
     for name in ("default", "const"):

@@ -62,17 +62,16 @@ class Ui:
         screens: The navigation.
     """
 
-    def __init__(
-        self, root: Path, store: TraceStore, hub: Hub, runtimes: Runtimes, screens: Sequence[Screen]
-    ) -> None:
+    def __init__(self, root: Path, store: TraceStore, hub: Hub, runtimes: Runtimes, screens: Sequence[Screen]) -> None:
         self.root, self.data = root, root / ".genkit"
         self.store, self.hub, self.runtimes, self.screens = store, hub, runtimes, screens
         self._templates = Environment(
             loader=FileSystemLoader(FOLDER / "templates"), autoescape=True, undefined=StrictUndefined,
             trim_blocks=True, lstrip_blocks=True,
         )  # fmt: skip
+        self._templates.policies["json.dumps_kwargs"] = {"sort_keys": False}  # a schema's fields have an order
         self._templates.filters.update(formats.FILTERS)
-        self._templates.globals["static"] = _static
+        cast(dict[str, Any], self._templates.globals)["static"] = _static
 
     async def page(self, request: Request, template: str, status: int = 200, **context: Any) -> Response:
         """Returns a page; its template also knows `screens`, `path`, `project` and `runtime` (None without an app)."""
@@ -140,5 +139,3 @@ def _as_genkit_error(raised: Exception) -> tuple[GenkitError, int]:
     logger.error("a page failed", exc_info=raised)
     message = "This page failed; the log of the server says why."
     return GenkitError("INTERNAL", message, details={"error": type(raised).__name__}), 500
-
-

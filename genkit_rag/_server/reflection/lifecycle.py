@@ -37,8 +37,8 @@ def started_by_tools() -> bool:
     return in_dev() and bool(os.environ.get("GENKIT_TELEMETRY_SERVER") or os.environ.get("GENKIT_REFLECTION_V2_SERVER"))
 
 
-def connect_to(url: str) -> None:
-    """Sends spans to a telemetry server on this machine; what goes wrong is logged."""
+def connect_to(url: str, *, replace: bool = False) -> None:
+    """Sends spans to a telemetry server on this machine, with `replace` in place of the last; failures are logged."""
     try:
         host = urlsplit(url).hostname or ""
         if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
@@ -49,14 +49,14 @@ def connect_to(url: str) -> None:
     try:
         from genkit_rag._server.telemetry.exporter import connect_telemetry
 
-        connect_telemetry(url)
+        connect_telemetry(url, replace=replace)
     except (ImportError, GenkitError) as error:
         logger.warning("No spans are sent to %s: %s", url, error)
 
 
 def _take_offer(url: str) -> None:
     if not os.environ.get("GENKIT_TELEMETRY_SERVER"):  # what the environment says is not up to a client
-        connect_to(url)
+        connect_to(url, replace=True)
 
 
 class DevRuntime:

@@ -11,8 +11,11 @@ from typing import Any, cast
 
 from genkit_rag._core import schema, tracing
 from genkit_rag._core.action import Action
-from genkit_rag._core.errors import invalid
+from genkit_rag._core.errors import GenkitError, invalid
 from genkit_rag._server.reflection import wire
+
+MAX_WAITING = 64 * 1024 * 1024
+"""Bytes of chunks that may wait for a client: `send_chunk` cannot wait, so a slower client loses its run."""
 
 
 class InputStream(AsyncIterator[Any]):
@@ -52,14 +55,18 @@ def _mapping(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return cast(Mapping[str, Any], value)
 
 
-def _plain(value: Any) -> Any:
-    """Returns a value as JSON-compatible data; raises what is wrong for one that cannot be."""
+def _plain(value: Any) -> tuple[Any, int]:
+    """Returns a value as JSON-compatible data, and its bytes as JSON; raises what is wrong for one that cannot be."""
     try:
         found = schema.dump(value)
     except ValueError:
         found = value  # JSON already that pydantic does not take: names with half of a surrogate pair
-    wire.encode(found)
-    return found
+    return found, len(wire.encode(found))
+
+
+def _without_identity(context: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a span may say of the caller: as Genkit's do, who it is and what it knows is not said."""
+    return {name: "<redacted>" if name in ("auth", "secrets") else value for name, value in context.items()}
 
 
 @dataclass(frozen=True)
@@ -117,6 +124,8 @@ class RunRequest:
         found = {str(name): value for name, value in self.labels.items() if isinstance(value, str | bool | int | float)}
         if self.init is not None and tracing.captures_content():
             found["genkit:init"] = tracing.content(self.init)
+        if self.context and tracing.captures_content():
+            found["genkit:metadata:context"] = tracing.content(_without_identity(self.context))
         return found
 
 
@@ -132,7 +141,9 @@ class Run:
     def __init__(self, action: Action[Any, Any, Any], value: Any, request: RunRequest, *, stream: bool) -> None:
         self.started = asyncio.Event()
         self.trace_id = self.span_id = ""
-        self._pieces: deque[Any] = deque()
+        self._pieces: deque[tuple[Any, int]] = deque()
+        self._waiting = 0
+        self._too_slow: GenkitError | None = None
         self._news = asyncio.Event()
         self._final: dict[str, Any] | None = None
         self._request = request
@@ -146,7 +157,9 @@ class Run:
         """Yields the chunks as JSON-compatible data; ends when the action has ended."""
         while True:
             while self._pieces:
-                yield self._pieces.popleft()
+                piece, size = self._pieces.popleft()
+                self._waiting -= size
+                yield piece
             if self._final is not None:
                 return
             self._news.clear()
@@ -169,11 +182,11 @@ class Run:
                 metadata=self._request.metadata,
             )  # fmt: skip
             self._on_start()
-            final = {"result": _plain(output), "telemetry": {"traceId": self.trace_id}}
+            final = {"result": _plain(output)[0], "telemetry": {"traceId": self.trace_id}}
         except BaseException as error:  # whatever it is, it must neither end the client nor this program
             final = self._failure(error)
         finally:
-            self._final = final
+            self._final = final if self._too_slow is None else self._failure(self._too_slow)
             if self._request.inputs is not None:
                 self._request.inputs.end()
             self._news.set()
@@ -192,5 +205,15 @@ class Run:
 
     def _on_chunk(self, chunk: Any) -> None:
         self._on_start()
-        self._pieces.append(_plain(chunk))
+        if self._too_slow is not None:
+            return
+        piece, size = _plain(chunk)
+        self._pieces.append((piece, size))
+        self._waiting += size
+        if self._waiting > MAX_WAITING:
+            self._too_slow = GenkitError(
+                "RESOURCE_EXHAUSTED", f"The client reads too slowly: over {MAX_WAITING} bytes of chunks waited for it."
+            )  # fmt: skip
+            self._pieces.clear()
+            self.task.cancel()
         self._news.set()

@@ -25,6 +25,9 @@ from genkit_rag._server.reflection.lifecycle import DevRuntime, started_by_tools
 PAUSE = 0.05
 """Seconds between two looks."""
 
+FLUSH_SECONDS = 0.5
+"""How long SIGTERM waits for spans that are queued."""
+
 _RUN_FOREVER = asyncio.BaseEventLoop.run_forever.__code__
 _RUNNER_RUN = asyncio.Runner.run.__code__
 
@@ -164,5 +167,9 @@ def _leave(number: int, _frame: FrameType | None) -> None:
     from genkit_rag._server.reflection.runtime_file import remove_all
 
     remove_all()
+    exporter = sys.modules.get("genkit_rag._server.telemetry.exporter")
+    if exporter is not None:
+        with contextlib.suppress(Exception):  # whatever it is, we end
+            exporter.flush(FLUSH_SECONDS)
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)  # the parent sees by which signal we ended

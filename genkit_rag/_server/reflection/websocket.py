@@ -97,6 +97,7 @@ class _Session:
     async def _write(self) -> None:
         while True:
             await self._socket.send(await self._outgoing.get())
+            self._outgoing.task_done()
 
     def _send(self, message: Mapping[str, Any]) -> None:
         self._outgoing.put_nowait(wire.encode({"jsonrpc": "2.0", **message}))
@@ -206,6 +207,7 @@ class _Session:
         self._notify("runActionState", {"requestId": identifier, "state": {"traceId": run.trace_id}})
         async for chunk in run.pieces():
             self._notify("streamChunk", {"requestId": identifier, "chunk": chunk})
+            await self._outgoing.join()  # chunks wait in their run, which has a limit, and not here
         final = run.final()
         if "error" in final:
             self._fail(identifier, final["error"])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from pathlib import Path
 
 from genkit_rag._core.errors import GenkitError
+from genkit_rag._core.private_file import create_private
 
 APPLICATION_ID, VERSION = 0x67_72_74_73, 1
 
@@ -65,7 +65,7 @@ def open_database(path: Path) -> sqlite3.Connection:
     if path.is_symlink():
         raise _foreign(path, "is a symbolic link")
     try:  # made by us and not by SQLite, which would use the umask; its -wal and -shm take over the mode
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o600))
+        create_private(path)
     except OSError as error:
         raise GenkitError("FAILED_PRECONDITION", f"{path} cannot be opened: {error.strerror}.", cause=error) from None
     connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)

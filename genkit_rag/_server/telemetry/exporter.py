@@ -6,23 +6,22 @@ often, nothing waits in the caller, and the exit waits for a bounded time.
 
 from __future__ import annotations
 
-import http.client
 import logging
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from genkit_rag._core.errors import GenkitError, MissingExtra, invalid
 from genkit_rag._server.telemetry.quota import cut_span
 from genkit_rag._server.telemetry.redact import redactor
 from genkit_rag._server.telemetry.sdk import CleanExporter, to_span_data
-from genkit_rag._server.telemetry.wire import IGNORE
+from genkit_rag._server.telemetry.sending import Sender, posts_of
+from genkit_rag._server.telemetry.wire import IGNORE, SpanData
 from genkit_rag._server.telemetry.writers import chosen_writers
 
 try:
@@ -41,7 +40,6 @@ MAX_POST_BYTES = 3_000_000
 """Below what servers take (ours 4 MB, Genkit's more)."""
 
 _LINGER_SECONDS = 0.02  # a span's start and end, and its neighbours, often go in one post
-_TIMEOUT_SECONDS = 5.0
 _BACK_OFF_SECONDS = (0.1, 5.0)
 _MAX_IGNORED = 1000
 _ATTRIBUTE_BYTES = 256 * 1024
@@ -58,12 +56,13 @@ class TelemetryProcessor(SpanProcessor):
         self, url: str, *, writers: Iterable[str] | None = None, realtime: bool = True, token: str | None = None,
         max_queue: int = MAX_QUEUE, exit_seconds: float = 2.0,
     ) -> None:  # fmt: skip
-        self._sender = _Sender(url, token)
+        self._sender = Sender(url, token)
+        self._next: Sender | None = None
         self._writers = chosen_writers(writers)
         self._realtime, self._max_queue, self._exit_seconds = realtime, max_queue, exit_seconds
         self._queue: deque[ReadableSpan] = deque()
         self._ignored: dict[int, None] = {}
-        self._wake, self._stop = threading.Event(), threading.Event()
+        self._wake, self._stop, self._hurry = threading.Event(), threading.Event(), threading.Event()
         self._busy = self._failing = self._said = False
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -127,6 +126,11 @@ class TelemetryProcessor(SpanProcessor):
         if not said:
             logger.warning("Spans for %s are dropped: %s.", self._sender.url, why)
 
+    def move_to(self, url: str, token: str | None = None) -> None:
+        """Sends to another server from now on, also what still waits."""
+        self._next = Sender(url, token)
+        self._hurry.set()
+
     # -- in the background thread
 
     def _run(self) -> None:
@@ -151,10 +155,10 @@ class TelemetryProcessor(SpanProcessor):
 
     def _send(self, spans: list[ReadableSpan]) -> None:
         last = {span.context.span_id: span for span in spans if span.context is not None}  # an end after its start
-        bodies = self._bodies(list(last.values()))
+        bodies = posts_of(self._written(last.values()), MAX_POST_BYTES)
         delay, longest = _BACK_OFF_SECONDS
         while bodies:
-            status = self._sender.post(bodies[0][0])
+            status = self._current().post(bodies[0][0])
             if status is not None:
                 self._failing = False
                 if status >= 300:
@@ -167,31 +171,27 @@ class TelemetryProcessor(SpanProcessor):
             if self._stop.is_set():
                 self._drop(sum(count for _, count in bodies), "the server cannot be reached")
                 return
-            self._stop.wait(delay)
+            self._hurry.wait(delay)
             delay = min(delay * 2, longest)
 
-    def _bodies(self, spans: list[ReadableSpan]) -> list[tuple[bytes, int]]:
-        """Returns posts of one trace each, with the number of their spans."""
+    def _current(self) -> Sender:
+        """Returns what sends; only this thread changes it, since a connection is not for two."""
+        found = self._next
+        if found is not None:
+            self._sender.close()
+            self._sender, self._said, self._failing = found, False, False
+            self._hurry.clear()
+            if self._next is found:
+                self._next = None
+        return self._sender
+
+    def _written(self, spans: Iterable[ReadableSpan]) -> Iterator[tuple[SpanData, str]]:
         redact = redactor()
-        posts: list[_Post] = []
-        newest: dict[str, _Post] = {}
         for span in spans:
             try:
-                found, data = cut_span(to_span_data(span, self._writers, redact), _ATTRIBUTE_BYTES)
+                yield cut_span(to_span_data(span, self._writers, redact), _ATTRIBUTE_BYTES)
             except Exception:
                 self._drop(1, "a span could not be written")
-                continue
-            item = f'"{found.span_id}":{data}'
-            post = newest.get(found.trace_id)
-            if post is None or post.size + len(item) > MAX_POST_BYTES:
-                post = newest[found.trace_id] = _Post(found.trace_id)
-                posts.append(post)
-            post.items.append(item)
-            post.size += len(item)
-        return [
-            (f'{{"traceId":"{post.trace_id}","spans":{{{",".join(post.items)}}}}}'.encode(), len(post.items))
-            for post in posts
-        ]
 
     def _drop_rest(self) -> None:
         if self._queue:
@@ -202,9 +202,11 @@ class TelemetryProcessor(SpanProcessor):
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Returns whether everything was sent within the time; False at once when the server is down."""
+        if self._pid != os.getpid():  # nothing was queued, or by the process that this one was forked from
+            return True
         due = time.monotonic() + timeout_millis / 1000
         while self._queue or self._busy:
-            if self._failing or time.monotonic() > due:
+            if (self._failing and self._next is None) or time.monotonic() > due:
                 return False
             time.sleep(0.002)
         return True
@@ -212,66 +214,43 @@ class TelemetryProcessor(SpanProcessor):
     def shutdown(self) -> None:
         """Sends what is queued, for at most `exit_seconds`."""
         self._stop.set()
+        self._hurry.set()
         self._wake.set()
         if self._thread is not None and self._pid == os.getpid():
             self._thread.join(self._exit_seconds)
         self._sender.close()
 
 
-@dataclass
-class _Post:
-    trace_id: str
-    items: list[str] = field(default_factory=list[str])
-    size: int = 0
+class _Connections:
+    """What was added to one provider: processors that stay, by their URL, and the one that moves."""
+
+    def __init__(self) -> None:
+        self.processors: list[SpanProcessor] = []
+        self.fixed: set[str] = set()
+        self.moving: TelemetryProcessor | None = None
+        self.moving_url: str | None = None
+
+    def add(self, url: str, make: Callable[[], TelemetryProcessor], *, replace: bool) -> TelemetryProcessor | None:
+        """Returns a processor to add to the provider; None where what is there does."""
+        if url in self.fixed or (replace and url == self.moving_url):
+            return None
+        if not replace:
+            self.fixed.add(url)
+            return make()
+        self.moving_url = url
+        if self.moving is not None:
+            self.moving.move_to(url, os.environ.get("GENKIT_TELEMETRY_TOKEN"))
+            return None
+        self.moving = make()
+        return self.moving
 
 
-class _Sender:
-    """Posts over one kept connection."""
-
-    def __init__(self, url: str, token: str | None) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
-            raise invalid("url", url if "@" not in url else "...", "must be http://host:port")
-        self._secure, self._host, self._port = parts.scheme == "https", parts.hostname, parts.port
-        self._path = f"{parts.path.rstrip('/')}/api/traces"
-        self.url = f"{parts.scheme}://{parts.netloc}"
-        self._headers = {"Content-Type": "application/json", **({"X-Genkit-Token": token} if token else {})}
-        self._connection: http.client.HTTPConnection | None = None
-
-    def post(self, body: bytes) -> int | None:
-        """Returns the HTTP status; None when the server cannot be reached."""
-        for fresh in (False, True):  # a kept connection may have been closed by the server
-            kept = self._connection is not None
-            try:
-                connection = self._connect()
-                connection.request("POST", self._path, body, self._headers)
-                response = connection.getresponse()
-                response.read()
-                return response.status
-            except (OSError, http.client.HTTPException) as error:
-                self.close()
-                if fresh or not kept or isinstance(error, TimeoutError):
-                    return None
-        return None
-
-    def _connect(self) -> http.client.HTTPConnection:
-        if self._connection is None:
-            kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
-            self._connection = kind(self._host, self._port, timeout=_TIMEOUT_SECONDS)
-        return self._connection
-
-    def close(self) -> None:
-        """Closes the connection."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
-
-
-_connected: WeakKeyDictionary[TracerProvider, set[str]] = WeakKeyDictionary()
+_connected: WeakKeyDictionary[TracerProvider, _Connections] = WeakKeyDictionary()
+_connecting = threading.Lock()
 
 
 def connect_telemetry(
-    url: str | None = None, *, writers: Iterable[str] | None = None, realtime: bool | None = None
+    url: str | None = None, *, writers: Iterable[str] | None = None, realtime: bool | None = None, replace: bool = False
 ) -> TracerProvider:
     """Returns the tracer provider, which sends the spans of this process to the telemetry server from now on.
 
@@ -283,6 +262,8 @@ def connect_telemetry(
         url: The telemetry server; `GENKIT_TELEMETRY_SERVER` by default. Its token is `GENKIT_TELEMETRY_TOKEN`.
         writers: Which attributes the spans carry; `GENKIT_RAG_SPAN_WRITERS` by default.
         realtime: Whether spans are sent at their start too; by default what `GENKIT_ENABLE_REALTIME_TELEMETRY` says.
+        replace: Whether this server takes the place of the one that was last connected with `replace=True`, whose
+            writers and realtime stay. Tools that come and go offer theirs so.
 
     Raises:
         GenkitError: INVALID_ARGUMENT without a server and without an OTLP endpoint; FAILED_PRECONDITION when another
@@ -295,15 +276,33 @@ def connect_telemetry(
     names = chosen_writers(writers)
     if realtime is None:
         realtime = os.environ.get("GENKIT_ENABLE_REALTIME_TELEMETRY", "").lower() == "true"
-    provider, ours = _provider()
-    seen = _connected.setdefault(provider, set())
-    if url is not None and url not in seen:
-        token = os.environ.get("GENKIT_TELEMETRY_TOKEN")
-        provider.add_span_processor(TelemetryProcessor(url, writers=names, realtime=realtime, token=token))
-        seen.add(url)
-    if otlp is not None and ours:
-        _add_otlp(provider, names)
+    with _connecting:
+        provider, ours = _provider()
+        there = _connected.setdefault(provider, _Connections())
+        if url is not None:
+            token = os.environ.get("GENKIT_TELEMETRY_TOKEN")
+            make = partial(TelemetryProcessor, url, writers=names, realtime=realtime, token=token)
+            _add(provider, there, there.add(url, make, replace=replace))
+        if otlp is not None and ours:
+            _add(provider, there, _otlp_processor(names))
     return provider
+
+
+def _add(provider: TracerProvider, there: _Connections, processor: SpanProcessor | None) -> None:
+    if processor is not None:
+        provider.add_span_processor(processor)
+        there.processors.append(processor)
+
+
+def flush(seconds: float) -> None:
+    """Sends what is queued, for at most `seconds`; for the handler of a signal, whose thread may hold any lock."""
+    due = time.monotonic() + seconds
+    processors = [one for there in list(_connected.values()) for one in there.processors]
+    threads = [threading.Thread(target=one.force_flush, args=(int(seconds * 1000),), daemon=True) for one in processors]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, due - time.monotonic()))
 
 
 def _provider() -> tuple[TracerProvider, bool]:
@@ -327,10 +326,10 @@ def _otlp_endpoint() -> str | None:
     return next((os.environ[name] for name in names if os.environ.get(name)), None)
 
 
-def _add_otlp(provider: TracerProvider, writers: Iterable[str]) -> None:
+def _otlp_processor(writers: Iterable[str]) -> SpanProcessor | None:
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     except ImportError:
         logger.warning("OTLP export needs a package: pip install opentelemetry-exporter-otlp-proto-http")
-        return
-    provider.add_span_processor(BatchSpanProcessor(CleanExporter(OTLPSpanExporter(), writers)))
+        return None
+    return BatchSpanProcessor(CleanExporter(OTLPSpanExporter(), writers))

@@ -1,4 +1,4 @@
-"""What the screens about stores ask of the app: always through actions `/util/<store>/<verb>`, never of a store itself."""
+"""What the screens about stores ask of the app: always through actions `/util/<store>/<verb>`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ async def all_stats(runtimes: Runtimes, stores: list[str], context: Json | None)
             try:
                 return await ask(runtimes, store, "stats", {}, context)
             except GenkitError as error:
-                health = {"status": "unavailable", "problems": [error.message], "hint": error.hint}
+                status = "private" if error.status == "PERMISSION_DENIED" else "unavailable"
+                health = {"status": status, "problems": [error.message], "hint": error.hint}
                 return {"name": store, "health": health, "embedder": "", "modes": []}
 
     return list(await asyncio.gather(*(one(store) for store in stores)))

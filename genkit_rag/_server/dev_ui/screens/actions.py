@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 
 from genkit_rag._core.action import ActionKind
 from genkit_rag._core.errors import GenkitError
-from genkit_rag._server.dev_ui.samples import sample_input
+from genkit_rag._server.dev_ui.samples import form_schema, sample_input
 from genkit_rag._server.dev_ui.ui import Screen, Ui
 
 _ORDER = [
@@ -94,10 +94,10 @@ def routes(ui: Ui) -> list[BaseRoute]:
             hint = "The app may have been changed; the list of actions shows what it has."
             raise GenkitError("NOT_FOUND", f"The app has no action `{key}`.", hint=hint)
         action = listed(key, facts)
-        schema = facts.get("inputSchema")
+        schema = form_schema(action.kind, facts)
         return await ui.page(
             request, "actions/detail.html", action=action, facts=facts, schema=schema,
-            sample=sample_input(action.kind, schema if isinstance(schema, dict) else None),
+            sample=sample_input(action.kind, schema),
         )  # fmt: skip
 
     return [Route("/actions", index), Route("/actions/{key:path}", detail)]

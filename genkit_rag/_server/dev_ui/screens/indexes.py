@@ -33,11 +33,11 @@ class _Indexes:
         if where.after:
             page["after"] = where.after
         facets = {**where.scope, "sample": FACET_SAMPLE, "values": SHOWN_VALUES}
-        # A page that cannot be read (a filter that is none) is told of on the page itself: the form stays to correct it.
+        # What cannot be read (a filter that is none) is told of on the page itself: the form stays to correct it.
         (stats, found, seen), problem = await self._asked(where, ("stats", {}), ("page", page), ("facets", facets))
         return await self._ui.page(
             request, "indexes/documents.html", where=where, show=Show, stats=stats, found=found, problem=problem,
-            facets=(seen or {}).get("facets", [])[:SHOWN_FACETS], seen=seen, embedders=await self._embedders(),
+            facets=_telling(seen), seen=seen, embedders=await self._embedders(),
             rows=[_row(document) for document in (found or {}).get("documents", [])],
         )  # fmt: skip
 
@@ -82,6 +82,12 @@ class _Indexes:
                 raise one
         failed = next((one for one in found if isinstance(one, GenkitError)), None)
         return [None if isinstance(one, GenkitError) else one for one in found], failed
+
+
+def _telling(seen: Json | None) -> list[Json]:
+    """Returns the facets to show: those of few values first, for they are what one chooses by."""
+    found: list[Json] = (seen or {}).get("facets", [])
+    return sorted(found, key=lambda one: one["distinct"] > SHOWN_VALUES and "lowest" in one)[:SHOWN_FACETS]
 
 
 def _row(document: Json) -> Json:

@@ -52,9 +52,7 @@ export function localTimes(root = document) {
   for (const element of $$('time[datetime]', root)) {
     const moment = new Date(element.getAttribute('datetime'));
     if (Number.isNaN(moment.getTime())) continue;
-    const today = moment.toDateString() === new Date().toDateString();
-    const time = moment.toLocaleTimeString(undefined, { hour12: false });
-    element.textContent = today ? time : `${moment.toLocaleDateString()} ${time}`;
+    element.textContent = moment.toLocaleString('sv-SE'); // 2026-11-21 09:05:00
     element.title = moment.toISOString();
   }
 }

@@ -220,7 +220,7 @@ if (start) {
   count();
   $('#find-evaluator')?.addEventListener('input', (event) => {
     const wanted = event.target.value.trim().toLowerCase();
-    for (const line of $$('.evaluators li')) line.hidden = !line.dataset.text.includes(wanted) && !$('input', line).checked;
+    for (const line of $$('.evaluators > li')) line.hidden = !line.dataset.text.includes(wanted) && !$('input', line).checked;
   });
   const fit = () => {
     const target = $('#datasetId').selectedOptions[0]?.dataset.target;

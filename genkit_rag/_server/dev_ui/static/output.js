@@ -16,7 +16,7 @@ export function documentTable(documents) {
   const rows = documents.map((one, place) => h('tr', {},
     h('td', { class: 'num' }, String(place + 1)),
     h('td', { class: 'num' }, typeof one.metadata?.score === 'number' ? one.metadata.score.toFixed(4) : '—'),
-    h('td', { class: 'mono' }, String(one.metadata?.id ?? '—')),
+    h('td', { class: 'mono nowrap' }, String(one.metadata?.id ?? '—')),
     h('td', {}, textOf(one.content).slice(0, 600))));
   const heads = [['num', 'Rank'], ['num', 'Score'], ['', 'Id'], ['', 'Text']].map(([kind, text]) => h('th', { class: kind, scope: 'col' }, text));
   return h('div', { class: 'table-box', tabindex: '0', role: 'group', 'aria-label': 'Documents' }, h('table', { class: 'table' }, h('thead', {}, h('tr', {}, heads)), h('tbody', {}, rows)));

@@ -25,8 +25,7 @@ export async function snippet(language, { key, kind, name, input }) {
     return `action = await ai.registry.get(${python(kind)}, ${python(name)})\nresult = await action.run_json(${python(input)})\n`;
   }
   if (language === 'cli') {
-    if (kind === 'flow') return `genkit-rag flow run ${shell(name)} ${shell(value)}\n`;
-    return `genkit-rag flow run ${shell(key)} ${shell(value)}\n`;
+    return `genkit-rag flow run ${shell(kind === 'flow' ? name : key)} ${shell(value)}\n`;
   }
   const { runtime } = await getJson('/ui/runtime');
   const body = JSON.stringify({ key, input: input ?? null });

@@ -112,7 +112,8 @@ class RunRoutes:
         summary = next((one for one in summaries if one.run_id == report.run_id), None)
         return await self._ui.page(
             request, "evaluate/run.html", report=report, summary=summary, shown=shown, search=search, page=page,
-            rows=rows[(page - 1) * PAGE_ROWS : page * PAGE_ROWS], total=len(rows), pages=max(1, -(-len(rows) // PAGE_ROWS)),
+            rows=rows[(page - 1) * PAGE_ROWS : page * PAGE_ROWS], total=len(rows),
+            pages=max(1, -(-len(rows) // PAGE_ROWS)),
             against=against, worse=worse, others=_others(summaries, report), count=len(report.failed_rows),
         )  # fmt: skip
 

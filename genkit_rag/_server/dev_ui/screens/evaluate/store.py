@@ -28,15 +28,16 @@ def rows_of(body: dict[str, Any], kind: DatasetKind) -> list[Any]:
         given: Any = body.get("rows", [])
         if not isinstance(given, list):
             raise invalid("rows", given, "must be a list")
-        return cast("list[Any]", given)
+        rows: list[Any] = given
+        return rows
     text, name = body["text"], body.get("filename")
     if not isinstance(text, str) or not isinstance(name, str):
         raise invalid("text", "…", "must be text, and `filename` its name")
     ending = PurePosixPath(name).suffix.lower()
     if ending not in ENDINGS:
         raise invalid("filename", name[:200], f"must end with {', '.join(ENDINGS)}")
-    rows = _parsed(text, ending, name)
-    return [_judgement(row) for row in rows] if kind == "judgements" else rows
+    parsed = _parsed(text, ending, name)
+    return [_judgement(row) for row in parsed] if kind == "judgements" else parsed
 
 
 def _parsed(text: str, ending: str, name: str) -> list[Any]:
