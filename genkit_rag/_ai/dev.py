@@ -7,6 +7,7 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
+from genkit_rag._blocks.prompt.wire_render import prompt_source_actions
 from genkit_rag._core.registry import Registry
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ class Dev:
             return
         if server := os.environ.get("GENKIT_TELEMETRY_SERVER"):
             reflection.connect_to(server)
+        # Templates come over the wire here, and only here: a developer writes them.
+        for action in prompt_source_actions(registry):
+            registry.register(action)
         reflection.leave_politely()
         self._runtime = reflection.DevRuntime(registry)
         try:

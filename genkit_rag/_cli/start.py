@@ -114,7 +114,7 @@ async def _servers(options: StartOptions, store: TraceStore) -> AsyncGenerator[t
     from genkit_rag._server.reflection.runtime_file import project_root
 
     token = new_token()
-    pages = dev_app(project_root(), store, token)
+    pages = dev_app(project_root(), store, token, data=options.folder)
     doorway = Guard(_Doorway(pages, token), telemetry_policy(browser=False))
     async with await _serve_pages(pages, options) as served, await serve(doorway) as telemetry:
         yield telemetry, served

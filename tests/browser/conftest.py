@@ -11,8 +11,8 @@ A screen's tests are a few lines::
         page.goto(dev.url + "/indexes")       # signed in already; console errors and foreign requests fail the test
         ...
 
-`GENKIT_RAG_SCREENSHOTS=1` writes what `walk` sees into `docs/images`. Without Chromium or Playwright the tests are
-skipped, and the summary says why.
+`GENKIT_RAG_SCREENSHOTS=1` writes what `walk` sees in light into `docs/images`, `all` all of it. Without Chromium or
+Playwright the tests are skipped, and the summary says why.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ import pytest
 from genkit_rag._server.guard import new_token
 
 ROOT = Path(__file__).parents[2]
+PHOTOS = os.environ.get("GENKIT_RAG_SCREENSHOTS")
 IMAGES = ROOT / "docs" / "images"
 CHROMIUM = os.environ.get("GENKIT_RAG_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = [
@@ -148,9 +149,9 @@ def _wait_for_index(dev: Dev) -> None:
     raise AssertionError("the app has no index: " + (dev.root / "app.log").read_text()[-3000:])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium, headless."""
+    """Chromium, headless; for one module, since no other event loop runs in this thread meanwhile."""
     playwright = pytest.importorskip("playwright.sync_api", reason="needs: pip install playwright")
     if CHROMIUM is None:
         pytest.skip("needs Chromium: apt-get install chromium, or GENKIT_RAG_CHROMIUM=/path/to/it")
@@ -245,7 +246,8 @@ def walk(open_page: Callable[..., Any], dev: Dev) -> Walk:
     """Opens a path in light, dark and at 360 pixels: `walk("/traces", "traces", ready="table", act=function_of_page)`.
 
     Each is checked with axe, must not scroll sideways, and is photographed as `<name>-<look>.png` when it
-    has a name and `GENKIT_RAG_SCREENSHOTS` is set. `ready` is a selector to wait for; `act` does something before the look.
+    has a name and `GENKIT_RAG_SCREENSHOTS` is set: to `all`, or to anything else for the light ones only. `ready` is a
+    selector to wait for; `act` does something before the look.
     """
 
     def go(path: str, name: str = "", *, ready: str = "main h1", act: Callable[[Any], None] | None = None) -> None:
@@ -258,7 +260,7 @@ def walk(open_page: Callable[..., Any], dev: Dev) -> Walk:
             assert_accessible(page)
             wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             assert wide <= 0, f"{path} scrolls sideways by {wide} pixels in {look}"
-            if name and os.environ.get("GENKIT_RAG_SCREENSHOTS"):
+            if name and (PHOTOS == "all" or (PHOTOS and look == "light")):
                 IMAGES.mkdir(exist_ok=True)
                 page.screenshot(path=IMAGES / f"{name}-{look}.png")
 

@@ -309,7 +309,7 @@ def test_hostile_text_is_escaped_on_every_page(dev: Dev) -> None:
 
 async def test_every_route_refuses_the_hostile_page(tmp_path: Path) -> None:
     store = TraceStore(tmp_path / "traces.db")
-    ui = Ui(tmp_path, store, Hub(), Runtimes(tmp_path), [evaluate.screen])
+    ui = Ui(tmp_path, tmp_path, store, Hub(), Runtimes(tmp_path), [evaluate.screen])
     guard = Guard(Starlette(routes=list(evaluate.routes(ui))), telemetry_policy(new_token()))
     assert await assert_hostile_requests_are_refused(guard) > 1000
     store.close()

@@ -254,7 +254,7 @@ def test_the_front_matter_that_is_made_says_what_the_app_told(config: dict[str, 
 
 async def test_every_route_refuses_the_hostile_page(tmp_path: Path) -> None:
     store = TraceStore(tmp_path / "traces.db")
-    ui = Ui(tmp_path, store, Hub(), Runtimes(tmp_path), [prompts.screen])
+    ui = Ui(tmp_path, tmp_path, store, Hub(), Runtimes(tmp_path), [prompts.screen])
     guard = Guard(Starlette(routes=list(prompts.routes(ui))), telemetry_policy(new_token()))
     assert await assert_hostile_requests_are_refused(guard) > 1000
     store.close()

@@ -21,9 +21,10 @@ import httpx
 import pytest
 
 from genkit_rag import Genkit
+from genkit_rag._server.reflection.lifecycle import connect_to
 from genkit_rag._server.reflection.runtime_file import project_root
 from genkit_rag._server.serving import serve_in_thread
-from genkit_rag._server.telemetry import TraceQuery, TraceStore
+from genkit_rag._server.telemetry import TraceStore
 from genkit_rag._server.telemetry.app import telemetry_app
 from tests.fakes.serving import closed_port
 
@@ -247,6 +248,13 @@ def test_sigterm_does_not_wait_for_a_telemetry_server_that_hangs(tmp_path: Path)
             said, _ = made.process.communicate(timeout=20)
             assert made.process.returncode == -signal.SIGTERM, said
         assert time.monotonic() - began < 5, "the sender alone would wait for five seconds, from its first post on"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:9", "shop.example"])
+def test_the_credentials_of_an_offered_url_are_not_logged(host: str, caplog: pytest.LogCaptureFixture) -> None:
+    connect_to(f"http://user:canary-12345678@{host}")
+    assert "No spans are sent to http://[redacted]@" in caplog.text
+    assert "canary" not in caplog.text
 
 
 def test_the_users_own_handler_of_sigterm_stays(tmp_path: Path) -> None:

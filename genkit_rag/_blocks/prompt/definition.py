@@ -76,7 +76,10 @@ def prompt_of_file(library: PromptLibrary, file: PromptFile) -> ExecutablePrompt
     folder, slash, last = file.key.rpartition("/")
     name, _, variant = last.partition(".")
     source = parse_source(file.read(), file.where)
-    made = _of_source(library, (f"{folder}{slash}{name}", variant or None), source, {})
+    at: PromptKwargs = {}
+    if file.root is not None:  # so that the developer tools can save what was changed
+        at["metadata"] = {"prompt": {"file": {"folder": str(file.root), "path": file.where}}}
+    made = _of_source(library, (f"{folder}{slash}{name}", variant or None), source, at)
     return ExecutablePrompt(library, made)
 
 

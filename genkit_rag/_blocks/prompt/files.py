@@ -26,6 +26,7 @@ class PromptFile:
         where: Its path within the folder.
         is_partial: Whether its name begins with an underscore, which is not in the key.
         text: What is in it; None when it cannot be had.
+        root: The prompt folder; None for a source that stands in no file.
         error: Why not.
     """
 
@@ -34,6 +35,7 @@ class PromptFile:
     is_partial: bool
     text: str | None = None
     error: GenkitError | None = None
+    root: Path | None = None
 
     def read(self) -> str:
         """Returns the text; raises why it cannot be had."""
@@ -72,7 +74,7 @@ def _read(root: Path, path: Path) -> PromptFile:
     key = f"{folder}{slash}{name[1:] if is_partial else name}"
     try:
         check_key(key)
-        return PromptFile(key, where, is_partial, text=_text(root, path, where))
+        return PromptFile(key, where, is_partial, text=_text(root, path, where), root=root)
     except GenkitError as error:
         return PromptFile(key, where, is_partial, error=error)
     except OSError as error:

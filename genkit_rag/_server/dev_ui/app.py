@@ -61,11 +61,16 @@ except ImportError as _error:
     raise MissingExtra("dev", _error.name or "starlette") from _error
 
 
+DATA = ".genkit_rag"
+"""Where the UI keeps datasets and evaluations, at the project's root."""
+
+
 def dev_app(
     project_root: str | Path,
     trace_store: TraceStore,
     token: str | None,
     *,
+    data: str | Path | None = None,
     hosts: Iterable[str] = (),
     runtimes: Runtimes | None = None,
 ) -> Guard:
@@ -77,6 +82,7 @@ def dev_app(
         project_root: The folder whose `.genkit/runtimes` names the app under observation.
         trace_store: Where traces are kept.
         token: What every request must show (see `GuardPolicy`); None asks for none.
+        data: The folder of datasets and evaluations; `.genkit_rag` at the root by default.
         hosts: Further names by which the server may be called.
         runtimes: How the app is found, when not by the project's runtime files.
 
@@ -85,7 +91,8 @@ def dev_app(
     """
     hub = Hub()
     root = Path(project_root).resolve()
-    ui = Ui(root, trace_store, hub, runtimes or Runtimes(root), all_screens())
+    folder = root / DATA if data is None else Path(data)
+    ui = Ui(root, folder, trace_store, hub, runtimes or Runtimes(root), all_screens())
     errors = answer_error(ui)
     app = Starlette(
         routes=[*telemetry_routes(trace_store, hub), *_page_routes(ui)],
@@ -105,4 +112,6 @@ def _page_routes(ui: Ui) -> list[BaseRoute]:
 @asynccontextmanager
 async def _lifespan(ui: Ui, _app: Starlette) -> AsyncGenerator[None]:
     yield
+    for close in ui.closers:
+        await close()
     await ui.runtimes.close()

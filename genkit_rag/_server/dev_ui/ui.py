@@ -55,16 +55,20 @@ class Ui:
 
     Attributes:
         root: The project's root.
-        data: `.genkit` in it, for what the UI keeps.
+        data: For datasets and evaluations.
         store: The traces.
         hub: Live news of them.
         runtimes: The app under observation.
         screens: The navigation.
+        closers: What screens want to be called when the server stops.
     """
 
-    def __init__(self, root: Path, store: TraceStore, hub: Hub, runtimes: Runtimes, screens: Sequence[Screen]) -> None:
-        self.root, self.data = root, root / ".genkit"
+    def __init__(
+        self, root: Path, data: Path, store: TraceStore, hub: Hub, runtimes: Runtimes, screens: Sequence[Screen]
+    ) -> None:
+        self.root, self.data = root, data
         self.store, self.hub, self.runtimes, self.screens = store, hub, runtimes, screens
+        self.closers: list[Callable[[], Awaitable[None]]] = []
         self._templates = Environment(
             loader=FileSystemLoader(FOLDER / "templates"), autoescape=True, undefined=StrictUndefined,
             trim_blocks=True, lstrip_blocks=True,

@@ -21,6 +21,7 @@ from genkit_rag._core.registry import Registry
 from genkit_rag._server.reflection import wire
 from genkit_rag._server.reflection.core import Reflection
 from genkit_rag._server.reflection.runtime_file import RuntimeFile
+from genkit_rag._server.telemetry.log_filter import redact_logs
 
 logger = logging.getLogger("genkit_rag.reflection")
 
@@ -39,6 +40,7 @@ def started_by_tools() -> bool:
 
 def connect_to(url: str, *, replace: bool = False) -> None:
     """Sends spans to a telemetry server on this machine, with `replace` in place of the last; failures are logged."""
+    redact_logs()
     try:
         host = urlsplit(url).hostname or ""
         if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
@@ -121,6 +123,7 @@ class DevRuntime:
         await self.wait()
 
     async def _live(self, ready: asyncio.Event, stop: asyncio.Event) -> None:
+        redact_logs()
         reflection = Reflection(self._registry, _take_offer)
         try:
             async with self._transport(reflection):

@@ -15,7 +15,6 @@ from genkit_rag._core.schema import parse
 from genkit_rag._core.threads import run_in_thread
 from genkit_rag._server.datasets import DatasetStore
 from genkit_rag._server.dev_ui.screens._stores import Json, store_names
-from genkit_rag._server.dev_ui.screens.evaluate.store import FOLDER
 from genkit_rag._server.dev_ui.ui import Screen, Ui, json_object, json_response
 
 DATASET = "judgements"
@@ -25,7 +24,7 @@ DATASET = "judgements"
 class _Playground:
     def __init__(self, ui: Ui) -> None:
         self._ui = ui
-        self._datasets = DatasetStore(ui.root / FOLDER)
+        self._datasets = DatasetStore(ui.data)
 
     async def page(self, request: Request) -> Response:
         actions = {} if await self._ui.runtimes.current() is None else await self._ui.runtimes.list_actions()

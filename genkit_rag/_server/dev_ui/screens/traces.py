@@ -16,7 +16,6 @@ from genkit_rag._core.action import ActionKind
 from genkit_rag._core.errors import GenkitError, invalid
 from genkit_rag._core.threads import run_in_thread
 from genkit_rag._server.datasets import DatasetStore
-from genkit_rag._server.dev_ui.screens.evaluate.store import FOLDER
 from genkit_rag._server.dev_ui.trace_view.compare import compare
 from genkit_rag._server.dev_ui.trace_view.dataset import dataset_row
 from genkit_rag._server.dev_ui.trace_view.export import to_otlp
@@ -50,7 +49,7 @@ def routes(ui: Ui) -> list[BaseRoute]:
 class _Traces:
     def __init__(self, ui: Ui) -> None:
         self._ui = ui
-        self._datasets = DatasetStore(ui.root / FOLDER)
+        self._datasets = DatasetStore(ui.data)
 
     # -- the list
 

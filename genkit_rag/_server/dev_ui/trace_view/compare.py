@@ -24,7 +24,7 @@ class Pair:
 
     Attributes:
         change: Milliseconds that the second took longer; None where one is missing or runs.
-        lines: What is different of the outputs: `(add | remove | same | skip, text)`; empty when they are equal.
+        lines: What is different of the outputs: `(add | remove | same | gap, text)`; empty when they are equal.
     """
 
     left: Row | None
@@ -74,7 +74,7 @@ def diff(left: Any, right: Any) -> list[Line]:
     if left == right:
         return []
     sides = [(one if isinstance(one, str) else pretty(one)).splitlines()[:MAX_LINES] for one in (left, right)]
-    names = {"+": "add", "-": "remove", " ": "same", "@": "skip"}
+    names = {"+": "add", "-": "remove", " ": "same", "@": "gap"}
     found = [line for line in difflib.unified_diff(sides[0], sides[1], lineterm="", n=2)][2:]
     return [(names.get(line[:1], "same"), line if line.startswith("@@") else line[1:]) for line in found]
 

@@ -108,5 +108,5 @@ def _turns(view: SpanView) -> list[Turn]:
 
 def _turn(message: Mapping[str, Any]) -> Turn:
     parts = [part for part in message["content"] if isinstance(part, Mapping)]
-    text = "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
+    text = "\n\n".join(part["text"] for part in parts if isinstance(part.get("text"), str))
     return Turn(str(message.get("role", "")), text, [part for part in parts if not isinstance(part.get("text"), str)])

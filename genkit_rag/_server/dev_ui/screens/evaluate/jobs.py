@@ -64,6 +64,14 @@ class Jobs:
     def __init__(self, ui: Ui, runs: RunStore) -> None:
         self._ui, self._runs = ui, runs
         self._jobs: dict[str, Job] = {}
+        ui.closers.append(self.close)
+
+    async def close(self) -> None:
+        """Cancels what runs, and waits until it has ended."""
+        tasks = [job.task for job in self.running() if job.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def running(self) -> list[Job]:
         """Returns those that run, the newest first."""

@@ -11,15 +11,12 @@ from genkit_rag._core.errors import GenkitError, invalid
 from genkit_rag._server.datasets import DatasetKind, DatasetStore, RunStore
 from genkit_rag._server.dev_ui.ui import Ui
 
-FOLDER = ".genkit_rag"
-"""Where the command line keeps datasets and runs too."""
-
 ENDINGS = (".json", ".jsonl", ".ndjson", ".csv")
 
 
 def stores(ui: Ui) -> tuple[DatasetStore, RunStore]:
     """Returns the project's datasets and runs."""
-    return DatasetStore(ui.root / FOLDER), RunStore(ui.root / FOLDER)
+    return DatasetStore(ui.data), RunStore(ui.data)
 
 
 def rows_of(body: dict[str, Any], kind: DatasetKind) -> list[Any]:
