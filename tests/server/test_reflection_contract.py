@@ -393,6 +393,7 @@ async def test_what_waits_for_a_tool_that_does_not_read_is_bounded(app: App, mon
         await socket.send(json.dumps(body))
         socket.transport.pause_reading()
         await ended.wait()
+        socket.transport.abort()
 
     async with serve(deaf, "127.0.0.1", 0) as server:
         url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
