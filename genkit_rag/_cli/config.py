@@ -185,7 +185,7 @@ def _of_environment() -> Iterator[Setting]:
 
 def masked(name: str, value: str) -> str:
     """Returns a value that may be shown: nothing of a secret, a URL without its credentials."""
-    from genkit_rag._server.telemetry.redact import redactor
+    from genkit_rag._core.redact import redactor
 
     if _SECRET.search(name):
         return HIDDEN

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from genkit_rag._core.context import Interrupt
+from genkit_rag._core.context import Interrupt, context_variable
+from genkit_rag._core.redact import redact_text
 from genkit_rag._core.schema import dump_json
 
 if TYPE_CHECKING:
@@ -173,6 +173,8 @@ class ActionSpan:
             attributes |= {"genkit:key": action.key, "genkit:metadata:subtype": action.kind}
         if self._captures:
             attributes["genkit:input"] = content(value)
+            if not parent and (facts := context_variable().get()):
+                attributes["genkit:metadata:context"] = content(_without_identity(facts))
         if root is None:
             span = found.start_span(action.name, attributes=attributes)
         else:
@@ -218,7 +220,7 @@ class ActionSpan:
 
         status = getattr(error, "status", None) or type(error).__name__
         # The text of an error may quote the input: it is content like any other.
-        message = str(error)[:1000] if self._captures else type(error).__name__
+        message = redact_text(str(error))[:1000] if self._captures else type(error).__name__
         source = not getattr(error, "_genkit_traced", False)
         attributes: dict[str, Any] = {
             "genkit:state": "error",
@@ -261,16 +263,15 @@ def _guard(step: Callable[..., Any], *args: Any) -> None:
         logger.debug("tracing failed: %r", error)
 
 
-_SECRET = re.compile(
-    r'"((?:[^"]*_)?(?:api_?key|authorization|password|secret|(?:access_?|auth_?)token))"\s*:\s*"(?:[^"\\]|\\.)*"',
-    re.IGNORECASE,
-)
-
-
 def content(value: Any) -> str:
     """Returns a value as JSON for a span: without what stands under the name of a secret, and capped."""
     try:
-        text = _SECRET.sub(r'"\1":"[redacted]"', dump_json(value))  # before the cut, which could halve a secret
+        text = redact_text(dump_json(value))  # before the cut, which could halve a secret
     except Exception:  # what is not JSON must not cost the span
         text = f'"<{type(value).__name__}>"'
     return text if len(text) <= MAX_CONTENT_CHARS else text[:MAX_CONTENT_CHARS] + "…"
+
+
+def _without_identity(context: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a span may say of the caller: as Genkit's do, who it is and what it knows is not said."""
+    return {name: "<redacted>" if name in ("auth", "secrets") else value for name, value in context.items()}

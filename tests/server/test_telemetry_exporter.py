@@ -22,11 +22,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genkit_rag._core.errors import GenkitError
+from genkit_rag._core.redact import redact_text, redactor
 from genkit_rag._server.guard import new_token
 from genkit_rag._server.serving import serve, serve_in_thread
 from genkit_rag._server.telemetry import StoreLimits, TraceStore, derive
 from genkit_rag._server.telemetry.app import telemetry_app, telemetry_policy
-from genkit_rag._server.telemetry.redact import redact_text, redactor
 from genkit_rag._server.telemetry.wire import IGNORE
 from genkit_rag._server.telemetry.writers import HIDDEN, chosen_writers, openinference, written
 from tests.fakes.serving import closed_port

@@ -12,6 +12,7 @@ from genkit_rag._blocks.middleware.retry import RETRY_STATUSES, OnError, status_
 from genkit_rag._blocks.model import ModelAction, ModelResponse
 from genkit_rag._core.action import ActionKind
 from genkit_rag._core.errors import Status, invalid
+from genkit_rag._core.redact import redact_text
 from genkit_rag._core.registry import Registry
 
 logger = logging.getLogger("genkit_rag.middleware")
@@ -62,7 +63,8 @@ class Fallback(Middleware):
                 failed += 1
                 if self.on_error is not None:
                     self.on_error(error, failed)
-                logger.warning("attempt %d failed, going on with %s: %s", failed, self.models[failed - 1], error)
+                said = redact_text(str(error))
+                logger.warning("attempt %d failed, going on with %s: %s", failed, self.models[failed - 1], said)
 
     async def _params_for(self, failed: int, params: ModelParams) -> ModelParams:
         """Returns the parameters of the attempt after so many failures."""

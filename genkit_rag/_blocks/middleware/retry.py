@@ -12,6 +12,7 @@ from typing import ClassVar
 from genkit_rag._blocks.middleware.base import Middleware, ModelParams, Next, SentChunks, WireConfig
 from genkit_rag._blocks.model import ModelResponse
 from genkit_rag._core.errors import GenkitError, Status, invalid
+from genkit_rag._core.redact import redact_text
 
 logger = logging.getLogger("genkit_rag.middleware")
 
@@ -83,7 +84,8 @@ class Retry(Middleware):
                 if self.on_error is not None:
                     self.on_error(error, attempt)
                 pause = self._pause(attempt - 1, error)
-                logger.info("%s failed (attempt %d), next in %.2f s: %s", params.model.key, attempt, pause, error)
+                said = redact_text(str(error))
+                logger.info("%s failed (attempt %d), next in %.2f s: %s", params.model.key, attempt, pause, said)
             await self.sleep(pause)
             attempt += 1
 

@@ -64,11 +64,6 @@ def _plain(value: Any) -> tuple[Any, int]:
     return found, len(wire.encode(found))
 
 
-def _without_identity(context: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what a span may say of the caller: as Genkit's do, who it is and what it knows is not said."""
-    return {name: "<redacted>" if name in ("auth", "secrets") else value for name, value in context.items()}
-
-
 @dataclass(frozen=True)
 class RunRequest:
     """What a client asks for.
@@ -124,8 +119,6 @@ class RunRequest:
         found = {str(name): value for name, value in self.labels.items() if isinstance(value, str | bool | int | float)}
         if self.init is not None and tracing.captures_content():
             found["genkit:init"] = tracing.content(self.init)
-        if self.context and tracing.captures_content():
-            found["genkit:metadata:context"] = tracing.content(_without_identity(self.context))
         return found
 
 

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, cast
 
 from genkit_rag._core.errors import STATUS_CODES, GenkitError
-from genkit_rag._server.telemetry.redact import redactor
+from genkit_rag._core.redact import redactor
 
 SPEC_VERSION = 1
 """`reflectionApiSpecVersion`; Genkit's CLI leaves when it is greater than its own."""
@@ -55,10 +55,12 @@ def status(error: BaseException, trace_id: str | None = None) -> dict[str, Any]:
     With a trace id the details hold it and the stack, as Genkit's tools expect of a run that had begun.
     """
     redact = redactor()
-    details: dict[str, Any] = {}
+    # Which fields of an input do not fit: for forms.
+    problems = error.details.get("problems") if isinstance(error, GenkitError) else None
+    details: dict[str, Any] = {"problems": redact(problems)} if problems else {}
     if trace_id is not None:
         stack = "".join(traceback.format_exception(error))
-        details = {"stack": redact(stack[-_MAX_STACK_CHARS:]), "traceId": trace_id}
+        details |= {"stack": redact(stack[-_MAX_STACK_CHARS:]), "traceId": trace_id}
     return {"code": _code(error), "message": redact(_message(error)), "details": details}
 
 

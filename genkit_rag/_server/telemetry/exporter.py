@@ -17,8 +17,8 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from genkit_rag._core.errors import GenkitError, MissingExtra, invalid
+from genkit_rag._core.redact import redactor
 from genkit_rag._server.telemetry.quota import cut_span
-from genkit_rag._server.telemetry.redact import redactor
 from genkit_rag._server.telemetry.sdk import CleanExporter, to_span_data
 from genkit_rag._server.telemetry.sending import Sender, posts_of
 from genkit_rag._server.telemetry.wire import IGNORE, SpanData

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from genkit_rag._server.telemetry.redact import redactor
+from genkit_rag._core.redact import redactor
 
 OURS = "genkit_rag"
 _FORMATTER = logging.Formatter()

@@ -166,7 +166,7 @@ def _value(raw: Any) -> Any:
 
 
 def _millis(nanos: Any) -> float:
-    return int(nanos or 0) / 1e6
+    return int(nanos or 0) / 1_000_000
 
 
 def _dict(value: Any) -> dict[str, Any]:

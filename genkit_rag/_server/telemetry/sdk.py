@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from genkit_rag._core.errors import MissingExtra
-from genkit_rag._server.telemetry.redact import redactor
+from genkit_rag._core.redact import redactor
 from genkit_rag._server.telemetry.wire import SpanData
 from genkit_rag._server.telemetry.writers import written
 

@@ -1,4 +1,4 @@
-"""Takes secrets out of what a span says: the last line, behind code that never puts them there.
+"""Takes secrets out of what spans and logs say: the last line, behind code that never puts them there.
 
 What is found: values under the name of a secret (attributes, headers, JSON, keyword arguments, query parameters),
 credentials in URLs, authorization schemes, keys of a known shape, and the values of this process's own environment
