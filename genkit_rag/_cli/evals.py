@@ -12,7 +12,7 @@ import typer
 from genkit_rag._cli import eval_results
 from genkit_rag._cli.apps import Wanted, action_key, connected, no_action
 from genkit_rag._cli.completion import complete_action, complete_dataset, complete_evaluators
-from genkit_rag._cli.dev_folder import DevFolder, dev_folder
+from genkit_rag._cli.dev_folder import TRACES, DevFolder, dev_folder
 from genkit_rag._cli.failures import FAILED, PARTIAL, NotReady, WrongUsage
 from genkit_rag._cli.options import Json, examples
 from genkit_rag._cli.output import Output, one_line
@@ -20,7 +20,6 @@ from genkit_rag._cli.programs import CommandWithProgram, program_of, run_until_s
 from genkit_rag._cli.runs import Wait
 
 if TYPE_CHECKING:
-    from genkit_rag._cli.eval_run import EvalPlan
     from genkit_rag._cli.eval_store import Points
     from genkit_rag.evaluation import EvalProgress, EvalReport
 
@@ -124,7 +123,7 @@ eval_results.register(app)
 
 
 def _names(given: str) -> list[str]:
-    names = [name.strip() for name in given.split(",") if name.strip()]
+    names = [name.strip().removeprefix("/evaluator/") for name in given.split(",") if name.strip()]
     if not names:
         raise WrongUsage("`--evaluators` names none.", hint="For example: --evaluators exact_match,ndcg@10")
     return names
@@ -156,7 +155,8 @@ def exit_code(report: EvalReport, *, strict: bool) -> int:
 
 
 async def _report(asked: _Asked, wanted: Wanted, points: Points, out: Output) -> EvalReport:
-    from genkit_rag._cli.eval_run import EvalPlan, built_in_registry, refuse_unknown, run_evaluation, runs_here
+    from genkit_rag._cli.eval_run import built_in_registry, refuse_unknown, run_evaluation, runs_here
+    from genkit_rag._server.remote_evaluation import Plan
 
     registry = built_in_registry()
     local = [await runs_here(registry, name) for name in asked.evaluators]
@@ -175,9 +175,8 @@ async def _report(asked: _Asked, wanted: Wanted, points: Points, out: Output) ->
             target = action_key(asked.action, actions)
             if target not in actions:
                 raise no_action(asked.action, actions)
-        plan: EvalPlan = EvalPlan(points.points, asked.evaluators, target, asked.name, asked.concurrency,
-                                  wanted.folder, _progress(out))  # fmt: skip
-        return await run_evaluation(runtimes, plan)
+        plan = Plan(points.points, target, asked.evaluators, concurrency=asked.concurrency, name=asked.name)
+        return await run_evaluation(runtimes, plan, wanted.folder / TRACES, _progress(out))
 
 
 def _progress(out: Output) -> Any:

@@ -21,9 +21,9 @@ from genkit_rag._core.errors import GenkitError
 from genkit_rag._server.datasets import DatasetStore, RunStore
 from genkit_rag._server.dev_ui import dev_app
 from genkit_rag._server.dev_ui.screens import evaluate
-from genkit_rag._server.dev_ui.screens.evaluate.remote import Plan
 from genkit_rag._server.dev_ui.ui import Ui
 from genkit_rag._server.guard import Guard, new_token
+from genkit_rag._server.remote_evaluation import Plan
 from genkit_rag._server.runtimes import Runtimes
 from genkit_rag._server.serving import serve_in_thread
 from genkit_rag._server.telemetry import TraceStore

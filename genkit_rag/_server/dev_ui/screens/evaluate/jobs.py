@@ -9,13 +9,17 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from genkit_rag._blocks.evaluation.runner import EvalProgress, EvaluatorLike
-from genkit_rag._core.errors import GenkitError
+from genkit_rag._core.errors import GenkitError, invalid
 from genkit_rag._core.threads import run_in_thread
 from genkit_rag._server.datasets import RunStore
-from genkit_rag._server.dev_ui.screens.evaluate.remote import Plan, RemoteEvaluation
 from genkit_rag._server.dev_ui.ui import Ui, error_wire
+from genkit_rag._server.remote_evaluation import Plan, RemoteEvaluation, remote_evaluator
+from genkit_rag._server.runtimes import Runtimes
 
 logger = logging.getLogger("genkit_rag.dev_ui")
+
+TARGET_KINDS = ("flow", "executable-prompt", "retriever", "model", "background-model", "agent", "tool")
+"""What can be evaluated: actions that make an output of an input alone."""
 
 State = Literal["running", "done", "failed", "cancelled"]
 
@@ -102,7 +106,7 @@ class Jobs:
             job.stages[progress.stage] = progress
 
         remote = RemoteEvaluation(self._ui.runtimes, self._ui.store, plan, on_progress)
-        evaluators = await remote.check()
+        evaluators = await _checked(self._ui.runtimes, plan)
         self._jobs[job.id] = job
         job.task = asyncio.create_task(self._run(job, remote, evaluators), name=f"genkit_rag evaluation {job.id}")
         for old in [one.id for one in self._jobs.values() if one.state != "running"][:-KEPT]:
@@ -125,3 +129,19 @@ class Jobs:
                 logger.error("an evaluation failed", exc_info=error)
                 error = GenkitError("INTERNAL", "The evaluation failed; the log of the server says why.")
             job.error = error_wire(error)
+
+
+async def _checked(runtimes: Runtimes, plan: Plan) -> list[EvaluatorLike]:
+    """Returns the evaluators; raises NOT_FOUND for what the app does not have, before anything runs."""
+    actions = await runtimes.list_actions()
+    if plan.target is not None and plan.target not in actions:
+        raise GenkitError("NOT_FOUND", f"The app has no `{plan.target}`.", hint="The form lists what it has.")
+    if plan.target is not None and plan.target.split("/")[1] not in TARGET_KINDS:
+        raise invalid("target", plan.target, f"must be one of the kinds {', '.join(TARGET_KINDS)}")
+    missing = [name for name in plan.evaluators if f"/evaluator/{name}" not in actions]
+    if missing:
+        raise GenkitError("NOT_FOUND", f"The app has no evaluator `{missing[0]}`.", hint="The form lists them.")
+    return [
+        (remote_evaluator(runtimes, name, actions[f"/evaluator/{name}"]), plan.options.get(name))
+        for name in plan.evaluators
+    ]

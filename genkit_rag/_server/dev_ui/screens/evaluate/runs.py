@@ -15,10 +15,10 @@ from genkit_rag._core.errors import GenkitError, MissingExtra, invalid
 from genkit_rag._core.threads import run_in_thread
 from genkit_rag._server.datasets import DatasetStore, RunStore
 from genkit_rag._server.dev_ui.screens.evaluate.datasets import download, whole
-from genkit_rag._server.dev_ui.screens.evaluate.jobs import Jobs
-from genkit_rag._server.dev_ui.screens.evaluate.remote import TARGET_KINDS, Plan
+from genkit_rag._server.dev_ui.screens.evaluate.jobs import TARGET_KINDS, Jobs
 from genkit_rag._server.dev_ui.screens.evaluate.store import text_field
 from genkit_rag._server.dev_ui.ui import Ui, json_object, json_response
+from genkit_rag._server.remote_evaluation import Plan
 
 try:
     from starlette.requests import Request

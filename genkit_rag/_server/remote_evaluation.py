@@ -36,9 +36,6 @@ from genkit_rag._server.runtimes import Runtimes, failure
 from genkit_rag._server.telemetry import TraceStore, derive
 from genkit_rag._server.telemetry.wire import SpanData
 
-TARGET_KINDS = ("flow", "executable-prompt", "retriever", "model", "background-model", "agent", "tool")
-"""What can be evaluated: actions that make an output of an input alone."""
-
 TRACE_SECONDS = 2.0
 """How long the trace of a row is waited for."""
 
@@ -80,36 +77,24 @@ class RemoteEvaluation:
 
     Args:
         runtimes: The app.
-        traces: Where its traces arrive; what retrievers found is read from them.
+        traces: Where its traces arrive; what retrievers found is read from them. None when they arrive nowhere.
         plan: What to do.
         on_progress: Called after every row of every stage.
     """
 
     def __init__(
-        self, runtimes: Runtimes, traces: TraceStore, plan: Plan, on_progress: Callable[[EvalProgress], None]
+        self, runtimes: Runtimes, traces: TraceStore | None, plan: Plan, on_progress: Callable[[EvalProgress], None]
     ) -> None:
         self._runtimes, self._plan, self._progress = runtimes, plan, on_progress
-        self._found = _Retrieved(traces)
+        self._found = None if traces is None else _Retrieved(traces)
         self._done = 0
 
-    async def check(self) -> list[EvaluatorLike]:
-        """Returns the evaluators; raises NOT_FOUND for what the app does not have, before anything runs."""
-        actions = await self._runtimes.list_actions()
-        plan = self._plan
-        if plan.target is not None and plan.target not in actions:
-            raise GenkitError("NOT_FOUND", f"The app has no `{plan.target}`.", hint="The form lists what it has.")
-        if plan.target is not None and plan.target.split("/")[1] not in TARGET_KINDS:
-            raise invalid("target", plan.target, f"must be one of the kinds {', '.join(TARGET_KINDS)}")
-        missing = [name for name in plan.evaluators if f"/evaluator/{name}" not in actions]
-        if missing:
-            raise GenkitError("NOT_FOUND", f"The app has no evaluator `{missing[0]}`.", hint="The form lists them.")
-        return [
-            (remote_evaluator(self._runtimes, name, actions[f"/evaluator/{name}"]), plan.options.get(name))
-            for name in plan.evaluators
-        ]
-
     async def run(self, evaluators: Sequence[EvaluatorLike]) -> EvalReport:
-        """Returns the report; a row that fails stops nothing, an app that goes away before any score raises."""
+        """Returns the report; a row that fails stops nothing, an app that goes away before any score raises.
+
+        Args:
+            evaluators: Actions, of the app (see `remote_evaluator`) or of this process, alone or with their options.
+        """
         plan, began, created = self._plan, time.perf_counter(), datetime.now(UTC)
         rows = [EvalRow(data_point=point) for point in plan.points]
         if plan.target is not None:
@@ -149,7 +134,8 @@ class RemoteEvaluation:
         elapsed = (time.perf_counter() - began) * 1000
         if trace_id:
             changes["trace_ids"] = [trace_id]
-            changes |= {} if problem else await self._found.of(trace_id)
+            if self._found is not None and problem is None:
+                changes |= await self._found.of(trace_id)
         self._done += 1
         self._progress(EvalProgress(key, self._done, len(self._plan.points)))
         data_point = EvalDataPoint.model_validate({**point.to_wire(), **changes})
