@@ -32,13 +32,11 @@ KEPT = 0.9
 """The share of the limit that is kept when it is passed, so that not every write has to make room."""
 
 _SCHEMA = f"""
-BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS vectors (
     key BLOB PRIMARY KEY, used INTEGER NOT NULL, size INTEGER NOT NULL, width INTEGER NOT NULL, crc INTEGER NOT NULL,
     data BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS by_use ON vectors (used, size);
 PRAGMA application_id = {APPLICATION_ID};
-COMMIT;
 """
 _AT_ONCE = 500
 """Keys in one question; SQLite takes 999 at least."""
@@ -100,16 +98,30 @@ class VectorFile:
     def _connection(self) -> Generator[sqlite3.Connection]:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.closing(sqlite3.connect(self.path, BUSY_SECONDS, isolation_level=None)) as connection:
-            (identity,) = connection.execute("PRAGMA application_id").fetchone()
-            if identity != APPLICATION_ID:
-                (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-                if identity or tables:
-                    raise sqlite3.DatabaseError("it is a database of something else")
-                connection.executescript(_SCHEMA)
+            if _identity(connection) != APPLICATION_ID:
+                _create(connection)
             # A rollback journal: a WAL needs a care with checkpoints that a cache is not worth. A kill at any moment
             # leaves the last commit; NORMAL spares a wait for the disk that only a power cut would reward.
             connection.execute("PRAGMA synchronous = NORMAL")
             yield connection
+
+
+def _identity(connection: sqlite3.Connection) -> int:
+    found: int = connection.execute("PRAGMA application_id").fetchone()[0]
+    return found
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    """Makes the tables in an empty file; raises for a database of something else."""
+    connection.execute("BEGIN IMMEDIATE")
+    identity = _identity(connection)  # again, with the lock: another thread or process may have been faster
+    if identity != APPLICATION_ID:
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if identity or tables:
+            raise sqlite3.DatabaseError("it is a database of something else")
+        for statement in _SCHEMA.split(";"):
+            connection.execute(statement)
+    connection.execute("COMMIT")
 
 
 def _read(connection: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, Halves]:
