@@ -42,6 +42,8 @@ def test_rag_embeds_a_folder_once_and_answers_from_it(tmp_path: Path) -> None:
     first = run("rag", "notes", "How much does it cost to cross by car?", cwd=tmp_path)
     assert first.splitlines()[1].split()[1] == "notes/bridge.md"
     assert "0 files unchanged" in first
+    sentences = ("Crossing costs four euros for a car. [1]", "The ferry leaves every hour and takes bicycles. [2]")
+    assert any(sentence in first for sentence in sentences)
     second = run("rag", "notes", "When does the ferry leave?", cwd=tmp_path)
     assert second.startswith("0 chunks embedded, 2 files unchanged")
 
