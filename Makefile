@@ -30,7 +30,7 @@ help: ## What there is
 	touch $@
 
 demo: .venv/.weights ## Ingest this project's documentation and answer a question about it, with citations
-	$(BIN)/genkit-rag ingest README.md docs --store demo
+	$(BIN)/genkit-rag ingest README.md "docs/**/*.md" --store demo
 	$(BIN)/genkit-rag query "What happens when the process is killed during a write?" --store demo --k 3
 	$(BIN)/genkit-rag ask "Which file holds the truth of the FAISS store?" --store demo --k 3
 

@@ -35,14 +35,6 @@ def complete_dataset(incomplete: str) -> list[str]:
     return []
 
 
-def complete_store(incomplete: str) -> list[str]:
-    """Returns the stores of the default folder."""
-    from genkit_rag._cli.options import DEFAULT_FOLDER
-    from genkit_rag._cli.project import STORE_FOLDER, store_names
-
-    return _beginning(incomplete, store_names(DEFAULT_FOLDER / STORE_FOLDER))
-
-
 def _beginning(incomplete: str, names: Iterable[str]) -> list[str]:
     return sorted(name for name in names if name.startswith(incomplete))
 

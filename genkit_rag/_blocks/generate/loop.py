@@ -20,7 +20,7 @@ from genkit_rag._blocks.generate.streaming import ChunkEmitter, SendChunk
 from genkit_rag._blocks.generate.tools import Outcome, ToolRunner, resolve_tools, tool_step
 from genkit_rag._blocks.generate.usage import add_usage, with_basic_stats
 from genkit_rag._blocks.interrupts import to_resume
-from genkit_rag._blocks.middleware.base import GenerateParams, ModelParams, chain, overrides
+from genkit_rag._blocks.middleware.base import GenerateParams, ModelParams, added_tools, chain, overrides
 from genkit_rag._blocks.middleware.registered import to_middleware
 from genkit_rag._blocks.model import ModelRequest, ModelResponse, ModelResponseChunk, Usage, model_supports
 from genkit_rag._blocks.no_context import nothing_found
@@ -113,7 +113,7 @@ class GenerateCall:
         options = self._options
         check_options(request)
         use = to_middleware(options.use or (), self._registry)
-        wanted = [*(options.tools or ()), *(tool for item in use for tool in item.tools())]
+        wanted = [*(options.tools or ()), *added_tools(use)]
         self._registry, tools = await resolve_tools(self._registry, wanted)
         self._model = await resolve_model(self._registry, options.model)
         # One in `use` has done it already when the model is called, and a request is augmented once only.
