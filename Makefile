@@ -4,6 +4,8 @@ EXTRAS ?= local
 # Installed before everything else; on a machine without a GPU name a CPU build here, e.g. PRE="torch==2.13.0".
 PRE ?=
 ARGS ?=
+# Of the property tests: how many rounds, each from a seed of its own.
+SEEDS ?= 5
 # Of the fault sweeps: every how many system calls, how many damaged files, second kills and power losses.
 EVERY ?= 1
 CORRUPT ?= 2000
@@ -12,7 +14,7 @@ POWER ?= 120
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench faults docs wheel clean
+.PHONY: help demo test fuzz check bench faults docs wheel clean
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -36,6 +38,9 @@ demo: .venv/.weights ## Ingest this project's documentation and answer a questio
 
 test: .venv/.weights ## Run all tests (ARGS="tests/blocks -k filter" for some)
 	$(BIN)/python -m pytest $(or $(ARGS),--cov --cov-report=term:skip-covered)
+
+fuzz: .venv/.weights ## The property tests from new seeds, again and again (SEEDS=5)
+	for round in $$(seq $(SEEDS)); do $(BIN)/python -m pytest -q -m hypothesis --hypothesis-seed=random $(ARGS) || exit 1; done
 
 check: .venv/.ready-$(EXTRAS) ## Lint, format, mypy strict, pyright strict
 	$(BIN)/ruff check .
