@@ -41,9 +41,9 @@ class HarnessEmbedder(Plugin):
 class GenkitRag(Peer):  # type: ignore[misc]
     name, version = "genkit_rag", version("genkit-rag")
     imports = {  # noqa: RUF012 - as the harness has it
-        "genkit_rag": "import genkit_rag",
-        "RAG faiss": "import genkit_rag, genkit_rag_faiss",
-        "full RAG+agent": "import genkit_rag, genkit_rag_faiss",
+        "genkit_rag": "from genkit_rag import Genkit",
+        "RAG faiss": "from genkit_rag import Genkit; import genkit_rag_faiss",
+        "full RAG+agent": "from genkit_rag import Genkit; import genkit_rag_faiss",
     }
 
     def __init__(self) -> None:

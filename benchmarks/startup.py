@@ -15,6 +15,12 @@ start = time.process_time()
 print(time.process_time() - start)
 print("numpy" in sys.modules)
 """
+_HELP = """
+import contextlib, io
+with contextlib.redirect_stdout(io.StringIO()):
+    from genkit_rag._cli.app import run
+    run(["--help"])
+"""
 _BARE = "import pydantic; pydantic.create_model('M', x=(int, ...))"
 
 
@@ -34,7 +40,9 @@ def _cpu(statement: str) -> tuple[float, bool]:
 
 def run(report: Report) -> None:
     bare, _ = _cpu(_BARE)
-    ours, numpy = _cpu("import genkit_rag")
+    ours, numpy = _cpu("from genkit_rag import Genkit")
     report.add("import of a bare pydantic model, CPU", f"{bare:.0f} ms")
-    report.add("import genkit_rag, CPU", f"{ours:.0f} ms ({ours / bare:.2f}x)", "<= 300 ms", holds=ours <= 300)
-    report.add("import genkit_rag loads numpy", str(numpy), "False", holds=not numpy)
+    report.add("from genkit_rag import Genkit, CPU", f"{ours:.0f} ms ({ours / bare:.2f}x)", "<= 300 ms", holds=ours <= 300)
+    report.add("... loads numpy", str(numpy), "False", holds=not numpy)
+    command, _ = _cpu(_HELP)
+    report.add("genkit-rag --help, CPU", f"{command:.0f} ms", "<= 150 ms", holds=command <= 150)

@@ -3,88 +3,27 @@
 This is the door for users. Plugin authors use `genkit_rag.plugin_api`, their tests `genkit_rag.testing`.
 """
 
-from genkit_rag._ai.genkit import Genkit
-from genkit_rag._blocks.augmentation import augment_with_context
-from genkit_rag._blocks.citations import Citation, Citations
-from genkit_rag._blocks.document import Document
-from genkit_rag._blocks.embedding import EmbedderInfo, Embedding, EmbedResponse
-from genkit_rag._blocks.formats import Format, Wanted
-from genkit_rag._blocks.interrupts import Resume, respond_to, restart
-from genkit_rag._blocks.middleware import Fallback, Middleware, Retry, fallback, retry
-from genkit_rag._blocks.middleware.base import MiddlewareRef
-from genkit_rag._blocks.model import (
-    GenerationConfig,
-    ModelInfo,
-    ModelRequest,
-    ModelResponse,
-    ModelResponseChunk,
-    Usage,
-)
-from genkit_rag._blocks.no_context import NoContext
-from genkit_rag._blocks.operation import Operation
-from genkit_rag._blocks.options import EmbedderOptions, IndexerOptions, RerankerOptions, RetrieverOptions
-from genkit_rag._blocks.part import Media, Message, Part, Resource, ToolRequest, ToolResponse
-from genkit_rag._blocks.prompt import ExecutablePrompt, HelperBlock
-from genkit_rag._blocks.resource import resource_action
-from genkit_rag._blocks.retrieval import IndexerResponse, RetrieverResponse
-from genkit_rag._blocks.tool import Tool, ToolOutput
-from genkit_rag._core.action import Action, ActionStream
-from genkit_rag._core.context import ActionContext, Interrupt, current_context
-from genkit_rag._core.errors import GenkitError, MissingExtra, PublicError
-from genkit_rag._core.plugin import Plugin
+import typing
 
-__all__ = [
-    "Action",
-    "ActionContext",
-    "ActionStream",
-    "Citation",
-    "Citations",
-    "Document",
-    "EmbedResponse",
-    "EmbedderInfo",
-    "EmbedderOptions",
-    "Embedding",
-    "ExecutablePrompt",
-    "Fallback",
-    "Format",
-    "GenerationConfig",
-    "Genkit",
-    "GenkitError",
-    "HelperBlock",
-    "IndexerOptions",
-    "IndexerResponse",
-    "Interrupt",
-    "Media",
-    "Message",
-    "Middleware",
-    "MiddlewareRef",
-    "MissingExtra",
-    "ModelInfo",
-    "ModelRequest",
-    "ModelResponse",
-    "ModelResponseChunk",
-    "NoContext",
-    "Operation",
-    "Part",
-    "Plugin",
-    "PublicError",
-    "RerankerOptions",
-    "Resource",
-    "Resume",
-    "RetrieverOptions",
-    "RetrieverResponse",
-    "Retry",
-    "Tool",
-    "ToolOutput",
-    "ToolRequest",
-    "ToolResponse",
-    "Usage",
-    "Wanted",
-    "augment_with_context",
-    "current_context",
-    "fallback",
-    "resource_action",
-    "respond_to",
-    "restart",
-    "retry",
-]
+if typing.TYPE_CHECKING:
+    from genkit_rag import _door
+    from genkit_rag._door import *  # noqa: F403 - its `__all__` is ours
+
+    __all__ = []
+    __all__ += _door.__all__
+else:
+
+    def __getattr__(name: str) -> typing.Any:
+        # All names come with the first one: the command's help, and its completion at each key, need none of them.
+        from importlib import import_module
+
+        door = import_module("genkit_rag._door")
+        globals().update({each: getattr(door, each) for each in door.__all__}, __all__=door.__all__)
+        try:
+            return globals()[name]
+        except KeyError:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+
+    def __dir__() -> list[str]:
+        __getattr__("__all__")
+        return sorted(globals())

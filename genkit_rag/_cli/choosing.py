@@ -11,7 +11,6 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from genkit_rag._cli.plugins import action_name, make_plugin
-from genkit_rag._core.action import ActionKind
 from genkit_rag._core.errors import GenkitError
 from genkit_rag._core.threads import run_in_thread
 
@@ -55,7 +54,7 @@ async def _first_of_server() -> Choice:
         listed = await plugin.list_actions()
     finally:
         await plugin.close()
-    names = [item.name for item in listed if item.kind == ActionKind.MODEL]
+    names = [item.name for item in listed if item.kind == "model"]
     if not names:
         raise GenkitError(
             "UNAVAILABLE",

@@ -7,11 +7,13 @@ import importlib
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from genkit_rag._cli.failures import WrongUsage
 from genkit_rag._core.errors import MissingExtra
-from genkit_rag._core.plugin import Plugin
+
+if TYPE_CHECKING:
+    from genkit_rag._core.plugin import Plugin
 
 Provides = Literal["embedder", "store", "reranker", "model"]
 
