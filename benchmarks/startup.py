@@ -42,7 +42,9 @@ def run(report: Report) -> None:
     bare, _ = _cpu(_BARE)
     ours, numpy = _cpu("from genkit_rag import Genkit")
     report.add("import of a bare pydantic model, CPU", f"{bare:.0f} ms")
-    report.add("from genkit_rag import Genkit, CPU", f"{ours:.0f} ms ({ours / bare:.2f}x)", "<= 300 ms", holds=ours <= 300)
+    report.add(
+        "from genkit_rag import Genkit, CPU", f"{ours:.0f} ms ({ours / bare:.2f}x)", "<= 300 ms", holds=ours <= 300
+    )
     report.add("... loads numpy", str(numpy), "False", holds=not numpy)
     command, _ = _cpu(_HELP)
     report.add("genkit-rag --help, CPU", f"{command:.0f} ms", "<= 150 ms", holds=command <= 150)
