@@ -34,14 +34,13 @@ from genkit_rag._blocks.fusion import fuse
 from genkit_rag._blocks.http_clients import HttpClients
 from genkit_rag._blocks.interrupts import Resume, respond_to, restart
 from genkit_rag._blocks.legs import (
-    CALLERS_ERRORS,
-    Fusion,
     OnLegError,
     ask_legs,
     ask_retriever,
     check_choice,
     fuse_legs,
     leg_options,
+    must_raise,
     refuse_mmr,
 )
 from genkit_rag._blocks.middleware.base import (
@@ -73,6 +72,7 @@ from genkit_rag._blocks.model import (
 from genkit_rag._blocks.operation import Operation, OperationError
 from genkit_rag._blocks.options import (
     EmbedderOptions,
+    Fusion,
     IndexerOptions,
     RerankerOptions,
     RetrieverOptions,
@@ -82,6 +82,7 @@ from genkit_rag._blocks.pace import Gate, Limits, Pace
 from genkit_rag._blocks.part import Content, Media, Message, Part, Resource, Role, ToolRequest, ToolResponse, to_parts
 from genkit_rag._blocks.passages import cited_passages
 from genkit_rag._blocks.prompting import ask_model, check_prompt
+from genkit_rag._blocks.query_writer import QueryWriter
 from genkit_rag._blocks.reranking import RerankerAction, RerankerRequest, RerankerResponse, ranked, reranker_action
 from genkit_rag._blocks.resource import ResourceAction, ResourceInput, ResourceOutput, resource_action
 from genkit_rag._blocks.retrieval import (
@@ -127,7 +128,6 @@ from genkit_rag._weights.encoder import TextEncoder
 from genkit_rag._weights.local_model import LocalModel
 
 __all__ = [
-    "CALLERS_ERRORS",
     "DEFAULT_NAMESPACE",
     "MISSING",
     "STOP_WORDS",
@@ -195,6 +195,7 @@ __all__ = [
     "Part",
     "Plugin",
     "PublicError",
+    "QueryWriter",
     "Registry",
     "RequiredFilter",
     "RequiredNamespace",
@@ -260,6 +261,7 @@ __all__ = [
     "mmr_select",
     "model_action",
     "model_info",
+    "must_raise",
     "openai_wire",
     "parse_filter",
     "plugin_options",

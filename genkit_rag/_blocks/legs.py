@@ -10,16 +10,15 @@ from typing import Any, Literal
 
 from genkit_rag._blocks.document import Document
 from genkit_rag._blocks.fusion import fuse
-from genkit_rag._blocks.options import RetrieverOptions
+from genkit_rag._blocks.options import Fusion, RetrieverOptions
 from genkit_rag._blocks.retrieval import RetrieverRequest, RetrieverResponse
 from genkit_rag._core.action import ActionKind
 from genkit_rag._core.errors import GenkitError, invalid
 from genkit_rag._core.registry import Registry
 
 OnLegError = Literal["raise", "degrade"]
-Fusion = Literal["convex", "rrf"]
 
-CALLERS_ERRORS = ("INVALID_ARGUMENT", "NOT_FOUND", "PERMISSION_DENIED")
+_CALLERS_ERRORS = ("INVALID_ARGUMENT", "NOT_FOUND", "PERMISSION_DENIED")
 """Statuses that are never degraded: what was asked wrongly, or may not be asked, is not cured by leaving a leg out."""
 
 _asking: ContextVar[tuple[str, ...]] = ContextVar("asking", default=())
@@ -29,6 +28,11 @@ def check_choice(argument: str, value: str, choices: Sequence[str]) -> None:
     """Raises INVALID_ARGUMENT for a value that is not one of the choices."""
     if value not in choices:
         raise invalid(argument, value, f"must be one of {', '.join(choices)}")
+
+
+def must_raise(error: Exception, on_leg_error: OnLegError) -> bool:
+    """Returns whether an error ends the retrieval: all do, with `degrade` only those that the caller must mend."""
+    return on_leg_error == "raise" or getattr(error, "status", None) in _CALLERS_ERRORS
 
 
 def refuse_mmr(options: RetrieverOptions) -> None:
@@ -73,7 +77,7 @@ async def ask_legs(
         try:
             return await leg
         except Exception as error:
-            if on_leg_error == "raise" or getattr(error, "status", None) in CALLERS_ERRORS:
+            if must_raise(error, on_leg_error):
                 raise
             return error
 

@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
 
-from genkit_rag.plugin_api import (
-    CALLERS_ERRORS,
-    Document,
-    OnLegError,
-    Plugin,
-    RetrieverAction,
-    RetrieverOptions,
-    RetrieverResponse,
-    ask_legs,
-    ask_model,
-    ask_retriever,
-    check_choice,
-    check_prompt,
-    fuse_legs,
-    invalid,
-    leg_options,
-    refuse_mmr,
-    retriever_action,
-)
+from genkit_rag.plugin_api import Document, OnLegError, QueryWriter, RetrieverOptions, invalid
 
 HYDE_PROMPT = """\
 Write a passage that answers the question below, as it could stand in a good document on the subject.
@@ -43,10 +24,6 @@ MAX_PASSAGES = 8
 """As many as in the paper."""
 MAX_CHARACTERS = 4000
 """A passage is cut there: embedders read less."""
-CANDIDATES = 50
-"""How many documents the query and each passage find, unless the options say otherwise; at least `k`."""
-
-_OWN = frozenset(("fusion", "candidates", "passages", "include_query"))
 
 
 class HydeOptions(RetrieverOptions):
@@ -56,7 +33,7 @@ class HydeOptions(RetrieverOptions):
     include_query: bool | None = None
 
 
-class Hyde(Plugin):
+class Hyde(QueryWriter[HydeOptions]):
     """Registers `/retriever/hyde/<name>`: a model writes passages that answer the query, and these are the queries.
 
     Hypothetical document embeddings (Gao et al. 2022, "Precise Zero-Shot Dense Retrieval without Relevance Labels"):
@@ -79,6 +56,8 @@ class Hyde(Plugin):
         name: The plugin's name.
     """
 
+    options_type = HydeOptions
+
     def __init__(
         self,
         retrievers: Mapping[str, str],
@@ -91,44 +70,18 @@ class Hyde(Plugin):
         on_leg_error: OnLegError = "raise",
         name: str = "hyde",
     ) -> None:
-        check_choice("on_leg_error", on_leg_error, ("raise", "degrade"))
-        check_prompt(prompt, ("query",))
+        super().__init__(retrievers, model=model, prompt=prompt, config=config, on_leg_error=on_leg_error, name=name)
         if not 1 <= passages <= MAX_PASSAGES:
             raise invalid("passages", passages, f"must be from 1 to {MAX_PASSAGES}")
-        for key, retriever in retrievers.items():
-            if not isinstance(retriever, str) or retriever == f"{name}/{key}":
-                raise invalid(f"retrievers[{key!r}]", retriever, "must be the name of another retriever")
-        self.name = name
-        self.retrievers = dict(retrievers)
-        self.model = model
         self.passages = passages
         self.include_query = include_query
-        self.prompt = prompt
-        self.config = dict(config) if config else None
-        self.on_leg_error: OnLegError = on_leg_error
 
-    async def init(self) -> Sequence[RetrieverAction]:
-        """Returns one retriever for each name."""
-        return [self._action(name, retriever) for name, retriever in self.retrievers.items()]
-
-    def _action(self, name: str, retriever: str) -> RetrieverAction:
-        async def retrieve(query: Document, options: HydeOptions) -> RetrieverResponse:
-            refuse_mmr(options)
-            if options.k == 0:
-                return RetrieverResponse()
-            written, notices = await self._written(query, options)
-            told = leg_options(options, _OWN, max(options.candidates or CANDIDATES, options.k))
-            asked = {f"passage-{n}": Document(text) for n, text in enumerate(written, 1)}
-            with_query = self.include_query if options.include_query is None else options.include_query
-            if with_query or not asked:
-                asked = {"query": query} | asked
-            found, more = await ask_legs(
-                {leg: ask_retriever(self.registry, retriever, one, told) for leg, one in asked.items()},
-                self.on_leg_error,
-            )
-            return RetrieverResponse(fuse_legs(found, options.fusion or "rrf"), [*notices, *more])
-
-        return retriever_action(f"{self.name}/{name}", retrieve, options_type=HydeOptions)
+    async def write(self, query: Document, options: HydeOptions) -> tuple[dict[str, Document], list[str]]:
+        """Returns the passages as queries, with the query itself when it is wanted or nothing else is there."""
+        written, notices = await self._written(query, options)
+        asked = {f"passage-{n}": Document(text) for n, text in enumerate(written, 1)}
+        with_query = self.include_query if options.include_query is None else options.include_query
+        return ({"query": query} | asked if with_query or not asked else asked), notices
 
     async def _written(self, query: Document, options: HydeOptions) -> tuple[list[str], list[str]]:
         """Returns the passages, each once, and what there is to say of them."""
@@ -137,27 +90,10 @@ class Hyde(Plugin):
             return [], []
         if not query.is_text:
             return [], ["NOT_WRITTEN: a query with media is asked as it is."]
-        answers = await self._answers(self.prompt.format(query=query.text), count)
+        answers = await self.answers(self.prompt.format(query=query.text), count)
         notices = [f"MODEL_FAILED: a passage is missing: {error}" for error in answers if isinstance(error, Exception)]
         texts = [answer.strip()[:MAX_CHARACTERS] for answer in answers if isinstance(answer, str)]
         passages = list(dict.fromkeys(text for text in texts if re.search(r"\w", text)))
         if not passages:
             notices.append(f"NOT_WRITTEN: `{self.model}` wrote no passage; only the query itself was asked.")
         return passages, notices
-
-    async def _answers(self, prompt: str, count: int) -> list[str | Exception]:
-        async def one() -> str | Exception:
-            try:
-                return await ask_model(self.registry, self.model, prompt, self.config)
-            except Exception as error:
-                if self.on_leg_error == "raise" or getattr(error, "status", None) in CALLERS_ERRORS:
-                    raise
-                return error
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one()) for _ in range(count)]
-        except ExceptionGroup as failed:
-            error = failed.exceptions[0]
-            raise error from error.__cause__
-        return [task.result() for task in tasks]

@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
 
-from genkit_rag.plugin_api import (
-    CALLERS_ERRORS,
-    Document,
-    OnLegError,
-    Plugin,
-    RetrieverAction,
-    RetrieverOptions,
-    RetrieverResponse,
-    ask_legs,
-    ask_model,
-    ask_retriever,
-    check_choice,
-    check_prompt,
-    fuse_legs,
-    invalid,
-    leg_options,
-    refuse_mmr,
-    retriever_action,
-)
+from genkit_rag.plugin_api import Document, OnLegError, QueryWriter, RetrieverOptions, invalid
 from genkit_rag_multi_query._parse import parse_queries
 
 MULTI_QUERY_PROMPT = """\
@@ -38,10 +20,6 @@ Question: {query}
 """What the model is asked: `{query}` is the query, `{count}` how many queries are wanted."""
 
 MAX_QUERIES = 20
-CANDIDATES = 50
-"""How many documents each query finds, unless the options say otherwise; at least `k`."""
-
-_OWN = frozenset(("fusion", "candidates", "queries"))
 
 
 class MultiQueryOptions(RetrieverOptions):
@@ -50,7 +28,7 @@ class MultiQueryOptions(RetrieverOptions):
     queries: int | None = Field(default=None, ge=0, le=MAX_QUERIES)
 
 
-class MultiQuery(Plugin):
+class MultiQuery(QueryWriter[MultiQueryOptions]):
     """Registers `/retriever/multi-query/<name>`: a model rewrites the query, all queries are asked at once and joined.
 
     The query itself is always among them. The notice `QUERIES` says which the others were; `scores` holds the score
@@ -68,6 +46,8 @@ class MultiQuery(Plugin):
         name: The plugin's name.
     """
 
+    options_type = MultiQueryOptions
+
     def __init__(
         self,
         retrievers: Mapping[str, str],
@@ -79,40 +59,18 @@ class MultiQuery(Plugin):
         on_leg_error: OnLegError = "raise",
         name: str = "multi-query",
     ) -> None:
-        check_choice("on_leg_error", on_leg_error, ("raise", "degrade"))
-        check_prompt(prompt, ("query", "count"))
+        super().__init__(
+            retrievers, model=model, prompt=prompt, fields=("query", "count"), config=config,
+            on_leg_error=on_leg_error, name=name,
+        )  # fmt: skip
         if not 1 <= queries <= MAX_QUERIES:
             raise invalid("queries", queries, f"must be from 1 to {MAX_QUERIES}")
-        for key, retriever in retrievers.items():
-            if not isinstance(retriever, str) or retriever == f"{name}/{key}":
-                raise invalid(f"retrievers[{key!r}]", retriever, "must be the name of another retriever")
-        self.name = name
-        self.retrievers = dict(retrievers)
-        self.model = model
         self.queries = queries
-        self.prompt = prompt
-        self.config = dict(config) if config else None
-        self.on_leg_error: OnLegError = on_leg_error
 
-    async def init(self) -> Sequence[RetrieverAction]:
-        """Returns one retriever for each name."""
-        return [self._action(name, retriever) for name, retriever in self.retrievers.items()]
-
-    def _action(self, name: str, retriever: str) -> RetrieverAction:
-        async def retrieve(query: Document, options: MultiQueryOptions) -> RetrieverResponse:
-            refuse_mmr(options)
-            if options.k == 0:
-                return RetrieverResponse()
-            written, notices = await self._written(query, options)
-            told = leg_options(options, _OWN, max(options.candidates or CANDIDATES, options.k))
-            asked = {"query": query} | {f"query-{n}": Document(text) for n, text in enumerate(written, 1)}
-            found, more = await ask_legs(
-                {leg: ask_retriever(self.registry, retriever, one, told) for leg, one in asked.items()},
-                self.on_leg_error,
-            )
-            return RetrieverResponse(fuse_legs(found, options.fusion or "rrf"), [*notices, *more])
-
-        return retriever_action(f"{self.name}/{name}", retrieve, options_type=MultiQueryOptions)
+    async def write(self, query: Document, options: MultiQueryOptions) -> tuple[dict[str, Document], list[str]]:
+        """Returns the query and what the model made of it."""
+        written, notices = await self._written(query, options)
+        return {"query": query} | {f"query-{n}": Document(text) for n, text in enumerate(written, 1)}, notices
 
     async def _written(self, query: Document, options: MultiQueryOptions) -> tuple[list[str], list[str]]:
         """Returns the model's queries, and what there is to say of them."""
@@ -121,13 +79,9 @@ class MultiQuery(Plugin):
             return [], []
         if not query.is_text:
             return [], ["NOT_REWRITTEN: a query with media is asked as it is."]
-        prompt = self.prompt.format(query=query.text, count=count)
-        try:
-            answer = await ask_model(self.registry, self.model, prompt, self.config)
-        except Exception as error:
-            if self.on_leg_error == "raise" or getattr(error, "status", None) in CALLERS_ERRORS:
-                raise
-            return [], [f"MODEL_FAILED: only the query itself was asked: {error}"]
+        [answer] = await self.answers(self.prompt.format(query=query.text, count=count))
+        if isinstance(answer, Exception):
+            return [], [f"MODEL_FAILED: only the query itself was asked: {answer}"]
         known = " ".join(query.text.split()).casefold()
         queries = [text for text in parse_queries(answer, count + 1) if text.casefold() != known][:count]
         if not queries:

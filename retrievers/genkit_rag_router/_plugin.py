@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 from genkit_rag.plugin_api import (
-    CALLERS_ERRORS,
     ActionContext,
     Document,
     GenkitError,
@@ -22,6 +21,7 @@ from genkit_rag.plugin_api import (
     fuse_legs,
     invalid,
     leg_options,
+    must_raise,
     retriever_action,
 )
 from genkit_rag_router._choose import ByEmbedding, ByModel, Choice, Choose
@@ -114,7 +114,7 @@ class Router(Plugin):
         try:
             choice = await self._choice(query, ctx)
         except Exception as error:
-            if self.on_leg_error == "raise" or getattr(error, "status", None) in CALLERS_ERRORS:
+            if must_raise(error, self.on_leg_error):
                 raise
             return self._fallback(f"CHOICE_FAILED: {error}")
         unknown = [name for name in choice.names if name not in self.routes]
