@@ -61,7 +61,7 @@ class Outcome:
 
 
 class Runtimes:
-    """The running apps of one project; of several the newest that answers is the one spoken to.
+    """The running apps of one project; of several the chosen one is spoken to, else the newest that answers.
 
     Args:
         project_root: The folder with `.genkit/runtimes`.
@@ -74,6 +74,7 @@ class Runtimes:
         self._headers = {"X-Genkit-Token": token} if token else {}
         self._patience = patience
         self._health: dict[str, tuple[float, bool]] = {}
+        self._chosen: Runtime | None = None
         self._client: httpx.AsyncClient | None = None
 
     async def close(self) -> None:
@@ -88,16 +89,33 @@ class Runtimes:
         """Returns the runtimes that have a readable file, the newest first, whether they live or not."""
         return await run_in_thread(read_runtimes, self.folder)
 
+    async def choose(self, runtime_id: str) -> Runtime:
+        """Returns the runtime that is spoken to from now on, as long as it lives, then the newest of its name.
+
+        NOT_FOUND when no app of that id answers.
+        """
+        for runtime in await self.alive():
+            if runtime.id == runtime_id:
+                self._chosen = runtime
+                return runtime
+        raise GenkitError("NOT_FOUND", f"No app with the id {runtime_id!r} answers.", hint="Choose one that runs.")
+
+    def _preferred(self, found: list[Runtime]) -> list[Runtime]:
+        chosen = self._chosen
+        if chosen is None:
+            return found
+        return sorted(found, key=lambda one: (one.id != chosen.id, one.name != chosen.name))
+
     async def alive(self) -> list[Runtime]:
-        """Returns the runtimes that answer, the newest first."""
-        found = await self.found()
+        """Returns the runtimes that answer: the one that is spoken to, then the others, the newest first."""
+        found = self._preferred(await self.found())
         answers = await asyncio.gather(*(self._answers(runtime) for runtime in found))
         self._health = {runtime.id: self._health[runtime.id] for runtime in found}
         return [runtime for runtime, answer in zip(found, answers, strict=True) if answer]
 
     async def current(self) -> Runtime | None:
-        """Returns the newest runtime that answers; None when there is none."""
-        for runtime in await self.found():
+        """Returns the runtime that is spoken to; None when none answers."""
+        for runtime in self._preferred(await self.found()):
             if await self._answers(runtime):
                 return runtime
         return None
@@ -194,9 +212,11 @@ class Runtimes:
             gone = self._gone(runtime, error)
             yield {"error": {"code": gone.code, "message": f"{gone.message} {gone.hint}"}, "traceId": trace_id}
 
-    async def call(self, key: str, value: Any = None, *, context: Json | None = None) -> Outcome:
+    async def call(
+        self, key: str, value: Any = None, *, context: Json | None = None, labels: Json | None = None
+    ) -> Outcome:
         """Returns what an action returns, without streaming; raises `GenkitError` for what it raised."""
-        async with aclosing(self.run(key, value, stream=False, context=context)) as events:
+        async with aclosing(self.run(key, value, stream=False, context=context, labels=labels)) as events:
             async for event in events:
                 if "error" in event:
                     raise failure(event["error"], 500, event["traceId"])

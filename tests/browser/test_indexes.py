@@ -125,3 +125,15 @@ def test_hostile_documents_stay_text(page: Any, dev: Dev) -> None:
     page.wait_for_selector("#points-body tr")
     assert HOSTILE in page.locator("#points-body td.id").all_inner_texts()
     assert page.locator("main img").count() == 0
+
+
+def test_near_duplicates_of_a_document_are_shown(page: Any, dev: Dev) -> None:
+    page.goto(dev.url + "/indexes/store?store=faiss/docs")
+    row = page.locator("tbody tr").first
+    key = row.get_attribute("data-id")
+    row.get_by_role("button", name=f"Documents similar to {key}").click()
+    page.wait_for_selector("#similar-body tbody tr")
+    near = result(dev, "/util/faiss/docs/neighbours", {"id": key, "k": 10})["documents"]
+    assert page.locator("#similar-body td.mono").all_inner_texts() == [one["metadata"]["id"] for one in near]
+    page.keyboard.press("Escape")
+    assert page.locator("#similar").is_hidden()

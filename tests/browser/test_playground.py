@@ -155,3 +155,27 @@ def test_hostile_documents_stay_text(page: Any, dev: Dev) -> None:
     page.locator("[data-side=a]").get_by_role("button", name="Prompt").click()
     page.wait_for_selector("[data-side=a] .budget svg")
     assert page.locator("main img").count() == 0
+
+
+def test_what_the_screen_runs_does_not_fill_the_list_of_traces(page: Any, dev: Dev) -> None:
+    ask(page, dev, link("harbour tide", HYBRID, RERANKED))
+    page.locator("[data-side=a]").get_by_role("button", name="Prompt").click()
+    page.wait_for_selector("[data-side=a] .budget svg")
+    mine = page.locator("[data-side=a] a:has-text('Trace')").get_attribute("href").removeprefix("/traces/")
+    dev.wait_for_trace(mine)
+    assert mine not in dev.http.get("/traces/rows").text
+    assert mine in dev.http.get("/traces/rows?own=all").text
+    asked = dev.run("/retriever/faiss/docs", {"query": {"content": [{"text": "tide"}]}})[0]["traceId"]
+    assert asked in dev.http.get("/traces/rows").text
+
+
+def test_the_budget_is_assumed_where_the_model_says_nothing(page: Any, dev: Dev) -> None:
+    ask(page, dev, link("comet orbit", {**HYBRID, "k": 3}))
+    assert page.inner_text("#budget-note") == "Empty: 4096 is assumed."
+    page.evaluate("document.querySelector('#model').selectedOptions[0].dataset.window = '2048'")
+    page.evaluate("document.querySelector('#model').dispatchEvent(new Event('change'))")
+    assert "context" in page.inner_text("#budget-note")
+    page.locator("[data-side=a]").get_by_role("button", name="Prompt").click()
+    page.wait_for_selector("[data-side=a] .budget svg")
+    assert "of 2048 tokens" in page.inner_text("[data-side=a] .budget")
+    assert "An estimate: 4 characters count as a token." in page.inner_text("[data-side=a] .prompt-view")

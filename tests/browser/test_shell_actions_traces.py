@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import shlex
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.browser.conftest import Dev, Walk, assert_accessible
+from tests.browser.conftest import ROOT, Dev, Walk, assert_accessible, start_app
 
 pytestmark = [pytest.mark.browser, pytest.mark.network]
 
@@ -166,23 +173,43 @@ def test_recent_inputs_come_back(page: Any, dev: Dev) -> None:
     assert page.input_value("#json") == '"first"'
 
 
+HOSTILE_TEXT = {"it's": [True, None, 'q"\n$(false) `x` \\ ü \u2028']}
+
+
 @pytest.mark.parametrize("language", ["python", "curl", "cli"])
-def test_a_call_is_copied_in_other_languages(page: Any, dev: Dev, language: str) -> None:
+def test_a_call_copied_in_another_language_runs_as_it_is(page: Any, dev: Dev, tmp_path: Path, language: str) -> None:
     page.goto(dev.url + "/actions/flow/echo")
     page.evaluate("localStorage.setItem('input-face', '\"json\"')")
     page.reload()
-    page.fill("#json", '{"it\'s": [true, null, "q\\"\\n"]}')
+    page.fill("#json", json.dumps(HOSTILE_TEXT))
+    page.click("summary:has-text('Context')")
+    page.fill("#context", '{"auth": {"uid": "it\'s me"}}')
     page.select_option("#copy", language)
     page.wait_for_selector("#run-state:has-text('copied')")
     text = page.evaluate("navigator.clipboard.readText()")
-    if language == "python":
-        literal = text.split("run_json(")[1].rsplit(")", 1)[0]
-        assert eval(literal) == {"it's": [True, None, 'q"\n']}
-    else:
-        import shlex
+    assert "uid" in text
+    assert _pasted(language, text, dev, tmp_path) == HOSTILE_TEXT
 
-        words = shlex.split(text.replace("\\\n", " "))
-        assert words[-1].endswith('{"it\'s":[true,null,"q\\"\\n"]}' + ("}" if language == "curl" else ""))
+
+def _pasted(language: str, text: str, dev: Dev, folder: Path) -> Any:
+    """Returns what a copied call gives, run where its user would paste it."""
+    if language == "python":
+        body = "".join(f"    {line}\n" for line in text.splitlines())
+        (folder / "paste.py").write_text(
+            "import json\nfrom pathlib import Path\nfrom tests.browser.app import make\n"
+            "ai = make(Path.cwd())\nasync def main():\n" + body + "    print(json.dumps(result))\nai.run_main(main())\n"
+        )
+        command, where = f"{shlex.quote(sys.executable)} paste.py", folder
+    else:
+        program = shlex.quote(str(Path(sys.executable).with_name("genkit-rag")))
+        command, where = re.sub("^genkit-rag ", lambda _: f"{program} ", text), dev.root
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=where, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    printed = json.loads(done.stdout)
+    return printed["result"] if language == "curl" else printed
 
 
 # -- traces
@@ -381,3 +408,30 @@ def test_the_top_bar_tells_when_the_app_goes(dev: Dev, open_page: Callable[..., 
         for file, text in kept:
             file.write_text(text)
     page.wait_for_selector(".action", timeout=8000)  # it comes back by itself
+
+
+def test_of_two_apps_one_is_chosen_in_the_header(page: Any, dev: Dev, tmp_path: Path) -> None:
+    script = tmp_path / "second.py"
+    script.write_text(
+        "from genkit_rag import Genkit\nai = Genkit()\n"
+        "@ai.flow\ndef only_here(x: str) -> str:\n    return x\n"
+        "async def main(): pass\nai.run_main(main())\n"
+    )
+    second = start_app(dev.root, dev.url, dev.token, script)
+    try:
+        due = time.monotonic() + 30
+        while len(dev.http.get("/ui/runtime").json()["others"]) == 0:
+            assert time.monotonic() < due
+            time.sleep(0.1)
+        page.goto(dev.url + "/actions")
+        page.wait_for_selector("#runtimes:visible")
+        assert page.locator("#runtimes option").count() == 2
+        page.wait_for_selector("a.action:has-text('only_here')")  # the newest one, until another is chosen
+        assert_accessible(page)
+        (old,) = dev.http.get("/ui/runtime").json()["others"]
+        page.select_option("#runtimes", old["id"])
+        page.wait_for_selector("a.action:has-text('answer_question')")
+        assert page.locator("a.action:has-text('only_here')").count() == 0
+    finally:
+        second.terminate()
+        second.wait(10)

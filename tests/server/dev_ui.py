@@ -67,7 +67,7 @@ async def open_pages(root: Path) -> AsyncIterator[Pages]:
 
 
 @asynccontextmanager
-async def reflected(registry: Registry, root: Path, name: str = "app", **facts: Any) -> AsyncIterator[str]:
+async def reflected(registry: Registry, root: Path, name: str = "app", /, **facts: Any) -> AsyncIterator[str]:
     """Gives the URL of an app's reflection API while its runtime file is in the project."""
     server = ReflectionServer(Reflection(registry))
     async with await serve(server.guard) as served:
@@ -77,7 +77,7 @@ async def reflected(registry: Registry, root: Path, name: str = "app", **facts: 
     (root / ".genkit" / "runtimes" / f"{name}.json").unlink(missing_ok=True)
 
 
-def write_runtime(root: Path, name: str, url: str, **facts: Any) -> None:
+def write_runtime(root: Path, name: str, url: str, /, **facts: Any) -> None:
     folder = root / ".genkit" / "runtimes"
     folder.mkdir(parents=True, exist_ok=True)
     wire = {

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from genkit_rag import Genkit
+from genkit_rag import ActionContext, Document, Genkit, ModelRequest, ModelResponse
 from genkit_rag._server.datasets import DatasetStore
 from genkit_rag._server.dev_ui.ui import FOLDER
 from genkit_rag._server.telemetry import otlp
@@ -483,3 +483,62 @@ async def test_a_span_becomes_a_row_of_a_dataset_with_what_was_retrieved(pages: 
     for wrong in ({}, {"spanId": "x", "datasetId": "../up"}, {"spanId": f"{1:016x}", "datasetId": "../up"}):
         assert (await pages.http.post(f"/traces/{TRACE}/dataset", json=wrong)).status_code in (400, 404)
     assert not (pages.root / "up").exists()
+
+
+async def test_what_screens_run_for_themselves_is_hidden_until_asked_for(pages: Pages) -> None:
+    own = {**action("util", "faiss/docs/facets"), "genkitx:run-by": "developer-ui"}
+    pages.store.save([span(1, trace="1" * 32, name="facets", attributes=own)])
+    pages.store.save([span(1, trace="2" * 32, name="generate", attributes=action("util", "generate"))])
+    pages.store.save([span(1, trace="3" * 32, name="answer", attributes=action("flow", "answer"))])
+    for path in ("/traces", "/traces?kind=util", "/traces/rows?minLatency=1"):
+        assert "1" * 32 not in await pages.page(path)
+    assert "2" * 32 in await pages.page("/traces")
+    every = await pages.page("/traces?own=all")
+    assert every.count("data-key=") == 3
+    assert '<option value="all" selected>shown</option>' in every
+    assert (await pages.page("/traces?kind=util&scope=any")).count("data-key=") == 2
+
+
+async def test_spans_that_were_not_kept_are_counted_on_the_page(tmp_path: Path) -> None:
+    async with open_pages(tmp_path) as pages:
+        pages.store.save([span(1)])
+        assert "not kept" not in await pages.page(f"/traces/{TRACE}")
+        pages.store.save([span(number, 1) for number in range(2, 10_004)])
+        assert "3 further spans are not kept" in await pages.page(f"/traces/{TRACE}")
+
+
+async def test_documents_of_an_output_that_was_cut_are_a_table_all_the_same(pages: Pages) -> None:
+    found = [document(f"d{number}", f'index {number} "documents": [' + "word " * 200) for number in range(400)]
+    query = {"query": {"content": [{"text": "index"}]}}
+    retrieved = action("retriever", "faiss/docs", input=query, output={"documents": found})
+    ranked = action(
+        "reranker", "r", input={**query, "documents": found}, output={"documents": found[300:302] + found[:2]}
+    )
+    pages.store.save([span(1, attributes=retrieved, start=1), span(2, attributes=ranked, start=2)])
+    html = await pages.page(f"/traces/{TRACE}?span={1:016x}")
+    rows = html.count('class="document-text"')
+    assert 100 < rows < 400
+    assert f"These are the first {rows}; the rest was cut off." in html
+    assert "After reranking" in html
+    assert "Reranked by" in html
+    reranker = await pages.page(f"/traces/{TRACE}/spans/{2:016x}")
+    assert reranker.count('class="document-text"') == 4
+    assert "cut off" not in reranker
+
+
+@pytest.mark.network
+async def test_the_budget_is_the_context_that_a_model_declares(pages: Pages, ai: Genkit) -> None:
+    async def answer(request: ModelRequest, ctx: ActionContext) -> ModelResponse:
+        raise AssertionError
+
+    @ai.retriever("r")
+    def nothing(query: Document) -> list[Document]:
+        return []
+
+    for name, window in (("told", 2048), ("silent", None), ("odd", "many"), ("less", -1)):
+        model = ai.define_model(f"m/{name}", answer)
+        model.metadata["model"]["contextWindow"] = window
+    async with reflected(ai.registry, pages.root):
+        html = await pages.page("/playground")
+    assert '<option value="m/told" data-window="2048">' in html
+    assert html.count("data-window") == 1

@@ -39,6 +39,32 @@ async def test_of_several_apps_the_newest_that_answers_is_spoken_to(ai: Genkit, 
     await runtimes.close()
 
 
+async def test_a_chosen_app_is_spoken_to_while_it_lives_and_then_the_newest_of_its_name(
+    ai: Genkit, tmp_path: Path
+) -> None:
+    runtimes = Runtimes(tmp_path, patience=0)
+
+    async def current() -> str | None:
+        found = await runtimes.current()
+        return None if found is None else found.id
+
+    async with reflected(ai.registry, tmp_path, "shop-2", name="shop", timestamp="2026-11-21T10:00:00Z"):
+        async with reflected(ai.registry, tmp_path, "bank", timestamp="2026-11-21T11:00:00Z"):
+            async with reflected(ai.registry, tmp_path, "shop-1", name="shop", timestamp="2026-11-21T09:00:00Z"):
+                assert await current() == "bank"
+                assert (await runtimes.choose("shop-1")).id == "shop-1"
+                assert await current() == "shop-1"
+                assert [one.id for one in await runtimes.alive()] == ["shop-1", "shop-2", "bank"]
+                with pytest.raises(GenkitError, match="'gone' answers") as caught:
+                    await runtimes.choose("gone")
+                assert caught.value.status == "NOT_FOUND"
+                assert await current() == "shop-1"
+            assert await current() == "shop-2"
+            await runtimes.choose("bank")
+        assert await current() == "shop-2"
+    await runtimes.close()
+
+
 async def test_a_server_that_is_another_runtime_now_does_not_count(ai: Genkit, tmp_path: Path) -> None:
     async with reflected(ai.registry, tmp_path, "first") as url:
         (tmp_path / ".genkit" / "runtimes" / "first.json").unlink()

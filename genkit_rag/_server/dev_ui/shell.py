@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 from genkit_rag._core.errors import GenkitError, MissingExtra, invalid
-from genkit_rag._server.dev_ui.ui import FOLDER, Ui, error_wire, json_object, json_response
+from genkit_rag._server.dev_ui.ui import FOLDER, OWN_RUN, Ui, error_wire, json_object, json_response
 
 try:
     from starlette.requests import Request
@@ -37,6 +37,7 @@ def shell_routes(ui: Ui) -> list[BaseRoute]:
     return [
         Route("/", shell.start),
         Route("/ui/runtime", shell.runtime),
+        Route("/ui/runtime", shell.choose, methods=["POST"]),
         Route("/ui/actions", shell.actions),
         Route("/ui/run", shell.run, methods=["POST"]),
         Route("/ui/cancel", shell.cancel, methods=["POST"]),
@@ -56,18 +57,28 @@ class _Shell:
             "runtime": alive[0].to_wire() if alive else None, "others": [one.to_wire() for one in alive[1:]],
         })  # fmt: skip
 
+    async def choose(self, request: Request) -> Response:
+        runtime_id = (await json_object(request)).get("id")
+        if not isinstance(runtime_id, str):
+            raise invalid("id", runtime_id, "must be the id of a running app")
+        return json_response({"runtime": (await self._ui.runtimes.choose(runtime_id)).to_wire()})
+
     async def actions(self, request: Request) -> Response:
         return json_response(await self._ui.runtimes.list_actions())
 
     async def run(self, request: Request) -> Response:
-        """Runs an action; answers with one JSON object a line, as `Runtimes.run` yields them."""
+        """Runs an action; answers with one JSON object a line, as `Runtimes.run` yields them.
+
+        A body with `own` is of a screen that fills itself, not of somebody who wants to see the run.
+        """
         body = await json_object(request)
         key, context = body.get("key"), body.get("context")
         if not isinstance(key, str):
             raise invalid("key", key, "must be `/<kind>/<name>`")
         if context is not None and not isinstance(context, dict):
             raise invalid("context", context, "must be an object")
-        events = self._ui.runtimes.run(key, body.get("input"), context=context)
+        labels = OWN_RUN if body.get("own") else None
+        events = self._ui.runtimes.run(key, body.get("input"), context=context, labels=labels)
         first = await anext(events)  # what is wrong before the start becomes an HTTP error
         return StreamingResponse(_ndjson(first, events), media_type="application/x-ndjson")
 

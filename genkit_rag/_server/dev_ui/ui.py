@@ -28,6 +28,10 @@ except ImportError as _error:
 logger = logging.getLogger("genkit_rag.dev_ui")
 
 FOLDER = Path(__file__).parent
+
+OWN_RUN = {"genkitx:run-by": "developer-ui"}
+"""The label of what screens run to fill themselves; the list of traces leaves it out."""
+
 _PARSED_INLINE = 65_536
 
 

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 
 from genkit_rag._core.errors import GenkitError, invalid
+from genkit_rag._server.dev_ui.ui import OWN_RUN
 from genkit_rag._server.runtimes import Runtimes
 
 Json = dict[str, Any]
@@ -35,7 +36,7 @@ def is_verb(key: str, verb: str) -> bool:
 
 async def ask(runtimes: Runtimes, store: str, verb: str, request: Json, context: Json | None = None) -> Json:
     """Returns what a store's verb gives."""
-    outcome = await runtimes.call(f"/util/{store}/{verb}", request, context=context)
+    outcome = await runtimes.call(f"/util/{store}/{verb}", request, context=context, labels=OWN_RUN)
     return cast(Json, outcome.result)
 
 

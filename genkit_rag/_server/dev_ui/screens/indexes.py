@@ -38,6 +38,7 @@ class _Indexes:
         return await self._ui.page(
             request, "indexes/documents.html", where=where, show=Show, stats=stats, found=found, problem=problem,
             facets=_telling(seen), seen=seen, embedders=await self._embedders(),
+            can_compare=f"/util/{where.store}/neighbours" in await self._ui.runtimes.list_actions(),
             rows=[_row(document) for document in (found or {}).get("documents", [])],
         )  # fmt: skip
 

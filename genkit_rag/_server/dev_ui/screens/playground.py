@@ -31,7 +31,8 @@ class _Playground:
         infos = await run_in_thread(self._datasets.list)
         return await self._ui.page(
             request, "playground/page.html", retrievers=_names(actions, "retriever"), stores=store_names(actions),
-            rerankers=_names(actions, "reranker"), models=_names(actions, "model"), stop_words=sorted(STOP_WORDS),
+            rerankers=_names(actions, "reranker"), models=_names(actions, "model"), windows=_windows(actions),
+            stop_words=sorted(STOP_WORDS),
             datasets=[one.dataset_id for one in infos if one.kind == "judgements"], dataset=DATASET,
             default_model=await self._default_model() if actions else "",
         )  # fmt: skip
@@ -63,6 +64,18 @@ class _Playground:
 
 def _names(actions: dict[str, Json], kind: str) -> list[str]:
     return sorted(key[len(kind) + 2 :] for key in actions if key.startswith(f"/{kind}/"))
+
+
+def _windows(actions: dict[str, Json]) -> dict[str, int]:
+    """Returns how many tokens a model takes, by its name, of those that say so in their metadata."""
+    found: dict[str, int] = {}
+    for name in _names(actions, "model"):
+        metadata = actions[f"/model/{name}"].get("metadata")
+        about = metadata.get("model") if isinstance(metadata, dict) else None
+        window = about.get("contextWindow") if isinstance(about, dict) else None
+        if isinstance(window, int) and not isinstance(window, bool) and window > 0:
+            found[name] = window
+    return found
 
 
 def routes(ui: Ui) -> list[Route]:

@@ -21,13 +21,13 @@ from genkit_rag._server.dev_ui.trace_view.dataset import dataset_row
 from genkit_rag._server.dev_ui.trace_view.export import to_otlp
 from genkit_rag._server.dev_ui.trace_view.span import span_detail
 from genkit_rag._server.dev_ui.trace_view.tree import Tree, make_tree
-from genkit_rag._server.dev_ui.ui import Screen, Ui, json_object, json_response
-from genkit_rag._server.telemetry import TraceQuery
+from genkit_rag._server.dev_ui.ui import OWN_RUN, Screen, Ui, json_object, json_response
+from genkit_rag._server.telemetry import Condition, TraceQuery
 from genkit_rag._server.telemetry.app import query_of
 from genkit_rag._server.telemetry.wire import SpanData
 
 PAGE_SIZE = 50
-FILTERS = ("q", "kind", "name", "status", "minLatency", "scope")
+FILTERS = ("q", "kind", "name", "status", "minLatency", "scope", "own")
 _LIVE_MINUTES = 10
 
 
@@ -93,7 +93,12 @@ class _Traces:
             request, "traces/trace.html", tree=tree, trace_id=request.path_params["trace_id"],
             detail=await run_in_thread(span_detail, _one(spans, span_id), spans), selected=span_id,
             datasets=[one.dataset_id for one in datasets if one.kind == "examples"], live=_is_young(tree),
+            dropped=await run_in_thread(self._dropped, request.path_params["trace_id"]),
         )  # fmt: skip
+
+    def _dropped(self, trace_id: str) -> int:
+        found = self._ui.store.list_traces(TraceQuery(1, where=(Condition("id", "eq", trace_id),))).traces
+        return found[0].dropped if found else 0
 
     async def tree(self, request: Request) -> Response:
         _, tree = await self._load(request)
@@ -102,17 +107,21 @@ class _Traces:
         return await self._ui.fragment("traces/_tree.html", tree=tree, trace_id=trace_id, selected=selected)
 
     async def span(self, request: Request) -> Response:
-        spans, _ = await self._load(request)
+        spans = await self._spans(request)
         detail = await run_in_thread(span_detail, _one(spans, request.path_params["span_id"]), spans)
         return await self._ui.fragment("traces/_span.html", detail=detail, trace_id=request.path_params["trace_id"])
 
     async def _load(self, request: Request, trace_id: str | None = None) -> tuple[list[SpanData], Tree]:
+        spans = await self._spans(request, trace_id)
+        return spans, await run_in_thread(make_tree, spans, time.time() * 1000)
+
+    async def _spans(self, request: Request, trace_id: str | None = None) -> list[SpanData]:
         wanted = trace_id if trace_id is not None else request.path_params["trace_id"]
         spans = await run_in_thread(self._ui.store.load, wanted)
         if not spans:
             hint = "It may have been deleted, be older than what is kept, or not have arrived yet."
             raise GenkitError("NOT_FOUND", "There is no such trace.", hint=hint)
-        return spans, await run_in_thread(make_tree, spans, time.time() * 1000)
+        return spans
 
     # -- what can be done with it
 
@@ -128,7 +137,7 @@ class _Traces:
         form, trace_id = request.query_params.get("format", "genkit"), request.path_params["trace_id"]
         if form not in ("genkit", "otlp"):
             raise invalid("format", form, "must be `genkit` or `otlp`")
-        spans, _ = await self._load(request)
+        spans = await self._spans(request)
         text = await run_in_thread(self._ui.store.load_json, trace_id) if form == "genkit" else None
         text = text or await run_in_thread(lambda: json.dumps(to_otlp(spans)))
         headers = {"content-disposition": f'attachment; filename="trace-{trace_id}.{form}.json"'}
@@ -139,7 +148,7 @@ class _Traces:
         dataset_id, span_id = body.get("datasetId"), body.get("spanId")
         if not isinstance(dataset_id, str) or not isinstance(span_id, str):
             raise invalid("datasetId", dataset_id, "must be the name of a dataset, beside a spanId")
-        spans, _ = await self._load(request)
+        spans = await self._spans(request)
         row = await run_in_thread(dataset_row, _one(spans, span_id), spans)
         return json_response(await run_in_thread(self._append, dataset_id, row))
 
@@ -154,7 +163,11 @@ class _Traces:
 
 def _query(given: Any) -> TraceQuery:
     wanted = query_of({name: given[name] for name in (*FILTERS, "continuationToken") if given.get(name)})
-    return TraceQuery(PAGE_SIZE, wanted.after, wanted.where, wanted.any_span, wanted.text)
+    where = wanted.where
+    # Labels are known of traces, not of single spans.
+    if given.get("own") != "all" and not wanted.any_span:
+        where += tuple(Condition(name, "neq", value) for name, value in OWN_RUN.items())
+    return TraceQuery(PAGE_SIZE, wanted.after, where, wanted.any_span, wanted.text)
 
 
 def _one(spans: Sequence[SpanData], span_id: str) -> SpanData:

@@ -89,6 +89,12 @@ function readContext() {
   return value;
 }
 
+function showContextError(error) {
+  showError($('#output'), { message: `The context is not usable: ${error.message}` });
+  $('#context').closest('details').open = true;
+  $('#context').focus();
+}
+
 function setRunning(on) {
   $('#run').disabled = on;
   $('#cancel').disabled = !on;
@@ -105,7 +111,7 @@ async function run() {
   let input;
   let context;
   try { input = readJson(); } catch { show('json'); raw.focus(); return; }
-  try { context = readContext(); } catch (error) { showError($('#output'), { message: `The context is not usable: ${error.message}` }); return; }
+  try { context = readContext(); } catch (error) { showContextError(error); return; }
   if (formShown()) form.draw();
   keepInput(input);
   const view = new OutputView($('#output'), kind);
@@ -150,8 +156,10 @@ $('#copy').addEventListener('change', async (event) => {
   const language = event.target.value;
   event.target.value = '';
   let input;
+  let context;
   try { input = readJson(); } catch { show('json'); return; }
-  await copyText(await snippet(language, { key, kind, name, input }));
+  try { context = readContext(); } catch (error) { showContextError(error); return; }
+  await copyText(await snippet(language, { key, kind, name, input, context }));
   $('#run-state').textContent = 'copied';
 });
 

@@ -45,9 +45,10 @@ async function* lines(response) {
 }
 
 // Runs an action: {result, traceId}, or throws an ApiError (its `details.problems` name fields).
-// Options: context, signal (aborting cancels the action), onTrace(traceId), onChunk(chunk).
+// Options: context, signal (aborting cancels the action), onTrace(traceId), onChunk(chunk), own (fills the screen: the
+// list of traces leaves it out).
 export async function runAction(key, input, options = {}) {
-  const body = { key, input, context: options.context };
+  const body = { key, input, context: options.context, own: options.own };
   const response = await request('POST', '/ui/run', body, options.signal);
   let traceId = '';
   for await (const event of lines(response)) {

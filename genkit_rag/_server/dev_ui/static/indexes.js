@@ -1,6 +1,7 @@
 // Documents and sources of a store: deleting and re-embedding ask first; chunks light up on the text.
 import { runAction } from './api.js';
-import { $, $$, announce } from './dom.js';
+import { $, $$, announce, h } from './dom.js';
+import { documentTable, showError } from './output.js';
 
 const view = $('#view');
 const store = view?.dataset.store;
@@ -8,7 +9,7 @@ const scope = view ? JSON.parse(view.dataset.scope) : {};
 const given = view ? JSON.parse(view.dataset.context) : {};
 const context = Object.keys(given).length ? given : undefined;
 const count = (number) => number.toLocaleString('en').replaceAll(',', '\u2009');
-const run = (verb, input, options = {}) => runAction(`/util/${store}/${verb}`, input, { context, ...options });
+const run = (verb, input, options = {}) => runAction(`/util/${store}/${verb}`, input, { context, own: true, ...options });
 
 // -- a question before what cannot be undone
 
@@ -48,6 +49,24 @@ if (dialog) {
   $('#confirm-yes').addEventListener('click', confirmed);
   dialog.addEventListener('close', () => question?.stop.abort());
 }
+
+// -- what is near to a document: near-duplicates are on top
+
+const NEAR = 10;
+
+async function showSimilar(id) {
+  const [box, note] = [$('#similar-body'), $('#similar-note')];
+  note.textContent = `to ${id}, by their vectors; what stands on top with a score near the highest may say the same twice.`;
+  box.replaceChildren(h('p', { class: 'muted' }, 'Looking…'));
+  $('#similar').showModal();
+  try {
+    const { documents } = (await run('neighbours', { id, k: NEAR, namespace: scope.namespace })).result;
+    box.replaceChildren(documents.length ? documentTable(documents) : h('p', {}, 'There is no other document here.'));
+    announce(`${documents.length} similar documents`);
+  } catch (error) { showError(box, error); }
+}
+
+for (const button of $$('[data-similar]')) button.addEventListener('click', () => showSimilar(button.dataset.similar));
 
 function reload() {
   const url = new URL(location.href);

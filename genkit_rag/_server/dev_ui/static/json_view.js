@@ -63,6 +63,11 @@ export function jsonView(value) {
 // <pre data-json>: the text, and beside it the tree, with a switch between the two.
 export function enhanceJson(root = document) {
   for (const raw of $$('pre[data-json]', root)) {
+    const closed = raw.closest('details:not([open])'); // a thousand documents have a thousand trees: made when seen
+    if (closed) {
+      closed.addEventListener('toggle', () => enhanceJson(closed), { once: true });
+      continue;
+    }
     raw.removeAttribute('data-json');
     let value;
     try { value = JSON.parse(raw.textContent); } catch { continue; }

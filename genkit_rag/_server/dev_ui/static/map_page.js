@@ -14,7 +14,7 @@ const store = form.dataset.store;
 const scope = JSON.parse(form.dataset.scope);
 const given = JSON.parse(form.dataset.context);
 const context = Object.keys(given).length ? given : undefined;
-const run = async (verb, input) => (await runAction(`/util/${store}/${verb}`, input, { context })).result;
+const run = async (verb, input) => (await runAction(`/util/${store}/${verb}`, input, { context, own: true })).result;
 const texts = new Map();
 let found = null;
 let codes = [];

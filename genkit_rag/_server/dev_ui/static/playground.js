@@ -2,7 +2,7 @@
 import { getJson, postJson, runAction } from './api.js';
 import { $, $$, announce, copyText, h, recall, remember } from './dom.js';
 import { FilterBuilder } from './filter_builder.js';
-import { Outcome } from './playground_results.js';
+import { Outcome, showBudget } from './playground_results.js';
 
 const ask = $('#ask');
 const stores = new Set(JSON.parse(ask.dataset.stores));
@@ -62,7 +62,7 @@ class Side {
     const { retriever, namespace } = this.config;
     if (!stores.has(retriever)) { this.filter.know([]); return; }
     try {
-      const { result } = await runAction(`/util/${retriever}/facets`, { sample: 500, values: 1, namespace: namespace ?? '' }, { context: callersContext() });
+      const { result } = await runAction(`/util/${retriever}/facets`, { sample: 500, values: 1, namespace: namespace ?? '' }, { context: callersContext(), own: true });
       this.filter.know(result.facets);
     } catch { this.filter.know([]); }
   }
@@ -110,7 +110,7 @@ const identity = (document) => document.metadata?.id ?? JSON.stringify(document.
 async function retrieve(query, config, options) {
   const explains = stores.has(config.retriever);
   const key = explains ? `/util/${config.retriever}/explain` : `/retriever/${config.retriever}`;
-  const { result, traceId } = await runAction(key, { query: wire(query), options }, { context: callersContext() });
+  const { result, traceId } = await runAction(key, { query: wire(query), options }, { context: callersContext(), own: true });
   const documents = result.documents ?? [];
   return {
     traceId, explains, explanation: explains ? result : null, ids: documents.map(identity), documents,
@@ -121,7 +121,7 @@ async function retrieve(query, config, options) {
 
 async function rerank(query, config, found) {
   const input = { query: wire(query), documents: found.documents, options: config.rerankK ? { k: config.rerankK } : {} };
-  const { result, traceId } = await runAction(`/reranker/${config.reranker}`, input, { context: callersContext() });
+  const { result, traceId } = await runAction(`/reranker/${config.reranker}`, input, { context: callersContext(), own: true });
   Object.assign(found, { documents: result.documents, ids: result.documents.map(identity), reranker: config.reranker, rerankTrace: traceId });
 }
 
@@ -179,6 +179,8 @@ function loadState() {
 }
 
 let ready = false;
+showBudget();
+$('#model').addEventListener('change', showBudget);
 loadState();
 ready = true;
 for (const side of sides) { side.changed(); side.learn(); }

@@ -6,6 +6,18 @@ const stops = new Set(document.querySelector('#ask').dataset.stopWords.split(' '
 const WORD = /[\p{L}\p{N}_]+/gu;
 const stem = (word) => word.toLowerCase().replace(/(?<=\w{3})(es|s)$/, '');
 const CHARACTERS_A_TOKEN = 4; // the rule of thumb that the library's own budget uses
+const ASSUMED_BUDGET = 4096;
+
+const declaredWindow = () => Number($('#model').selectedOptions[0]?.dataset.window) || 0;
+
+// The tokens that may be sent: what was typed, else what the model says that it takes, else a guess.
+const budgetOf = () => Number($('#budget').value) || declaredWindow() || ASSUMED_BUDGET;
+
+export function showBudget() {
+  const window = declaredWindow();
+  $('#budget').placeholder = String(window || ASSUMED_BUDGET);
+  $('#budget-note').textContent = window ? 'Empty: the model’s context.' : `Empty: ${ASSUMED_BUDGET} is assumed.`;
+}
 
 export function problemBox(error) {
   return h('div', { class: 'notice error', role: 'alert' }, h('p', {}, error.message), error.hint && h('p', {}, h('strong', {}, error.hint)));
@@ -171,8 +183,8 @@ export class Outcome {
     try {
       const model = $('#model').value;
       const input = { ...(model && { model }), messages: [{ role: 'user', content: [{ text: this.query }] }], docs: this.side.found.documents };
-      const { result } = await runAction('/util/render', input, { context: this.services.context() });
-      box.replaceChildren(...promptView(result, Number($('#budget').value) || 4096));
+      const { result } = await runAction('/util/render', input, { context: this.services.context(), own: true });
+      box.replaceChildren(...promptView(result, budgetOf()));
     } catch (error) { box.replaceChildren(problemBox(error)); }
     box.hidden = false;
     button.disabled = false;
@@ -200,6 +212,7 @@ function promptView(request, budget) {
     stacked(Object.entries(sizes), Math.max(budget, used), `${used} of ${budget} tokens`),
     h('ul', { class: 'row' }, h('li', {}, h('strong', { 'data-out': 'tokens' }, `about ${used}`), ` of ${budget} tokens`), keyed('question', `question ${sizes.question}`), keyed('context', `context ${sizes.context}`),
       h('li', { class: `badge ${over ? 'error' : 'ok'}` }, over ? `${used - budget} too many` : `${budget - used} left`))),
+  h('p', { class: 'muted' }, `An estimate: ${CHARACTERS_A_TOKEN} characters count as a token. The answer needs room as well.`),
   !inMessages && request.docs?.length && h('p', { class: 'muted' }, `The model takes the ${request.docs.length} documents itself, beside the messages.`), ...blocks].filter(Boolean);
 }
 

@@ -1,5 +1,5 @@
 // On every page: the state of the app, the theme, keys, times, tables, JSON.
-import { getJson } from './api.js';
+import { getJson, postJson } from './api.js';
 import { $, $$, announce, h, localTimes } from './dom.js';
 import { enhanceJson } from './json_view.js';
 import { sortableTables } from './table.js';
@@ -12,15 +12,33 @@ function showRuntime(found) {
   const text = $('#runtime-text');
   const name = found.runtime ? found.runtime.name || 'app' : 'No app connected';
   const more = found.runtime ? [' ', h('span', { class: 'muted' }, `pid ${found.runtime.pid}`)] : [];
-  const others = found.others.length ? [h('span', { class: 'muted' }, ` and ${found.others.length} older`)] : [];
-  const next = h('span', {}, name, ...more, ...others);
+  const next = h('span', {}, name, ...more);
+  text.hidden = found.others.length > 0;
   if (next.textContent !== text.textContent) text.replaceChildren(...next.childNodes);
+  showChoice([found.runtime, ...found.others].filter(Boolean));
   const before = box.dataset.state;
   box.dataset.state = state;
   if (found.runtime) box.title = `${found.runtime.version} at ${found.runtime.url}`;
   // A page that waits for an app shows it once it is there.
   if (before === 'down' && state === 'up' && $('main [data-waits], main .empty .command')) location.reload();
 }
+
+// Which of several apps the screens look into; the server remembers it.
+function showChoice(apps) {
+  const chooser = $('#runtimes');
+  chooser.hidden = apps.length < 2;
+  const label = (app) => `${app.name || 'app'} · pid ${app.pid}`;
+  const shown = [...apps].sort((a, b) => label(a).localeCompare(label(b)));
+  const now = JSON.stringify([apps[0]?.id, shown.map((app) => app.id)]);
+  if (chooser.dataset.shown === now || document.activeElement === chooser) return;
+  chooser.dataset.shown = now;
+  chooser.replaceChildren(...shown.map((app) => h('option', { value: app.id, selected: app.id === apps[0].id }, label(app))));
+}
+
+$('#runtimes').addEventListener('change', async (event) => {
+  try { await postJson('/ui/runtime', { id: event.target.value }); } catch (error) { announce(error.message); }
+  location.reload();
+});
 
 async function watchRuntime() {
   try {
@@ -73,4 +91,4 @@ export function enhance(root = document) {
 
 enhance();
 for (const element of $$('[data-wants-js]')) element.disabled = false;
-setTimeout(watchRuntime, EVERY);
+watchRuntime();

@@ -19,15 +19,15 @@ export function python(value, indent = '') {
   return line.length < 80 && !line.includes('\n') ? line : `${open}\n${parts.map((part) => `${inner}${part},\n`).join('')}${indent}${close}`;
 }
 
-export async function snippet(language, { key, kind, name, input }) {
+export async function snippet(language, { key, kind, name, input, context }) {
   const value = JSON.stringify(input ?? null);
   if (language === 'python') {
-    return `action = await ai.registry.get(${python(kind)}, ${python(name)})\nresult = await action.run_json(${python(input)})\n`;
+    return `action = await ai.registry.get(${python(kind)}, ${python(name)})\nresult = await action.run_json(${python(input)}${context ? `, context=${python(context)}` : ''})\n`;
   }
   if (language === 'cli') {
-    return `genkit-rag flow run ${shell(kind === 'flow' ? name : key)} ${shell(value)}\n`;
+    return `genkit-rag flow run ${shell(kind === 'flow' ? name : key)} ${shell(value)}${context ? ` --context ${shell(JSON.stringify(context))}` : ''}\n`;
   }
   const { runtime } = await getJson('/ui/runtime');
-  const body = JSON.stringify({ key, input: input ?? null });
+  const body = JSON.stringify({ key, input: input ?? null, ...(context && { context }) });
   return `curl -sS ${runtime?.url ?? 'http://127.0.0.1:PORT'}/api/runAction \\\n  -H 'Content-Type: application/json' \\\n  -d ${shell(body)}\n`;
 }

@@ -23,7 +23,26 @@ async function showSpan(key) {
   panel.replaceChildren(...nodes);
   panel.scrollTop = 0;
   enhance(panel);
+  clip();
 }
+
+// Long documents show their beginning, so that ranks and scores are seen together.
+const LONG_TEXT = 420;
+
+function clip() {
+  for (const text of $$('[data-clip]', panel)) {
+    if (text.textContent.length < LONG_TEXT) continue;
+    const more = h('button', { type: 'button', class: 'link', 'aria-expanded': 'false', onclick: () => {
+      const open = !text.classList.toggle('clipped');
+      more.textContent = open ? 'Less' : 'All of it';
+      more.setAttribute('aria-expanded', String(open));
+    } }, 'All of it');
+    text.classList.add('clipped');
+    text.after(more);
+  }
+}
+
+clip();
 
 const showSoon = throttle(() => showSpan(selected), 60);
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ MAX_TEXT = 1_200
 """Characters of a document that the table shows; the span's output has all of it."""
 
 _WORD = re.compile(r"\w+")
+_LIST = re.compile(r'"documents"\s*:\s*\[\s*')
+_COMMA = re.compile(r"\s*,\s*")
 Pieces = list[tuple[str, bool]]
 
 
@@ -52,30 +55,34 @@ class DocumentTable:
         other: What `DocumentRow.other` is: `after reranking`, `before reranking`, or empty.
         partner: The span on the other side of the reranking.
         dropped: How many documents a reranker left out.
+        cut: Whether the span's output was cut when it was stored: the rows are its first documents.
     """
 
     rows: list[DocumentRow]
     other: str = ""
     partner: str | None = None
     dropped: int = 0
+    cut: bool = False
 
 
 def document_table(span: SpanData, view: SpanView, spans: Sequence[SpanData]) -> DocumentTable | None:
     """Returns the table of a retriever's or a reranker's span; None for other spans and without documents."""
-    if view.kind not in ("retriever", "reranker") or not view.documents:
+    documents = _returned(view) if view.kind in ("retriever", "reranker") else []
+    if not documents:
         return None
+    cut = not view.documents
     words = query_words(_query(view.input))
     if view.kind == "reranker":
         before = _given(view.input)
         return DocumentTable(
-            _rows(view.documents, before, words), "before reranking" if before else "",
+            _rows(documents, before, words), "before reranking" if before else "",
             _span_with(spans, "retriever", before, before_time=span.start_time),
-            max(0, len(before) - len(view.documents)),
+            0 if cut else max(0, len(before) - len(documents)), cut,
         )  # fmt: skip
-    partner = _reranking_of(span, view.documents, spans)
-    after = derive.view(partner).documents if partner is not None else []
-    rows = _rows(view.documents, after, words)
-    return DocumentTable(rows, "after reranking" if partner else "", partner.span_id if partner else None)
+    partner = _reranking_of(span, documents, spans)
+    after = _returned(derive.view(partner)) if partner is not None else []
+    rows = _rows(documents, after, words)
+    return DocumentTable(rows, "after reranking" if partner else "", partner.span_id if partner else None, cut=cut)
 
 
 def query_words(text: str) -> set[str]:
@@ -124,7 +131,30 @@ def _query(value: Any) -> str:
 
 
 def _given(value: Any) -> list[FoundDocument]:
+    if isinstance(value, str):
+        value = _whole_ones(value)
     return derive.documents_of({}, value) if isinstance(value, Mapping) else []
+
+
+def _returned(view: SpanView) -> list[FoundDocument]:
+    return view.documents or _given(view.output)
+
+
+def _whole_ones(text: str) -> dict[str, Any]:
+    """Returns the documents of a JSON text that was cut, but for those behind the cut."""
+    begun = _LIST.search(text)
+    place: int | None = begun.end() if begun else None
+    found: list[Any] = []
+    decoder = json.JSONDecoder()
+    while place is not None:
+        try:
+            one, end = decoder.raw_decode(text, place)
+        except (ValueError, RecursionError):
+            break
+        found.append(one)
+        comma = _COMMA.match(text, end)
+        place = comma.end() if comma else None
+    return {"documents": found}
 
 
 def _reranking_of(span: SpanData, documents: Sequence[FoundDocument], spans: Sequence[SpanData]) -> SpanData | None:
@@ -145,6 +175,6 @@ def _span_with(
     for other in sorted(spans, key=lambda one: one.start_time, reverse=True):
         if other.start_time > before_time or derive.kind_of(other) != kind:
             continue
-        if any(_identity(one) in known for one in derive.view(other).documents):
+        if any(_identity(one) in known for one in _returned(derive.view(other))):
             return other.span_id
     return None

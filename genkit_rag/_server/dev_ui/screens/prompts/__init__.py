@@ -12,7 +12,7 @@ from genkit_rag._core.errors import GenkitError, MissingExtra, invalid
 from genkit_rag._core.threads import run_in_thread
 from genkit_rag._server.dev_ui.screens.prompts.files import PromptPlace, checked_path, place_of
 from genkit_rag._server.dev_ui.screens.prompts.source import prompt_source
-from genkit_rag._server.dev_ui.ui import Screen, Ui, json_object, json_response
+from genkit_rag._server.dev_ui.ui import OWN_RUN, Screen, Ui, json_object, json_response
 
 try:
     from starlette.requests import Request
@@ -98,7 +98,8 @@ class _Prompts:
         action, value = f"/prompt/{key}", body.get("input")
         if source is not None:
             action, value = RENDER_SOURCE, {"source": source, "input": value, "name": key}
-        outcome = await self._ui.runtimes.call(action, value, context=cast("dict[str, Any] | None", context))
+        who = cast("dict[str, Any] | None", context)
+        outcome = await self._ui.runtimes.call(action, value, context=who, labels=OWN_RUN)
         return json_response({"request": outcome.result, "traceId": outcome.trace_id, **tokens_of(outcome.result)})
 
     async def save(self, request: Request) -> Response:
