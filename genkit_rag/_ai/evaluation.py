@@ -117,7 +117,8 @@ class Evaluation:
 
         Raises:
             GenkitError: NOT_FOUND for an unknown target or evaluator, INVALID_ARGUMENT for options or a dataset that
-                are wrong; all before anything is run.
+                are wrong; all before anything is run. What a target refuses is an error of its rows, `target_options`
+                too.
         """
         from genkit_rag._blocks.evaluation.dataset import to_points
         from genkit_rag._blocks.evaluation.runner import EvaluateOptions, evaluate

@@ -108,7 +108,7 @@ class Retrieval:
         if action is None:
             action = await self._action(ActionKind.RETRIEVER, retriever)
         response: RetrieverResponse = await action(
-            RetrieverRequest(query=to_document(query), options=options), context=context
+            RetrieverRequest(query=to_document(query, "query"), options=options), context=context
         )
         return response
 
@@ -169,7 +169,7 @@ class Retrieval:
             context: Facts about the caller for the actions; never sent to a model.
         """
         action = await self._action(ActionKind.RERANKER, reranker)
-        request = RerankerRequest(query=to_document(query), documents=to_documents(documents), options=options)
+        request = RerankerRequest(query=to_document(query, "query"), documents=to_documents(documents), options=options)
         ranked: list[Document] = (await action(request, context=context)).documents
         return ranked
 

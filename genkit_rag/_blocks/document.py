@@ -195,14 +195,12 @@ class Document:
         return hash(self.id)
 
     def __repr__(self) -> str:
-        text = self.data if len(self.data) <= 60 else self.data[:57] + "..."
+        text = _shortened(self.data, 60)
         score = "" if self.score is None else f", score={self.score:.4f}"
-        return f"Document({text!r}, id={self.id!r}{score}, metadata={self.metadata!r})"
+        return f"Document({text!r}, id={self.id!r}{score}, metadata={_shortened(repr(self.metadata), 200)})"
 
     def _repr_html_(self) -> str:
-        score = "" if self.score is None else f"<td>{self.score:.4f}</td>"
-        cells = "".join(f"<td>{html.escape(value)}</td>" for value in (self.id, self.data, str(self.metadata)))
-        return f"<table><tr>{score}{cells}</tr></table>"
+        return documents_html([self])
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
@@ -216,6 +214,21 @@ class Document:
             raise ValueError(error.message) from error
 
 
+def documents_html(documents: Sequence[Document]) -> str:
+    """Returns the table that a notebook shows: score, id, text and metadata of each, long ones cut."""
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("score", "id", "text", "metadata"))
+    lines: list[str] = []
+    for document in documents:
+        score = "" if document.score is None else f"{document.score:.4f}"
+        values = (score, document.id, _shortened(document.data, 500), _shortened(str(document.metadata), 500))
+        lines.append(f"<tr>{''.join(f'<td>{html.escape(str(value))}</td>' for value in values)}</tr>")
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+
+
+def _shortened(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
 class _Wire(WireModel):
     """DocumentData."""
 
@@ -223,19 +236,15 @@ class _Wire(WireModel):
     metadata: dict[str, Any] | None = None
 
 
-def to_document(value: str | Document | Part | Sequence[Part]) -> Document:
+def to_document(value: str | Document | Part | Sequence[Part], argument: str = "document") -> Document:
     """Returns a document for what a caller may give as one; INVALID_ARGUMENT for anything else."""
     if isinstance(value, Document):
         return value
     given: Any = value
     parts: Any = given if isinstance(given, list | tuple) else [given]
     if not isinstance(given, str) and not all(isinstance(part, Part) for part in parts):
-        raise invalid(
-            "document",
-            given,
-            "has a wrong type: it must be text, a Document or parts",
-            hint="Write Document(text, metadata).",
-        )
+        hint = "Write Document(text, metadata)." if argument == "document" else "Pass what is looked for as text."
+        raise invalid(argument, given, "has a wrong type: it must be text, a Document or parts", hint=hint)
     return Document(value)
 
 

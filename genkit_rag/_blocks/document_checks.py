@@ -124,7 +124,7 @@ def _check(value: Any, path: str, depth: int) -> None:
             _check(item, f"{path}.{key}", depth + 1)
     else:
         raise _Problem(
-            f"has a {type(value).__name__} in `{path}`",
+            f"has a value of the type {type(value).__name__} in `{path}`",
             "Metadata is JSON: strings, numbers, booleans, None, lists and objects; write dates with `isoformat()`.",
         )
 

@@ -19,6 +19,7 @@ import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Literal, cast
 
 from genkit_rag._core.errors import GenkitError
@@ -134,8 +135,11 @@ class _Parser:
             elif op in OPERATORS:
                 terms.append(self.compare(field, cast(Operator, op), operand))
             else:
+                close = get_close_matches(f"${str(op).lstrip('$')}", (*OPERATORS, "$not"), n=1)
+                guess = f"Did you mean `{close[0]}`? " if close else ""
                 raise _error(
-                    f"unknown operator `{op}` on field `{field}`", f"Known operators: {', '.join(OPERATORS)}, $not."
+                    f"unknown operator `{op}` on field `{field}`",
+                    f"{guess}Known operators: {', '.join(OPERATORS)}, $not.",
                 )
         return terms
 

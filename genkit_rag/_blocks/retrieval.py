@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import core_schema, to_json
 
-from genkit_rag._blocks.document import Document
+from genkit_rag._blocks.document import Document, documents_html
 from genkit_rag._blocks.document_checks import id_of
 from genkit_rag._blocks.evaluation.recording import recorded
 from genkit_rag._blocks.options import IndexerOptions, RetrieverOptions, parse_options, retriever_options
@@ -28,6 +29,10 @@ class RetrieverRequest(WireModel):
     options: Any = None
 
 
+MAX_SHOWN = 50
+"""How many documents a notebook shows of a response."""
+
+
 class RetrieverResponse(list[Document]):
     """The documents found, best first: a list that also carries notices.
 
@@ -45,6 +50,11 @@ class RetrieverResponse(list[Document]):
     def documents(self) -> list[Document]:
         """The documents; the same as iterating the response."""
         return self
+
+    def _repr_html_(self) -> str:
+        notices = "".join(f"<p>{html.escape(notice)}</p>" for notice in self.notices)
+        left = f"<p>{len(self) - MAX_SHOWN} more documents are left out.</p>" if len(self) > MAX_SHOWN else ""
+        return f"{documents_html(self[:MAX_SHOWN])}{left}{notices}"
 
     def to_wire(self) -> dict[str, Any]:
         """Returns Genkit's RetrieverResponse."""

@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=examples("genkit-rag eval show last", "genkit-rag eval show 4f1c --output report.html"))(show)
     app.command(
         epilog=examples(
-            "genkit-rag eval compare 4f1c last", "genkit-rag eval compare main.json last --fail-on-regression"
+            "genkit-rag eval compare 4f1c last", "genkit-rag eval compare main.json last --fail-if 'ndcg@10 < -0.01'"
         )
     )(compare)
 
@@ -80,7 +80,7 @@ def show(
     evaluation: Evaluation,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="A file for the report: .html, .json, .xml (JUnit), .csv or .txt."),
+        typer.Option("--output", "-o", help="A file for the report: .html, .json, .xml (JUnit), .csv, .md or .txt."),
     ] = None,
     folder: DevFolder = None,
     json: Json = False,
@@ -101,6 +101,10 @@ def compare(
     fail: Annotated[
         bool, typer.Option("--fail-on-regression", help="Leave with 1 when a metric is worse, or a row fails anew.")
     ] = False,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option("--fail-if", help="Leave with 1 when a difference is such: 'ndcg@10 < -0.01'. May be repeated."),
+    ] = None,
     folder: DevFolder = None,
     json: Json = False,
 ) -> None:
@@ -117,10 +121,13 @@ def compare(
         out.say("The two ran over different rows; those that both have are compared.")
     found = new.compare(old)
     worse = regressions(found)
-    out.result({**found.to_wire(), "worse": worse}, str(found))
+    met = [condition for condition in fail_if or () if found.meets(condition)]
+    out.result({**found.to_wire(), "worse": worse, "met": met}, str(found))
     for what in worse:
         out.say(f"worse: {what}")
-    if fail and worse:
+    for condition in met:
+        out.say(f"met: {condition}")
+    if (fail and worse) or met:
         raise typer.Exit(FAILED)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from genkit_rag.evaluation import EvalDataPoint, EvalReport
 
 FILES = (".json", ".jsonl", ".ndjson", ".csv")
-REPORTS = (".json", ".html", ".xml", ".csv", ".txt")
+REPORTS = (".json", ".html", ".xml", ".csv", ".md", ".txt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def write_report(report: EvalReport, path: Path) -> None:
     """Writes a report as what the file's ending says."""
     made: dict[str, Callable[[], str]] = {
         ".json": lambda: report.to_json(indent=2), ".html": report.to_html, ".xml": report.to_junit,
-        ".csv": report.to_csv, ".txt": lambda: str(report),
+        ".csv": report.to_csv, ".md": report.to_markdown, ".txt": lambda: str(report),
     }  # fmt: skip
     path.write_text(made[path.suffix.lower()](), encoding="utf-8")
 

@@ -37,7 +37,8 @@ EvaluatorNames = Annotated[
     typer.Option("--evaluators", "-e", help="Names, with commas between them.", autocompletion=complete_evaluators),
 ]
 ReportFile = Annotated[
-    Path | None, typer.Option("--output", "-o", help="A file for the report: .html, .json, .xml (JUnit), .csv or .txt.")
+    Path | None,
+    typer.Option("--output", "-o", help="A file for the report: .html, .json, .xml (JUnit), .csv, .md or .txt."),
 ]
 Called = Annotated[str | None, typer.Option("--name", help="What the evaluation is called.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Leave with 1 when a row has an error or a FAIL.")]

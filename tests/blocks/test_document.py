@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from genkit_rag.plugin_api import Document, GenkitError, Media, Part, ToolRequest, to_document
+from genkit_rag.plugin_api import Document, GenkitError, Media, Part, RetrieverResponse, ToolRequest, to_document
 
 RESERVED = {"id", "score", "rank", "retriever", "scores"}
 json_values = st.recursive(
@@ -167,3 +168,12 @@ def test_how_a_document_is_shown_is_short_and_escaped() -> None:
     assert len(repr(document)) < 160
     assert "score=0.5000" in repr(document)
     assert "<b>" not in document._repr_html_()  # pyright: ignore[reportPrivateUsage]
+
+
+def test_what_a_notebook_shows_of_a_response_is_escaped_and_short() -> None:
+    found = RetrieverResponse([Document("<b>" + "x" * 9000, {"n": "<i>" + "y" * 9000})] * 60, ["EMPTY_QUERY: <u>"])
+    shown = found._repr_html_()  # pyright: ignore[reportPrivateUsage]
+    assert not {"<b>", "<i>", "<u>"} & set(re.findall(r"<[a-z]>", shown))
+    assert "10 more documents are left out" in shown
+    assert len(shown) < 100_000
+    assert len(repr(found[0])) < 400

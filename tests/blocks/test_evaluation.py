@@ -296,6 +296,11 @@ async def test_the_context_reaches_target_and_evaluators(ai: Genkit) -> None:
         ({"evaluators": [], "target_options": {"k": 1}, "target": lambda x: x}, "are for retrievers and models"),
         ({"evaluators": [], "concurrency": 0}, "`concurrency`"),
         ({"evaluators": [], "timeout": float("nan")}, "`timeout`"),
+        ({"evaluators": [], "timeout": "5"}, "`timeout`"),
+        ({"evaluators": [], "seed": -1}, "`seed` must be a whole number from 0"),
+        ({"evaluators": [], "seed": "x"}, "`seed`"),
+        ({"evaluators": [], "name": 3}, "`name` must be text"),
+        ({"evaluators": [], "on_progress": "x"}, "`on_progress` must be a function"),
     ],
 )
 async def test_a_wrong_option_is_refused_before_anything_runs(ai: Genkit, options: dict[str, Any], match: str) -> None:
@@ -441,3 +446,17 @@ async def test_what_a_listener_raises_ends_the_evaluation(ai: Genkit) -> None:
 
     with pytest.raises(ZeroDivisionError):
         await ai.evaluate([1, 2, 3], target=lambda x: x, evaluators=[], on_progress=listen)
+    with pytest.raises(ZeroDivisionError):  # and while an evaluator runs, it is not the evaluator's error
+        await ai.evaluate([1, 2, 3], evaluators=[lambda point: True], on_progress=listen)
+
+
+async def test_a_timeout_of_the_targets_own_is_not_taken_for_the_evaluations(ai: Genkit) -> None:
+    def ask(value: Any) -> Any:
+        raise TimeoutError("the database is locked")
+
+    report = await ai.evaluate([1], target=ask, evaluators=[], timeout=60)
+    assert report.rows[0].error == "TimeoutError: the database is locked"
+
+
+async def test_no_rows_have_not_passed(ai: Genkit) -> None:
+    assert not (await ai.evaluate([], evaluators=[lambda point: True])).passed

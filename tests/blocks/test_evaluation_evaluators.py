@@ -66,6 +66,7 @@ async def test_texts_and_data_are_compared(name: str, point: Any, options: Any, 
     ("name", "point", "options", "match"),
     [
         ("exact_match", row("Bern"), None, "no reference"),
+        ("contains", row("Bern", []), None, "empty list"),
         ("regex", row("a"), {"pattern": "("}, "is wrong"),
         ("regex", row("a"), None, "must be text"),
         ("regex", row("a"), {"pattern": "a" * 1001}, "up to 1000"),

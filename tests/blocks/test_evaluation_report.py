@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from itertools import pairwise
 from typing import Any
 from xml.etree import ElementTree as Xml
@@ -271,3 +272,42 @@ def test_a_wrong_file_is_refused_with_the_place(tmp_path: Any, name: str, data: 
 async def test_an_input_that_is_no_json_is_refused(ai: Genkit) -> None:
     with pytest.raises(GenkitError, match="INVALID_ARGUMENT: An input of the dataset is no JSON"):
         await ai.evaluate([object()], evaluators=[])
+
+
+# -- for pull requests
+
+
+def test_markdown_holds_text_from_anywhere_in_code_spans() -> None:
+    evil = "a|b`c\n<img src=x> @everyone [x](javascript:1)"
+    point = EvalDataPoint(test_case_id=evil)
+    report = report_of([EvalRow(data_point=point, scores={"a": Score(error=evil)})] * 30, ("a",), name=evil)
+    text = report.to_markdown()
+    assert text.count("`") % 2 == 0
+    outside = re.sub("`[^`]*`", "", text)
+    assert not re.search(r"[<@\[]", outside)
+    assert {line.replace(r"\|", "").count("|") for line in text.splitlines() if line.startswith("| ")} == {3, 7}
+    assert "10 more rows are left out." in text
+
+
+@pytest.mark.parametrize(
+    ("condition", "met"),
+    [("a < -0.1", True), ("A<=-.5", True), ("a < -0.5", False), ("a > 0", False), (" a >= -1. ", True)],
+)
+def test_a_condition_on_a_difference_is_answered(condition: str, met: bool) -> None:
+    found = report_of(rows_of(0.5, 0), ("a",)).compare(report_of(rows_of(1, 0.5), ("a",)))
+    assert found.meets(condition) is met
+    assert "| `0` | `a` | 1.000 | 0.500 |" in found.to_markdown()
+
+
+@pytest.mark.parametrize("wrong", ["", "a", "a <", "a == 1", "a < b", "< 1", "a < nan", "a < 1 and b < 1"])
+def test_what_is_no_condition_is_refused(wrong: str) -> None:
+    found = report_of(rows_of(1), ("a",)).compare(report_of(rows_of(1), ("a",)))
+    with pytest.raises(GenkitError, match=r"INVALID_ARGUMENT: `condition`.*ndcg@10 < -0\.01"):
+        found.meets(wrong)
+    with pytest.raises(GenkitError, match=r"NOT_FOUND.*They share: a"):
+        found.meets("b < 0")
+
+
+def test_a_metric_that_cannot_be_compared_meets_every_condition() -> None:
+    found = report_of(rows_of(None), ("a",)).compare(report_of(rows_of(1), ("a",)))
+    assert found.meets("a < -0.5")

@@ -266,3 +266,10 @@ def test_the_number_of_values_is_limited_over_the_whole_filter() -> None:
     half = {"$in": list(range(5_001))}
     with pytest.raises(GenkitError, match="more than 10000 values"):
         parse_filter({"$or": [{"a": half}, {"b": half}]})
+
+
+@pytest.mark.parametrize(("wrong", "right"), [("gt", "$gt"), ("$gtt", "$gt"), ("nto", "$not"), ("$exist", "$exists")])
+def test_a_misspelt_or_unsigned_operator_is_guessed(wrong: str, right: str) -> None:
+    with pytest.raises(GenkitError) as caught:
+        parse_filter({"year": {wrong: 3}})
+    assert f"Did you mean `{right}`?" in (caught.value.hint or "")

@@ -89,6 +89,8 @@ async def test_mistakes_of_the_caller_are_named(ai: Genkit, name: str, options: 
     with pytest.raises(GenkitError, match=message) as caught:
         await ai.retrieve(name, "q", options)
     assert hint in (caught.value.hint or "")
+    with pytest.raises(GenkitError, match="`query` has a wrong type"):
+        await ai.retrieve("mine", None)  # type: ignore[arg-type]
 
 
 class MyOptions(RetrieverOptions):

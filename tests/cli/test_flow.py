@@ -279,6 +279,12 @@ def test_two_evaluations_are_compared_and_a_regression_can_fail(command: Command
     assert metric["high"] < 0
     assert worse.data["worse"] == ["builtin/exact_match -0.800"]
     assert command("eval", "compare", *ids).code == 0
+    met = command(
+        "eval", "compare", *ids, "--fail-if", "exact_match < -0.9", "--fail-if", "exact_match < -0.01", "--json"
+    )
+    assert (met.code, met.data["met"]) == (1, ["exact_match < -0.01"])
+    assert command("eval", "compare", *ids, "--fail-if", "exact_match > 0").code == 0
+    assert "`condition`" in command("eval", "compare", *ids, "--fail-if", "exact_match is worse").err
     assert command("eval", "compare", *reversed(ids), "--fail-on-regression").code == 0
     assert command("eval", "compare", ids[0], "nothing").code == 1
 

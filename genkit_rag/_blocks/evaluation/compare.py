@@ -9,8 +9,11 @@ from collections.abc import Iterable, Sequence
 from pydantic import Field
 
 from genkit_rag._blocks.evaluation import statistics
+from genkit_rag._blocks.evaluation.condition import parse_condition
+from genkit_rag._blocks.evaluation.markdown import comparison_markdown
 from genkit_rag._blocks.evaluation.rows import EvalRow
 from genkit_rag._blocks.wire import WireModel
+from genkit_rag._core.errors import GenkitError
 
 SIGNIFICANT = 0.05
 """A difference is significant below this p-value, corrected for the number of metrics."""
@@ -83,6 +86,26 @@ class Comparison(WireModel):
     def to_json(self, *, indent: int | None = None) -> str:
         """Returns the comparison as JSON text."""
         return json.dumps(self.to_wire(), ensure_ascii=False, indent=indent, allow_nan=False)
+
+    def to_markdown(self) -> str:
+        """Returns tables of the metrics and of the first regressions, for a pull request."""
+        return comparison_markdown(self)
+
+    def meets(self, condition: str) -> bool:
+        """Returns whether a condition on a metric's difference holds, such as `ndcg@10 < -0.01`.
+
+        A metric without a row that has a value in both runs meets every condition: nothing speaks against it.
+
+        Raises:
+            GenkitError: INVALID_ARGUMENT for text that is no condition, NOT_FOUND for a metric that is not there.
+        """
+        wanted = parse_condition(condition)
+        names = {wanted.metric.lower(), f"builtin/{wanted.metric}".lower()}
+        for item in self.metrics:
+            if item.name.lower() in names:
+                return item.delta is None or wanted.holds(item.delta)
+        there = ", ".join(item.name for item in self.metrics) or "none"
+        raise GenkitError("NOT_FOUND", f"The two runs share no metric {wanted.metric!r}.", hint=f"They share: {there}.")
 
     def __str__(self) -> str:
         lines = [f"{'metric':<34}{'n':>6}{'before':>9}{'after':>9}{'delta':>9}  95 % interval      p"]

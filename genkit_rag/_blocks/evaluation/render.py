@@ -34,12 +34,13 @@ _STYLE = (
 )
 
 
-def _clean(text: str, limit: int = MAX_CELL) -> str:
+def clean(text: str, limit: int = MAX_CELL) -> str:
+    """Returns text without what XML does not allow or a terminal obeys, cut at the limit."""
     text = _CONTROL.sub("\ufffd", text)
     return text if len(text) <= limit else text[:limit] + "…"
 
 
-def _shown(score: Score | None) -> str:
+def score_text(score: Score | None) -> str:
     """Returns a score as a person reads it."""
     if score is None:
         return ""
@@ -49,11 +50,13 @@ def _shown(score: Score | None) -> str:
     return " ".join(piece for piece in (value, score.status or "") if piece)
 
 
-def _interval(metric: MetricSummary) -> str:
+def interval_text(metric: MetricSummary) -> str:
+    """Returns the interval of a metric's mean; empty where there is none."""
     return "" if metric.low is None or metric.high is None else f"[{metric.low:.3f}, {metric.high:.3f}]"
 
 
-def _number(value: float | None, form: str = ".3f") -> str:
+def number_text(value: float | None, form: str = ".3f") -> str:
+    """Returns a number as a person reads it; empty for None."""
     return "" if value is None else format(value, form)
 
 
@@ -62,21 +65,22 @@ def _number(value: float | None, form: str = ".3f") -> str:
 
 def to_text(report: EvalReport) -> str:
     """Returns the metrics as a table, and the first rows that failed."""
-    title = _clean(report.name or report.run_id).replace("\n", " ")
+    title = clean(report.name or report.run_id).replace("\n", " ")
     lines = [f"{title}: {len(report.rows)} rows, {report.duration_ms / 1000:.1f} s"]
     lines.append(f"{'metric':<34}{'n':>6}{'mean':>8}  {'95 % interval':<17}{'pass rate':>9}{'errors':>8}")
     lines += [
-        f"{metric.name:<34}{metric.n:>6}{_number(metric.mean):>8}  {_interval(metric):<17}"
-        f"{_number(metric.pass_rate, '.0%'):>9}{metric.errors:>8}"
+        f"{metric.name:<34}{metric.n:>6}{number_text(metric.mean):>8}  {interval_text(metric):<17}"
+        f"{number_text(metric.pass_rate, '.0%'):>9}{metric.errors:>8}"
         for metric in report.metrics
     ]
     for row in report.failed_rows[:10]:
-        problems = row.error or "; ".join(f"{name}: {_shown(score)}" for name, score in _bad(row))
-        lines.append(_clean(f"{row.test_case_id}: {problems}".replace("\n", " "), 160))
+        problems = row.error or "; ".join(f"{name}: {score_text(score)}" for name, score in bad_scores(row))
+        lines.append(clean(f"{row.test_case_id}: {problems}".replace("\n", " "), 160))
     return "\n".join(lines)
 
 
-def _bad(row: EvalRow) -> Iterator[tuple[str, Score]]:
+def bad_scores(row: EvalRow) -> Iterator[tuple[str, Score]]:
+    """Yields the metrics and scores of a row that are FAIL or an error."""
     for name, score in row.scores.items():
         if score.status == "FAIL" or score.error is not None:
             yield name, score
@@ -93,22 +97,22 @@ def to_html(report: EvalReport, *, whole: bool = True) -> str:
     rows = sorted(report.rows, key=lambda row: not row.failed)[:MAX_HTML_ROWS]
     left = len(report.rows) - len(rows)
     note = f"<p>{left} more rows are left out; the JSON report has all of them.</p>" if left else ""
-    title = html.escape(_clean(report.name or report.run_id))
+    title = html.escape(clean(report.name or report.run_id))
     facts = f"{report.target or 'stored outputs'} · {report.created_at} · {len(report.rows)} rows"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{title}</title><style>{_STYLE}</style></head><body><main><h1>{title}</h1>"
-        f"<p>{html.escape(_clean(facts))}</p>{metrics}{_html_rows(report, rows)}{note}</main></body></html>"
+        f"<p>{html.escape(clean(facts))}</p>{metrics}{_html_rows(report, rows)}{note}</main></body></html>"
     )
 
 
 def _html_metrics(report: EvalReport) -> str:
     names = ("metric", "n", "mean", "95 % interval", "pass rate", "not measured", "errors")
     body = [
-        (metric.name, str(metric.n), _number(metric.mean), _interval(metric), _number(metric.pass_rate, ".1%"),
-         str(metric.unmeasured), str(metric.errors))
+        (metric.name, str(metric.n), number_text(metric.mean), interval_text(metric),
+         number_text(metric.pass_rate, ".1%"), str(metric.unmeasured), str(metric.errors))
         for metric in report.metrics
     ]  # fmt: skip
     return _table("Metrics", names, ["".join(f"<td>{_cell(text)}</td>" for text in line) for line in body])
@@ -129,11 +133,11 @@ def _html_score(score: Score | None) -> str:
     bad = score is not None and (score.status == "FAIL" or score.error is not None)
     kind = "fail" if bad else "pass" if score is not None and score.status == "PASS" else ""
     why = score.reasoning if score is not None else None
-    return f'<td class="{kind}">{_cell(_shown(score))}{f"<br><small>{_cell(why)}</small>" if why else ""}</td>'
+    return f'<td class="{kind}">{_cell(score_text(score))}{f"<br><small>{_cell(why)}</small>" if why else ""}</td>'
 
 
 def _cell(text: str) -> str:
-    return html.escape(_clean(text))
+    return html.escape(clean(text))
 
 
 def _table(caption: str, names: tuple[str, ...], lines: list[str]) -> str:
@@ -147,21 +151,21 @@ def _table(caption: str, names: tuple[str, ...], lines: list[str]) -> str:
 
 def to_junit(report: EvalReport) -> str:
     """Returns a test suite for each metric: FAIL is a failure, an error an error, what was not measured is skipped."""
-    top = Xml.Element("testsuites", name=_clean(report.name or report.run_id), time=f"{report.duration_ms / 1000:.3f}")
+    top = Xml.Element("testsuites", name=clean(report.name or report.run_id), time=f"{report.duration_ms / 1000:.3f}")
     for metric in report.metrics:
         skipped = sum(_outcome(row, metric.name)[0] == "skipped" for row in report.rows)
         suite = Xml.SubElement(
-            top, "testsuite", name=_clean(metric.name), tests=str(len(report.rows)), failures=str(metric.failed),
+            top, "testsuite", name=clean(metric.name), tests=str(len(report.rows)), failures=str(metric.failed),
             errors=str(metric.errors), skipped=str(skipped),
         )  # fmt: skip
         for row in report.rows:
             seconds = f"{(row.duration_ms or 0) / 1000:.3f}"
             case = Xml.SubElement(
-                suite, "testcase", name=_clean(row.test_case_id), classname=_clean(metric.name), time=seconds
+                suite, "testcase", name=clean(row.test_case_id), classname=clean(metric.name), time=seconds
             )
             kind, message = _outcome(row, metric.name)
             if kind:
-                Xml.SubElement(case, kind, message=_clean(message))
+                Xml.SubElement(case, kind, message=clean(message))
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + Xml.tostring(top, encoding="unicode")
 
 
@@ -171,7 +175,7 @@ def _outcome(row: EvalRow, metric: str) -> tuple[str, str]:
         return "error", row.error or (score.error if score and score.error else "the evaluator failed")
     if score is None or score.value is None:
         return "skipped", (score.reasoning or "" if score else "")
-    return ("failure", score.reasoning or _shown(score)) if score.status == "FAIL" else ("", "")
+    return ("failure", score.reasoning or score_text(score)) if score.status == "FAIL" else ("", "")
 
 
 # ---- CSV
@@ -199,5 +203,5 @@ def to_csv(report: EvalReport) -> str:
 
 def _guarded(text: str) -> str:
     """Returns a cell that no spreadsheet takes for a formula."""
-    text = _clean(text)
+    text = clean(text)
     return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) or text.startswith(_FORMULA) else text

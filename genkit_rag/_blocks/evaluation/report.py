@@ -11,6 +11,7 @@ from pydantic import Field
 
 from genkit_rag._blocks.evaluation import statistics
 from genkit_rag._blocks.evaluation.compare import Comparison, compare_rows
+from genkit_rag._blocks.evaluation.markdown import report_markdown
 from genkit_rag._blocks.evaluation.render import to_csv, to_html, to_junit, to_text
 from genkit_rag._blocks.evaluation.rows import EvalRow, MetricSummary
 from genkit_rag._blocks.wire import WireModel
@@ -71,8 +72,8 @@ class EvalReport(WireModel):
 
     @property
     def passed(self) -> bool:
-        """Whether no row has an error or a FAIL, and no evaluator failed."""
-        return not self.failed_rows
+        """Whether there are rows, and none has an error or a FAIL."""
+        return bool(self.rows) and not self.failed_rows
 
     def latency(self, share: float) -> float | None:
         """Returns the milliseconds within which this share of the targets' runs ended: 0.95 gives p95."""
@@ -110,6 +111,10 @@ class EvalReport(WireModel):
     def to_junit(self) -> str:
         """Returns JUnit's XML: a test suite for each metric, a test case for each row."""
         return to_junit(self)
+
+    def to_markdown(self) -> str:
+        """Returns tables of the metrics and of the first rows that failed, for a pull request."""
+        return report_markdown(self)
 
     def to_csv(self) -> str:
         """Returns a table with a line for each row, safe to open in a spreadsheet."""

@@ -69,10 +69,20 @@ class EvaluateOptions:
         whole = isinstance(self.concurrency, int) and not isinstance(self.concurrency, bool)
         if not whole or not 1 <= self.concurrency <= 256:
             raise invalid("concurrency", self.concurrency, "must be a whole number from 1 to 256")
-        if self.timeout is not None and not self.timeout > 0:
+        if self.timeout is not None and not (_is_number(self.timeout) and self.timeout > 0):
             raise invalid("timeout", self.timeout, "must be more than 0 seconds", hint="Leave it out for no limit.")
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise invalid("seed", self.seed, "must be a whole number from 0", hint="Leave it out for 0.")
+        if self.name is not None and not isinstance(self.name, str):
+            raise invalid("name", self.name, "must be text", hint="Leave it out for a run without a name.")
+        if self.on_progress is not None and not callable(self.on_progress):
+            raise invalid("on_progress", self.on_progress, "must be a function of an EvalProgress")
         if isinstance(self.evaluators, str) or not isinstance(self.evaluators, Sequence):
             raise invalid("evaluators", self.evaluators, "must be a list", hint="Put the one into a list.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 async def evaluate(registry: Registry, points: Sequence[EvalDataPoint], options: EvaluateOptions) -> EvalReport:
@@ -161,9 +171,10 @@ async def _run_row(target: ResolvedTarget, point: EvalDataPoint, timeout: float 
     started = time.perf_counter()
     changes: dict[str, Any] = {"trace_ids": [span.trace_id]} if span is not None and span.trace_id else {}
     problem: str | None = None
+    limit = asyncio.timeout(timeout)
     with recording() as found:
         try:
-            async with asyncio.timeout(timeout):
+            async with limit:
                 raw = await target.run(point.input)
             changes["output"], more = output_of(raw)
             changes |= more
@@ -172,7 +183,11 @@ async def _run_row(target: ResolvedTarget, point: EvalDataPoint, timeout: float 
         except Exception as error:
             if span is not None:
                 span.fail(point.input, error)
-            problem = _problem(error, timeout)
+            problem = _problem(error, timeout if limit.expired() else None)
+        except BaseException as error:
+            if span is not None:
+                span.fail(point.input, error)
+            raise
         finally:
             if span is not None:
                 span.end()
@@ -211,6 +226,21 @@ def _counter(options: EvaluateOptions, stage: str, total: int) -> Callable[..., 
 # ---- the evaluators
 
 
+class _Listening:
+    """Calls a listener, and remembers what it raised: that ends the evaluation, as it does while the target runs."""
+
+    def __init__(self, listener: Callable[..., None]) -> None:
+        self._listener = listener
+        self.raised: Exception | None = None
+
+    def __call__(self, answer: Any) -> None:
+        try:
+            self._listener(answer)
+        except Exception as error:
+            self.raised = error
+            raise
+
+
 async def _run_evaluator(
     action: EvaluatorAction, options: Any, rows: Sequence[EvalRow], run_id: str, how: EvaluateOptions
 ) -> list[str]:
@@ -219,7 +249,7 @@ async def _run_evaluator(
     if not sound:
         return [action.name]
     request = EvalRequest(dataset=[row.data_point for row in sound], eval_run_id=run_id, options=options)
-    count = _counter(how, action.name, len(sound))
+    count = _Listening(_counter(how, action.name, len(sound)))
     metadata = {"concurrency": how.concurrency}
     nothing = Score(error="The evaluator gave no answer.", status="UNKNOWN")
     answers: dict[str, EvalFnResponse] = {}
@@ -227,6 +257,8 @@ async def _run_evaluator(
         given = await action(request, on_chunk=count, metadata=metadata)
         answers = {answer.test_case_id: answer for answer in given}
     except Exception as error:  # what the target and the other evaluators gave must not be lost with it
+        if count.raised is not None:
+            raise count.raised from None
         nothing = failure(error)
     metrics: dict[str, None] = {}
     for row in sound:

@@ -85,7 +85,7 @@ def _query(value: Any, options: Any) -> RetrieverRequest:
         query, own = known["query"], known.get("options")
     else:
         query, own = value, None
-    made = parse(Document, query, "The query") if isinstance(query, Mapping) else to_document(query)
+    made = parse(Document, query, "The query") if isinstance(query, Mapping) else to_document(query, "query")
     return RetrieverRequest(query=made, options=own if own is not None else options)
 
 

@@ -138,6 +138,8 @@ def _references(point: EvalDataPoint) -> list[str]:
     if raw is None:
         raise GenkitError("INVALID_ARGUMENT", "The data point has no reference.", hint="Give it a `reference`.")
     items: list[Any] = raw if isinstance(raw, list) else [raw]
+    if not items:
+        raise GenkitError("INVALID_ARGUMENT", "The data point's reference is an empty list.", hint="Give it an answer.")
     return [text_of(item) for item in items]
 
 
