@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Collection, Coroutine, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -53,6 +54,8 @@ class Genkit(
         prompt_dir: str | Path | None = None,
     ) -> None:
         self.registry = Registry()
+        if isinstance(plugins, Plugin):
+            raise invalid("plugins", plugins, "must be a list", hint="Write Genkit(plugins=[MiniLM()]).")
         for plugin in plugins:
             if not isinstance(plugin, Plugin):
                 raise invalid("plugins", plugin, "must hold plugin objects", hint="Write Genkit(plugins=[MiniLM()]).")
@@ -91,6 +94,8 @@ class Genkit(
 
     def run_main(self, main: Coroutine[Any, Any, T]) -> T:
         """Returns what the coroutine returns; runs it in a new event loop and closes the plugins afterwards."""
+        if not inspect.isawaitable(main):
+            raise invalid("main", main, "must be a coroutine", hint="Call the function: ai.run_main(main()).")
 
         async def run() -> T:
             async with self:

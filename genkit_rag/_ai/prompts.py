@@ -14,6 +14,7 @@ from genkit_rag._blocks.prompt import (
     define_prompt_function,
     library_of,
 )
+from genkit_rag._core.errors import invalid
 from genkit_rag._core.registry import Registry
 
 
@@ -64,6 +65,8 @@ class Prompts:
         def define(made: Callable[..., Any]) -> ExecutablePrompt:
             return define_prompt_function(library_of(self.registry), made, name, variant, options)
 
+        if fn is not None and not callable(fn):
+            raise invalid("fn", fn, "must be a function", hint=f"A prompt that is there: await ai.get_prompt({fn!r}).")
         return define if fn is None else define(fn)
 
     async def get_prompt(self, name: str, variant: str | None = None) -> ExecutablePrompt:

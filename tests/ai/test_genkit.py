@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -171,3 +173,17 @@ def test_the_types_of_generate_name_every_option() -> None:
 
     named = {"prompt", "output_schema"}  # the overloads name these
     assert GenerateKwargs.__annotations__.keys() == GenerateOptions.__dataclass_fields__.keys() - named
+
+
+@pytest.mark.parametrize(
+    ("mistake", "fix"),
+    [
+        (lambda: Genkit(plugins=FakeEmbedder()), "plugins=[MiniLM()]"),
+        (lambda: Genkit().run_main(print), "ai.run_main(main())"),
+        (lambda: Genkit().prompt("ask"), "await ai.get_prompt('ask')"),
+    ],
+)
+def test_a_slip_of_a_first_hour_is_named_with_its_fix(mistake: Callable[[], Any], fix: str) -> None:
+    with pytest.raises(GenkitError, match="INVALID_ARGUMENT") as raised:
+        mistake()
+    assert fix in (raised.value.hint or "")

@@ -153,7 +153,8 @@ def test_help_imports_no_engine() -> None:
     code = (
         "import sys\nfrom genkit_rag._cli import main\n"
         "try: main(['--help'])\nexcept SystemExit: pass\n"
-        "heavy = {'pydantic', 'numpy', 'faiss', 'tantivy', 'onnxruntime', 'httpx', 'xllamacpp', 'rich'} & set(sys.modules)\n"
+        "heavy = {'pydantic', 'numpy', 'faiss', 'tantivy', 'onnxruntime', 'httpx', 'xllamacpp', 'rich'}\n"
+        "heavy &= set(sys.modules)\n"
         "sys.stderr.write(repr(sorted(heavy)))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)

@@ -34,6 +34,7 @@ _EXPORTS: dict[str, tuple[str, str, Callable[[EvalReport], str]]] = {
     "json": ("json", "application/json", lambda report: report.to_json(indent=2)),
     "html": ("html", "text/html", EvalReport.to_html),
     "junit": ("xml", "application/xml", EvalReport.to_junit),
+    "markdown": ("md", "text/markdown", EvalReport.to_markdown),
     "csv": ("csv", "text/csv", EvalReport.to_csv),
 }
 
