@@ -139,7 +139,7 @@ async def test_a_string_is_no_list_of_ids_or_stores(ai: Genkit) -> None:
 
 @pytest.mark.parametrize("query", [None, 3, ["cats", "dogs"]])
 async def test_a_query_that_is_no_document_is_refused(ai: Genkit, query: Any) -> None:
-    await refused(ai.retrieve("faiss/docs", query), "INVALID_ARGUMENT", "document")
+    await refused(ai.retrieve("faiss/docs", query), "INVALID_ARGUMENT", "query")
 
 
 @pytest.mark.parametrize("given", [[FakeEmbedder], ["faiss"], [None]])
