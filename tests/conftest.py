@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from genkit_rag import Genkit, GenkitError, MissingExtra
@@ -145,9 +145,18 @@ async def ai(embedder: FakeEmbedder) -> AsyncIterator[Genkit]:
         yield made
 
 
+class _Spans(InMemorySpanExporter):
+    """Keeps spans only while a test wants them: the provider outlives the test."""
+
+    wanted = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        return super().export(spans) if self.wanted else SpanExportResult.SUCCESS
+
+
 @pytest.fixture(scope="session")
-def _span_exporter() -> InMemorySpanExporter:
-    exporter = InMemorySpanExporter()
+def _span_exporter() -> _Spans:
+    exporter = _Spans()
     provider = TracerProvider()  # one for the process: OpenTelemetry does not take a second one
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
@@ -155,7 +164,10 @@ def _span_exporter() -> InMemorySpanExporter:
 
 
 @pytest.fixture
-def spans(_span_exporter: InMemorySpanExporter) -> InMemorySpanExporter:
+def spans(_span_exporter: _Spans) -> Iterator[InMemorySpanExporter]:
     """What is traced during the test, as `spans.get_finished_spans()`."""
     _span_exporter.clear()
-    return _span_exporter
+    _span_exporter.wanted = True
+    yield _span_exporter
+    _span_exporter.wanted = False
+    _span_exporter.clear()
