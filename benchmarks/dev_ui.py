@@ -38,8 +38,11 @@ def spans(trace_id: str, count: int, start: float) -> dict[str, Any]:
     for number in range(1, count + 1):
         parent = 0 if number == 1 else 1 if number % 10 == 2 else number - 1 if number % 10 < 5 else 1
         made[f"{number:016x}"] = {
-            "traceId": trace_id, "spanId": f"{number:016x}", "displayName": f"step {number}",
-            "startTime": start + number * 10, "endTime": start + number * 10 + (number % 50) + 1,
+            "traceId": trace_id,
+            "spanId": f"{number:016x}",
+            "displayName": f"step {number}",
+            "startTime": start + number * 10,
+            "endTime": start + number * 10 + (number % 50) + 1,
             "attributes": {
                 "genkit:name": f"step {number}",
                 "genkit:metadata:subtype": ("retriever", "model", "tool", "flow")[number % 4],
@@ -47,7 +50,7 @@ def spans(trace_id: str, count: int, start: float) -> dict[str, Any]:
                 "genkit:output": '{"text": "' + "an output of some length " * 40 + '"}',
             },
             **({"parentSpanId": f"{parent:016x}"} if parent else {}),
-        }  # fmt: skip
+        }
     return {"traceId": trace_id, "spans": made}
 
 

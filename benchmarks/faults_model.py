@@ -170,9 +170,13 @@ def states() -> list[State]:
 
 
 async def workload(
-    path: Path, acknowledge: Callable[[int], None], *, first: int = 0, stop: int = len(STEPS),
+    path: Path,
+    acknowledge: Callable[[int], None],
+    *,
+    first: int = 0,
+    stop: int = len(STEPS),
     before_last: Callable[[], None] = lambda: None,
-) -> FaissStore:  # fmt: skip
+) -> FaissStore:
     """Returns the open store after running the steps; `acknowledge` is called with the number of each done.
 
     Args:
@@ -289,8 +293,14 @@ async def same_words(store: FaissStore, state: State) -> str:
 
 
 QUESTIONS = (
-    same_documents, same_ids, same_counts, same_vectors, same_neighbours, same_filters, same_words,
-)  # fmt: skip
+    same_documents,
+    same_ids,
+    same_counts,
+    same_vectors,
+    same_neighbours,
+    same_filters,
+    same_words,
+)
 
 
 async def check(path: Path, expected: list[State]) -> str:

@@ -22,8 +22,27 @@ from benchmarks.faults_model import states, workload
 from benchmarks.faults_process import run_check, traced
 
 SECTOR = 512
-CALLS = ("openat", "creat", "close", "dup", "fcntl", "lseek", "write", "pwrite64", "ftruncate", "fsync", "fdatasync",
-         "rename", "renameat", "renameat2", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir")  # fmt: skip
+CALLS = (
+    "openat",
+    "creat",
+    "close",
+    "dup",
+    "fcntl",
+    "lseek",
+    "write",
+    "pwrite64",
+    "ftruncate",
+    "fsync",
+    "fdatasync",
+    "rename",
+    "renameat",
+    "renameat2",
+    "unlink",
+    "unlinkat",
+    "mkdir",
+    "mkdirat",
+    "rmdir",
+)
 UNKNOWN = ("writev", "pwritev", "pwritev2", "copy_file_range", "sendfile", "link", "linkat", "symlink", "truncate")
 """Calls that would change files too: the record would not hold them, so none may occur."""
 

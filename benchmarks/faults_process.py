@@ -78,9 +78,14 @@ def _all_traced(pid: int) -> bool:
 
 
 def run_workload(
-    path: Path, acknowledged: mmap.mmap, *, first: int = 0, stop: int = len(STEPS),
-    before_last: Callable[[], None] = lambda: None, close: bool = True,
-) -> int:  # fmt: skip
+    path: Path,
+    acknowledged: mmap.mmap,
+    *,
+    first: int = 0,
+    stop: int = len(STEPS),
+    before_last: Callable[[], None] = lambda: None,
+    close: bool = True,
+) -> int:
     """Runs the workload in this process; acknowledging costs no system call."""
 
     async def run() -> None:

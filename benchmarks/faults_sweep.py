@@ -16,8 +16,22 @@ from benchmarks.faults_model import NAMESPACES, SESSIONS, STEPS, states
 from benchmarks.faults_process import FAILED, fork, join, run_check, run_workload, traced
 from genkit_rag_faiss import FaissStore
 
-CALLS = ("pwrite64", "write", "fsync", "fdatasync", "rename", "renameat", "renameat2", "unlink", "unlinkat",
-         "ftruncate", "fallocate", "mkdir", "mkdirat", "rmdir")  # fmt: skip
+CALLS = (
+    "pwrite64",
+    "write",
+    "fsync",
+    "fdatasync",
+    "rename",
+    "renameat",
+    "renameat2",
+    "unlink",
+    "unlinkat",
+    "ftruncate",
+    "fallocate",
+    "mkdir",
+    "mkdirat",
+    "rmdir",
+)
 READS = ("pread64", "openat")
 KILLED = -9
 

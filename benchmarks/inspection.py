@@ -87,9 +87,12 @@ async def run(report: Report, count: int = DOCUMENTS) -> None:
             await actions["stats"].run_json({})  # opens the store
             await _pages(report, actions["page"], count)
             for verb, request in (
-                ("stats", {}), ("facets", {"sample": 2000}), ("source", {"source": f"file{count // 100}.md"}),
-                ("projection", {"points": 2000}), ("projection", {"points": 50_000, "field": "tenth"}),
-            ):  # fmt: skip
+                ("stats", {}),
+                ("facets", {"sample": 2000}),
+                ("source", {"source": f"file{count // 100}.md"}),
+                ("projection", {"points": 2000}),
+                ("projection", {"points": 50_000, "field": "tenth"}),
+            ):
                 first, median, _ = await _timed(actions[verb], request, 3)
                 report.add(f"{verb} {json.dumps(request)}", f"{median:.0f} ms, first time {first:.0f} ms")
 

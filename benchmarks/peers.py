@@ -51,7 +51,7 @@ ROWS: list[tuple[str, str, tuple[str, ...], str]] = [
     ("load, ms", "h_persist", ("load_ms",), "{:,.0f}"),
     ("delete 100, ms", "h_persist", ("delete100_ms",), "{:,.1f}"),
     ("split 1000/200, MB/s of CPU", "g_split", ("*/cpu_mb_s",), "{:,.1f}"),
-]  # fmt: skip
+]
 
 
 def main() -> None:

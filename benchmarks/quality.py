@@ -77,8 +77,11 @@ def missed(rows: Sequence[Row]) -> list[str]:
     """Returns what is wrong: the default not ahead of a leg, RRF or a peer, no reranking ahead of the default."""
     default = next(row.ndcg for row in rows if row.name == DEFAULT)
     below = [name for name in MODES if name != DEFAULT]
-    found = [f"the default hybrid ({default:.3f}) is not ahead of {row.name} ({row.ndcg:.3f})" for row in rows
-             if (row.name in below or row.name.startswith(PEERS)) and row.ndcg >= default]  # fmt: skip
+    found = [
+        f"the default hybrid ({default:.3f}) is not ahead of {row.name} ({row.ndcg:.3f})"
+        for row in rows
+        if (row.name in below or row.name.startswith(PEERS)) and row.ndcg >= default
+    ]
     best = max(row.ndcg for row in rows if row.name in RERANKED)
     return found if best > default else [*found, f"no reranking ({best:.3f}) is ahead of the default ({default:.3f})"]
 

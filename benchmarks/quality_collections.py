@@ -53,8 +53,10 @@ def found(folders: Sequence[Path]) -> list[Path]:
     there = [folder for folder in wanted if (folder / "corpus.jsonl").is_file()]
     for folder in wanted:
         if folder not in there:
-            print(f"There is no collection in {folder}: left out. Name folders in BEIR layout "
-                  "(corpus.jsonl, queries.jsonl, qrels/test.tsv) to measure on them.")  # fmt: skip
+            print(
+                f"There is no collection in {folder}: left out. Name folders in BEIR layout "
+                "(corpus.jsonl, queries.jsonl, qrels/test.tsv) to measure on them."
+            )
     return there
 
 

@@ -154,8 +154,14 @@ def txtai(given: Given) -> Iterator[Search]:
     def transform(texts: list[str]) -> Any:
         return np.stack([given.embed(text) for text in texts]).astype(np.float32)
 
-    index = Embeddings(method="external", transform=transform, content=True, backend="faiss", hybrid=True,
-                       faiss={"components": "IDMap,Flat"})  # fmt: skip
+    index = Embeddings(
+        method="external",
+        transform=transform,
+        content=True,
+        backend="faiss",
+        hybrid=True,
+        faiss={"components": "IDMap,Flat"},
+    )
     index.index([(id_, {"text": text}) for id_, text in given.units])
     for name, k in (("default", None), ("deep", given.deep)):
 

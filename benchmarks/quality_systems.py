@@ -141,8 +141,16 @@ async def bench(collection: Collection, cache: Path, *, chunked: bool) -> AsyncI
         async with Genkit(plugins=[MiniLM(), wrapped, Faiss(["docs"], path=path, embedder="wrapped/cached")]) as ai:
             await ai.index(STORE, units)
         # The store is asked with the bare model: a query's embedding belongs to its latency.
-        plugins = [MiniLM(), wrapped, Faiss(["docs"], path=path, embedder=MODEL), late, cold, RRF(),
-                   MMR("wrapped/cached"), MMR(MODEL, name="mmr-cold")]  # fmt: skip
+        plugins = [
+            MiniLM(),
+            wrapped,
+            Faiss(["docs"], path=path, embedder=MODEL),
+            late,
+            cold,
+            RRF(),
+            MMR("wrapped/cached"),
+            MMR(MODEL, name="mmr-cold"),
+        ]
         async with Genkit(plugins=plugins) as ai:
             await ai.retrieve(STORE, "warm", {"mode": "hybrid"})
             yield Bench(ai, collection, units, CHUNK_DEPTH if chunked else DEPTH)

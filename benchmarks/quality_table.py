@@ -34,8 +34,9 @@ class Row:
 
 def row(measured: Measured, collection: Collection) -> Row:
     """Returns the scores over all judged queries; one without an answer counts 0."""
-    rankings = [(measured.rankings.get(id_, []), gains) for id_, gains in collection.judged.items()
-                if id_ in collection.queries]  # fmt: skip
+    rankings = [
+        (measured.rankings.get(id_, []), gains) for id_, gains in collection.judged.items() if id_ in collection.queries
+    ]
     return Row(
         measured.name,
         np.asarray([ndcg(ranking, gains) for ranking, gains in rankings]),

@@ -56,9 +56,10 @@ def main() -> None:
         assert sink.stdout is not None
         port = sink.stdout.readline().strip()
         os.environ |= {
-            "GENKIT_ENV": "dev", "GENKIT_TELEMETRY_SERVER": f"http://127.0.0.1:{port}",
+            "GENKIT_ENV": "dev",
+            "GENKIT_TELEMETRY_SERVER": f"http://127.0.0.1:{port}",
             "GENKIT_ENABLE_REALTIME_TELEMETRY": "true",
-        }  # fmt: skip
+        }
         attached = asyncio.run(measure())
     finally:
         sink.kill()

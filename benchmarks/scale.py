@@ -27,8 +27,12 @@ from genkit_rag_faiss import FaissStore
 
 DIMENSIONS, CLUSTERS, QUERIES = 384, 2000, 100
 FILTERS: dict[str, dict[str, Any] | None] = {
-    "no filter": None, "50 %": {"half": 1}, "10 %": {"tenth": 3}, "1 %": {"hundredth": 3}, "0.01 %": {"rare": 3},
-}  # fmt: skip
+    "no filter": None,
+    "50 %": {"half": 1},
+    "10 %": {"tenth": 3},
+    "1 %": {"hundredth": 3},
+    "0.01 %": {"rare": 3},
+}
 PERIODS = {"half": 2, "tenth": 10, "hundredth": 100, "rare": 10_000}
 BATCH = 5000
 
@@ -134,8 +138,10 @@ def table(results: dict[int, dict[str, Any]]) -> str:
     for name in FILTERS:
         found = [results[size][name] for size in sizes]
         row(f"search k=10, {name}: p50 ms / recall@10", [f"{one['p50_ms']:.2f} / {one['recall']:.3f}" for one in found])
-    row("search k=10, documents read from the disk: p50 ms",
-        [f"{results[size]['no filter']['first_ms']:.2f}" for size in sizes])  # fmt: skip
+    row(
+        "search k=10, documents read from the disk: p50 ms",
+        [f"{results[size]['no filter']['first_ms']:.2f}" for size in sizes],
+    )
     row("memory of a reader, MB", [f"{results[size]['memory_mb']:,.0f}" for size in sizes])
     row("peak memory of the writer, MB", [f"{results[size]['peak_mb']:,.0f}" for size in sizes])
     row("disk, MB", [f"{results[size]['disk_mb']:,.0f}" for size in sizes])
@@ -205,8 +211,17 @@ def main() -> None:
         folder = Path(tempfile.mkdtemp(prefix="genkit_rag_scale_"))
         try:
             for step_name in ("build", "use"):
-                command = [sys.executable, "-m", "benchmarks.scale", "--step", step_name,
-                           "--path", str(folder / "docs"), "--sizes", str(size)]  # fmt: skip
+                command = [
+                    sys.executable,
+                    "-m",
+                    "benchmarks.scale",
+                    "--step",
+                    step_name,
+                    "--path",
+                    str(folder / "docs"),
+                    "--sizes",
+                    str(size),
+                ]
                 out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
                 results.setdefault(size, {}).update(json.loads(out.splitlines()[-1]))
         finally:

@@ -28,17 +28,25 @@ def _span(trace: int, number: int) -> SpanData:
     start = NOW - (TRACES - trace) * 100 + number
     text = " ".join(_WORDS[(trace * 7 + number * 3 + n) % len(_WORDS)] for n in range(8))
     attributes: dict[str, Any] = {
-        "genkit:name": f"{_KINDS[number % 5]}-{trace % 40}", "genkit:type": "action", "genkit:state": "success",
-        "genkit:metadata:subtype": _KINDS[number % 5], "genkit:input": json.dumps({"query": f"{text} n{trace}"}),
+        "genkit:name": f"{_KINDS[number % 5]}-{trace % 40}",
+        "genkit:type": "action",
+        "genkit:state": "success",
+        "genkit:metadata:subtype": _KINDS[number % 5],
+        "genkit:input": json.dumps({"query": f"{text} n{trace}"}),
         "genkit:output": json.dumps({"documents": [{"content": [{"text": text * 3}]}]}),
-    }  # fmt: skip
+    }
     return SpanData.model_validate(
         {
-            "spanId": format(number + 1, "016x"), "traceId": format(trace + 1, "032x"), "startTime": start,
-            "parentSpanId": format(1, "016x") if number else None, "endTime": start + trace % 977,
-            "attributes": attributes, "displayName": "bench", "status": {"code": 2 if trace % 50 == 0 else 0},
+            "spanId": format(number + 1, "016x"),
+            "traceId": format(trace + 1, "032x"),
+            "startTime": start,
+            "parentSpanId": format(1, "016x") if number else None,
+            "endTime": start + trace % 977,
+            "attributes": attributes,
+            "displayName": "bench",
+            "status": {"code": 2 if trace % 50 == 0 else 0},
         }
-    )  # fmt: skip
+    )
 
 
 def _best(work: Callable[[], Any], times: int = 5) -> float:
@@ -122,9 +130,11 @@ def _traced(report: Report, folder: Path) -> None:
                 provider.force_flush()
             added = statistics.median(figures) - bare
             report.add(
-                f"tracing with a server attached adds, {name}", f"{added:.0f} us per action", "< 150 us",
+                f"tracing with a server attached adds, {name}",
+                f"{added:.0f} us per action",
+                "< 150 us",
                 holds=added < 150,
-            )  # fmt: skip
+            )
         processor = provider._active_span_processor._span_processors[0]
         report.add("spans dropped meanwhile", str(getattr(processor, "dropped", "?")))
         provider.shutdown()

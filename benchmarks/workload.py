@@ -72,7 +72,7 @@ class BenchEmbedder(Plugin):
         self.workload, self.blocks, self.calls, self.query_cache = workload, blocks, 0, query_cache
 
     async def init(self) -> Sequence[Any]:
-        from genkit_rag._blocks.embedding_service import EmbeddingService
+        from genkit_rag._rag.embedding_service import EmbeddingService
 
         def many(documents: list[Document]) -> Any:
             self.calls += 1

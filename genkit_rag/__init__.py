@@ -6,18 +6,18 @@ This is the door for users. Plugin authors use `genkit_rag.plugin_api`, their te
 import typing
 
 if typing.TYPE_CHECKING:
-    from genkit_rag import _door
-    from genkit_rag._door import *  # noqa: F403 - its `__all__` is ours
+    from genkit_rag import _exports
+    from genkit_rag._exports import *  # noqa: F403 - its `__all__` is ours
 
     __all__ = []
-    __all__ += _door.__all__
+    __all__ += _exports.__all__
 else:
 
     def __getattr__(name: str) -> typing.Any:
         # All names come with the first one: the command's help, and its completion at each key, need none of them.
         from importlib import import_module
 
-        door = import_module("genkit_rag._door")
+        door = import_module("genkit_rag._exports")
         globals().update({each: getattr(door, each) for each in door.__all__}, __all__=door.__all__)
         try:
             return globals()[name]

@@ -1,13 +1,13 @@
 """Evaluation: data points, scores, evaluators, reports."""
 
-from genkit_rag._blocks.evaluation.action import evaluator_action
-from genkit_rag._blocks.evaluation.built_in import Evaluators
-from genkit_rag._blocks.evaluation.compare import Comparison, MetricDelta, RowDelta
-from genkit_rag._blocks.evaluation.dataset import Judgement, judged_points, load_dataset
-from genkit_rag._blocks.evaluation.report import EvalReport, EvaluatorInfo
-from genkit_rag._blocks.evaluation.rows import EvalRow, MetricSummary
-from genkit_rag._blocks.evaluation.runner import EvalProgress
-from genkit_rag._blocks.evaluation.types import (
+from genkit_rag._evaluation.action import evaluator_action
+from genkit_rag._evaluation.dataset import Judgement, judged_points, load_dataset
+from genkit_rag._evaluation.evaluators.built_in import Evaluators
+from genkit_rag._evaluation.reports.compare import Comparison, MetricDelta, RowDelta
+from genkit_rag._evaluation.reports.report import EvalReport, EvaluatorInfo
+from genkit_rag._evaluation.reports.rows import EvalRow, MetricSummary
+from genkit_rag._evaluation.runs.runner import EvalProgress
+from genkit_rag._evaluation.types import (
     EvalDataPoint,
     EvalFnResponse,
     EvalRequest,

@@ -1,9 +1,5 @@
 """Ingestion: load, split, and keep an index in step with its sources."""
 
-from genkit_rag._core.net import FetchPolicy
-from genkit_rag._ingest.chunk import Chunk, Count, TextSplitter, estimate_tokens, with_count
-from genkit_rag._ingest.chunking import split_document
-from genkit_rag._ingest.code_splitter import CodeSplitter
 from genkit_rag._ingest.events import (
     ChunksDone,
     Duplicate,
@@ -21,14 +17,18 @@ from genkit_rag._ingest.events import (
 from genkit_rag._ingest.loaders import Loaders
 from genkit_rag._ingest.pipeline import ingest
 from genkit_rag._ingest.section import LoadContext, Loader, LoadLimits, Section, UnreadableFile
-from genkit_rag._ingest.semantic_splitter import SemanticSplitter
-from genkit_rag._ingest.sentence_splitter import SentenceSplitter
-from genkit_rag._ingest.sentences import sentence_spans
 from genkit_rag._ingest.sink import IngestOptions, Sink
 from genkit_rag._ingest.source import UnreadableSource
-from genkit_rag._ingest.splitter import Splitter, split_text
-from genkit_rag._ingest.splitters import Splitters
+from genkit_rag._ingest.splitters.by_kind import Splitters
+from genkit_rag._ingest.splitters.chunk import Chunk, Count, TextSplitter, estimate_tokens, with_count
+from genkit_rag._ingest.splitters.chunking import split_document
+from genkit_rag._ingest.splitters.code import CodeSplitter
+from genkit_rag._ingest.splitters.semantic import SemanticSplitter
+from genkit_rag._ingest.splitters.sentence import SentenceSplitter
+from genkit_rag._ingest.splitters.sentence_boundaries import sentence_spans
+from genkit_rag._ingest.splitters.text import Splitter, split_text
 from genkit_rag._ingest.web import WebOptions, WebPages, web_pages
+from genkit_rag._net import FetchPolicy
 
 __all__ = [
     "Chunk",

@@ -1,8 +1,8 @@
 """Middleware: code around the steps of a generation, ready-made and your own."""
 
-from genkit_rag._blocks.augmentation import AugmentWithContext, augment_with_context
-from genkit_rag._blocks.middleware.approval import ToolApproval, tool_approval
-from genkit_rag._blocks.middleware.base import (
+from genkit_rag._generation.augmentation import AugmentWithContext, augment_with_context
+from genkit_rag._generation.middleware.approval import ToolApproval, tool_approval
+from genkit_rag._generation.middleware.base import (
     GenerateParams,
     Middleware,
     MiddlewareRef,
@@ -13,16 +13,16 @@ from genkit_rag._blocks.middleware.base import (
     Use,
     UseItem,
 )
-from genkit_rag._blocks.middleware.cache import Cache, cache
-from genkit_rag._blocks.middleware.constrained import SimulateConstrainedGeneration, simulate_constrained_generation
-from genkit_rag._blocks.middleware.fallback import FALLBACK_STATUSES, Fallback, fallback
-from genkit_rag._blocks.middleware.limit import RateLimit, rate_limit
-from genkit_rag._blocks.middleware.media import DownloadRequestMedia, download_request_media
-from genkit_rag._blocks.middleware.redact import Redact, redact
-from genkit_rag._blocks.middleware.registered import MiddlewareDefinition
-from genkit_rag._blocks.middleware.retry import RETRY_STATUSES, Retry, retry
-from genkit_rag._blocks.middleware.support import ValidateSupport, validate_support
-from genkit_rag._blocks.middleware.system_prompt import SimulateSystemPrompt, simulate_system_prompt
+from genkit_rag._generation.middleware.cache import Cache, cache
+from genkit_rag._generation.middleware.constrained import SimulateConstrainedGeneration, simulate_constrained_generation
+from genkit_rag._generation.middleware.fallback import FALLBACK_STATUSES, Fallback, fallback
+from genkit_rag._generation.middleware.limit import RateLimit, rate_limit
+from genkit_rag._generation.middleware.media import DownloadRequestMedia, download_request_media
+from genkit_rag._generation.middleware.redact import Redact, redact
+from genkit_rag._generation.middleware.registered import MiddlewareDefinition
+from genkit_rag._generation.middleware.retry import RETRY_STATUSES, Retry, retry
+from genkit_rag._generation.middleware.support import ValidateSupport, validate_support
+from genkit_rag._generation.middleware.system_prompt import SimulateSystemPrompt, simulate_system_prompt
 
 __all__ = [
     "FALLBACK_STATUSES",

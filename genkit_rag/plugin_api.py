@@ -1,23 +1,16 @@
 """The door for plugin authors: everything a plugin may import of the framework."""
 
-from genkit_rag._blocks import openai_wire
-from genkit_rag._blocks.access import RequiredFilter, RequiredNamespace
-from genkit_rag._blocks.background import BackgroundModel, background_model
-from genkit_rag._blocks.citations import Citation
-from genkit_rag._blocks.document import Document, to_document
-from genkit_rag._blocks.document_checks import check_documents, check_names
-from genkit_rag._blocks.embedding import (
-    Batching,
-    EmbedderAction,
-    EmbedderInfo,
-    EmbedderSupports,
-    Embedding,
-    EmbedRequest,
-    EmbedResponse,
-    embedder_action,
-)
-from genkit_rag._blocks.embedding_service import EmbeddingService, service_of
-from genkit_rag._blocks.filters import (
+from genkit_rag._core.action import Action, ActionKind, ActionMetadata, ActionStream, adapt
+from genkit_rag._core.context import ActionContext, Interrupt, current_context
+from genkit_rag._core.errors import GenkitError, MissingExtra, PublicError, Status, invalid
+from genkit_rag._core.plugin import Plugin
+from genkit_rag._core.private_file import create_private
+from genkit_rag._core.registry import Registry
+from genkit_rag._core.threads import run_in_thread
+from genkit_rag._documents.checks import check_documents, check_names
+from genkit_rag._documents.citations import Citation
+from genkit_rag._documents.document import Document, to_document
+from genkit_rag._documents.filters import (
     MISSING,
     And,
     Compare,
@@ -29,21 +22,23 @@ from genkit_rag._blocks.filters import (
     matches_value,
     parse_filter,
 )
-from genkit_rag._blocks.formats import Format, Wanted
-from genkit_rag._blocks.fusion import fuse
-from genkit_rag._blocks.http_clients import HttpClients
-from genkit_rag._blocks.interrupts import Resume, respond_to, restart
-from genkit_rag._blocks.legs import (
-    OnLegError,
-    ask_legs,
-    ask_retriever,
-    check_choice,
-    fuse_legs,
-    leg_options,
-    must_raise,
-    refuse_mmr,
+from genkit_rag._documents.part import (
+    Content,
+    Media,
+    Message,
+    Part,
+    Resource,
+    Role,
+    ToolRequest,
+    ToolResponse,
+    to_parts,
 )
-from genkit_rag._blocks.middleware.base import (
+from genkit_rag._documents.passages import cited_passages
+from genkit_rag._documents.wire import DataWireModel, WireModel
+from genkit_rag._generation.ask_model import ask_model, check_prompt
+from genkit_rag._generation.background import BackgroundModel, background_model
+from genkit_rag._generation.formats import Format, Wanted
+from genkit_rag._generation.middleware.base import (
     GenerateParams,
     Middleware,
     ModelParams,
@@ -51,9 +46,8 @@ from genkit_rag._blocks.middleware.base import (
     ToolParams,
     with_middleware,
 )
-from genkit_rag._blocks.middleware.registered import define_middleware
-from genkit_rag._blocks.mmr import mmr_by_relevance, mmr_order, mmr_select
-from genkit_rag._blocks.model import (
+from genkit_rag._generation.middleware.registered import define_middleware
+from genkit_rag._generation.model import (
     FinishReason,
     GenerationConfig,
     ModelAction,
@@ -69,8 +63,30 @@ from genkit_rag._blocks.model import (
     model_action,
     model_info,
 )
-from genkit_rag._blocks.operation import Operation, OperationError
-from genkit_rag._blocks.options import (
+from genkit_rag._generation.operation import Operation, OperationError
+from genkit_rag._generation.query_writer import QueryWriter
+from genkit_rag._generation.resource import ResourceAction, ResourceInput, ResourceOutput, resource_action
+from genkit_rag._generation.tools.function import tool_action
+from genkit_rag._generation.tools.interrupts import Resume, respond_to, restart
+from genkit_rag._generation.tools.tool import Tool, ToolOutput
+from genkit_rag._net.http_clients import HttpClients
+from genkit_rag._net.rate_limits import Gate, Limits, Pace
+from genkit_rag._net.retry_after import retry_after
+from genkit_rag._plugin_kit import openai_wire
+from genkit_rag._rag.embedding import (
+    Batching,
+    EmbedderAction,
+    EmbedderInfo,
+    EmbedderSupports,
+    Embedding,
+    EmbedRequest,
+    EmbedResponse,
+    embedder_action,
+)
+from genkit_rag._rag.embedding_service import EmbeddingService, service_of
+from genkit_rag._rag.fusion import fuse
+from genkit_rag._rag.mmr import mmr_by_relevance, mmr_order, mmr_select
+from genkit_rag._rag.options import (
     EmbedderOptions,
     Fusion,
     IndexerOptions,
@@ -78,14 +94,8 @@ from genkit_rag._blocks.options import (
     RetrieverOptions,
     plugin_options,
 )
-from genkit_rag._blocks.pace import Gate, Limits, Pace
-from genkit_rag._blocks.part import Content, Media, Message, Part, Resource, Role, ToolRequest, ToolResponse, to_parts
-from genkit_rag._blocks.passages import cited_passages
-from genkit_rag._blocks.prompting import ask_model, check_prompt
-from genkit_rag._blocks.query_writer import QueryWriter
-from genkit_rag._blocks.reranking import RerankerAction, RerankerRequest, RerankerResponse, ranked, reranker_action
-from genkit_rag._blocks.resource import ResourceAction, ResourceInput, ResourceOutput, resource_action
-from genkit_rag._blocks.retrieval import (
+from genkit_rag._rag.reranking import RerankerAction, RerankerRequest, RerankerResponse, ranked, reranker_action
+from genkit_rag._rag.retrieval import (
     IndexerAction,
     IndexerRequest,
     IndexerResponse,
@@ -96,12 +106,21 @@ from genkit_rag._blocks.retrieval import (
     retriever_action,
     simple_retriever_action,
 )
-from genkit_rag._blocks.stop_words import STOP_WORDS
-from genkit_rag._blocks.store_actions import StorePlugin, store_actions
-from genkit_rag._blocks.store_handle import DeleteRequest, DeleteResponse, StoreHandle
-from genkit_rag._blocks.tool import Tool, ToolOutput
-from genkit_rag._blocks.tool_function import tool_action
-from genkit_rag._blocks.vector_store import (
+from genkit_rag._rag.stop_words import STOP_WORDS
+from genkit_rag._rag.stores.access import RequiredFilter, RequiredNamespace
+from genkit_rag._rag.stores.actions import StorePlugin, store_actions
+from genkit_rag._rag.stores.handle import DeleteRequest, DeleteResponse, StoreHandle
+from genkit_rag._rag.sub_retrievers import (
+    OnLegError,
+    ask_legs,
+    ask_retriever,
+    check_choice,
+    fuse_legs,
+    leg_options,
+    must_raise,
+    refuse_mmr,
+)
+from genkit_rag._rag.vector_store import (
     DEFAULT_NAMESPACE,
     Embed,
     Fingerprint,
@@ -114,15 +133,6 @@ from genkit_rag._blocks.vector_store import (
     checked_vectors,
     fingerprint_mismatch,
 )
-from genkit_rag._blocks.wire import DataWireModel, WireModel
-from genkit_rag._core.action import Action, ActionKind, ActionMetadata, ActionStream, adapt
-from genkit_rag._core.context import ActionContext, Interrupt, current_context
-from genkit_rag._core.errors import GenkitError, MissingExtra, PublicError, Status, invalid
-from genkit_rag._core.net.retry_after import retry_after
-from genkit_rag._core.plugin import Plugin
-from genkit_rag._core.private_file import create_private
-from genkit_rag._core.registry import Registry
-from genkit_rag._core.threads import run_in_thread
 from genkit_rag._weights import weights_path
 from genkit_rag._weights.encoder import TextEncoder
 from genkit_rag._weights.local_model import LocalModel

@@ -19,30 +19,68 @@ SHELVES = ("embedders", "indexers", "retrievers", "rerankers", "models")
 PLUGINS = sorted(
     path.parent for shelf in SHELVES for path in (ROOT / shelf).glob("*/__init__.py") if path.parent.name[0] != "."
 )
-DOORS = ("genkit_rag", *sorted(
-    f"genkit_rag.{path.stem}" for path in HOUSE.iterdir()
-    if not path.name.startswith("_") and (path.suffix == ".py" or (path / "__init__.py").exists())
-))  # fmt: skip
+DOORS = (
+    "genkit_rag",
+    *sorted(
+        f"genkit_rag.{path.stem}"
+        for path in HOUSE.iterdir()
+        if not path.name.startswith("_") and (path.suffix == ".py" or (path / "__init__.py").exists())
+    ),
+)
 SOURCES = sorted(path for folder in (HOUSE, *PLUGINS) for path in folder.rglob("*.py"))
 
-CORE, BLOCKS, INGEST = {"_core"}, {"_core", "_blocks"}, {"_core", "_blocks", "_ingest"}
+# The layers from the bottom up: each imports only those before it in its row.
 MAY_IMPORT = {
-    "_core": CORE,
-    "_blocks": BLOCKS,
-    "_weights": {"_core", "_weights"},
-    "_ingest": INGEST,
-    "_server": {*BLOCKS, "_server"},
-    # `Genkit.ingest` is the veneer over the pipeline, and `Genkit()` serves the reflection API in development.
-    "_ai": {*INGEST, "_server", "_ai"},
+    "_core": {"_core"},
+    "_net": {"_core"},
+    "_documents": {"_core"},
+    "_weights": {"_core"},
+    "_rag": {"_core", "_documents"},
+    "_generation": {"_core", "_net", "_documents", "_rag"},
+    "_evaluation": {"_core", "_documents", "_rag", "_generation"},
+    "_plugin_kit": {"_core", "_net", "_documents", "_rag", "_generation"},
+    "_ingest": {"_core", "_net", "_documents", "_rag"},
+    "_server": {"_core", "_net", "_documents", "_rag", "_generation", "_evaluation"},
+    "_ai": {"_core", "_net", "_documents", "_rag", "_generation", "_evaluation", "_ingest", "_server"},
 }
-EVERYTHING_PRIVATE = {"_core", "_blocks", "_weights", "_ingest", "_server", "_ai"}
+EVERYTHING_PRIVATE = set(MAY_IMPORT)
 
 HEAVY = (
-    "numpy", "httpx", "faiss", "onnxruntime", "tantivy", "opentelemetry.sdk", "starlette", "uvicorn", "typer", "rich",
-    "torch", "pytest", "tokenizers", "sentence_transformers", "xllamacpp", "filelock", "platformdirs", "jsonschema",
-    "chromadb", "psycopg", "tenacity", "tree_sitter", "docx", "pptx", "python_calamine", "protego", "defusedxml",
-    "yaml", "dotpromptz_handlebars", "websockets", "jinja2", "google.protobuf", "h11", "opentelemetry.proto",
-)  # fmt: skip
+    "numpy",
+    "httpx",
+    "faiss",
+    "onnxruntime",
+    "tantivy",
+    "opentelemetry.sdk",
+    "starlette",
+    "uvicorn",
+    "typer",
+    "rich",
+    "torch",
+    "pytest",
+    "tokenizers",
+    "sentence_transformers",
+    "xllamacpp",
+    "filelock",
+    "platformdirs",
+    "jsonschema",
+    "chromadb",
+    "psycopg",
+    "tenacity",
+    "tree_sitter",
+    "docx",
+    "pptx",
+    "python_calamine",
+    "protego",
+    "defusedxml",
+    "yaml",
+    "dotpromptz_handlebars",
+    "websockets",
+    "jinja2",
+    "google.protobuf",
+    "h11",
+    "opentelemetry.proto",
+)
 
 LONG_FILES: set[str] = set()
 LONG_FUNCTIONS: set[str] = set()
@@ -108,8 +146,10 @@ def test_doors_import_no_command_line_and_nothing_imports_the_command_line() -> 
 
 def test_modules_do_not_import_each_other_in_circles() -> None:
     names = {_module_name(path): path for path in HOUSE.rglob("*.py")}
-    graph = {name: {_known(found, names) for found in imports(path, at_import_only=True)} - {None, name}
-             for name, path in names.items()}  # fmt: skip
+    graph = {
+        name: {_known(found, names) for found in imports(path, at_import_only=True)} - {None, name}
+        for name, path in names.items()
+    }
     while True:
         leaves = {name for name, needs in graph.items() if not needs & graph.keys()}
         if not leaves:
@@ -176,11 +216,13 @@ def test_all_is_exactly_what_a_door_has(door: str) -> None:
             raise
         pytest.skip(str(error))
     there = {
-        name for name, value in vars(module).items()
-        if not name.startswith("_") and (name in module.__all__ or not isinstance(value, types.ModuleType))
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and (name in module.__all__ or not isinstance(value, types.ModuleType))
         # What a plugin needs to say that its engine is missing is not its own.
         and (door.split(".")[0] == "genkit_rag" or getattr(value, "__module__", door).startswith(door))
-    }  # fmt: skip
+    }
     assert sorted(module.__all__) == sorted(set(module.__all__))
     assert there == set(module.__all__)
 
@@ -193,7 +235,7 @@ def test_importing_the_framework_loads_no_heavy_library_starts_no_thread_and_ope
         "import socket, sys, threading\n"
         "def refuse(*args, **kwargs): raise AssertionError('a socket was opened')\n"
         "socket.socket.__init__ = refuse\n"
-        "import genkit_rag._door, genkit_rag.plugin_api\n"
+        "import genkit_rag._exports, genkit_rag.plugin_api\n"
         "assert threading.active_count() == 1, threading.enumerate()\n"
         "print(*sys.modules)"
     ).split()
@@ -206,12 +248,19 @@ def _extra_of(plugin: Path) -> str:
 
 
 ENGINES = {
-    "faiss": ("faiss", "tantivy", "filelock"), "minilm": ("onnxruntime", "tokenizers"), "openai": ("httpx",),
-    "ollama": ("httpx",), "llama-cpp": ("xllamacpp",), "sentence-transformers": ("sentence_transformers",),
-    "cross-encoder": ("sentence_transformers",), "late-interaction": ("onnxruntime", "tokenizers"),
-    "wrapped": ("tenacity", "filelock"), "chroma": ("chromadb",), "pgvector": ("psycopg",),
+    "faiss": ("faiss", "tantivy", "filelock"),
+    "minilm": ("onnxruntime", "tokenizers"),
+    "openai": ("httpx",),
+    "ollama": ("httpx",),
+    "llama-cpp": ("xllamacpp",),
+    "sentence-transformers": ("sentence_transformers",),
+    "cross-encoder": ("sentence_transformers",),
+    "late-interaction": ("onnxruntime", "tokenizers"),
+    "wrapped": ("tenacity", "filelock"),
+    "chroma": ("chromadb",),
+    "pgvector": ("psycopg",),
     "http-rerank": ("httpx",),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(
@@ -271,6 +320,9 @@ def _code_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 def test_nothing_unpickles_or_evaluates_data() -> None:
     for path in SOURCES:
         assert not {name.split(".")[0] for name in imports(path)} & {"pickle", "cPickle", "dill", "marshal", "shelve"}
-        called = {node.func.id for node in ast.walk(tree(path))
-                  if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}  # fmt: skip
+        called = {
+            node.func.id
+            for node in ast.walk(tree(path))
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
         assert not called & {"eval", "exec"}, relative(path)

@@ -53,8 +53,14 @@ def load(source: str, device: str | None, *, trusted: bool = False) -> Loaded:
     dimensions = int(engine.encode(["a"], show_progress_bar=False).shape[1])
     limit = engine.max_seq_length
     takes: list[Takes] = [kind for kind in _TAKES if engine.supports(kind)]
-    return Loaded(engine, dimensions, None if limit is None else int(limit), _revision(engine, source),
-                  (prompts.get("query", ""), document), tuple(takes))  # fmt: skip
+    return Loaded(
+        engine,
+        dimensions,
+        None if limit is None else int(limit),
+        _revision(engine, source),
+        (prompts.get("query", ""), document),
+        tuple(takes),
+    )
 
 
 def encode(model: Loaded, inputs: list[Any], prefix: str, dimensions: int | None, batch_size: int) -> Vectors:

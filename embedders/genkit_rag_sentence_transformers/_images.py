@@ -35,8 +35,12 @@ def _image(argument: str, media: Media) -> Any:
 
     head, comma, body = media.url.partition(",")
     if not head.startswith("data:") or not comma:
-        raise invalid(argument, media.url, "must be a data: URL", hint="This embedder fetches nothing: read the image "
-                      "and write `data:image/png;base64,...`.")  # fmt: skip
+        raise invalid(
+            argument,
+            media.url,
+            "must be a data: URL",
+            hint="This embedder fetches nothing: read the image and write `data:image/png;base64,...`.",
+        )
     try:
         data = base64.b64decode(body, validate=True) if head.endswith(";base64") else unquote_to_bytes(body)
         return Image.open(io.BytesIO(data)).convert("RGB")

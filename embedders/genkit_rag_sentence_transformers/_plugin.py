@@ -57,8 +57,12 @@ class SentenceTransformers(Plugin):
         if isinstance(models, str):
             raise invalid("models", models, "must be a list of ids or a mapping", hint=f"Write models=[{models!r}].")
         if isinstance(trust_remote_code, str | bool):
-            raise invalid("trust_remote_code", trust_remote_code, "must be a list of models",
-                          hint="Name each model whose code you have read.")  # fmt: skip
+            raise invalid(
+                "trust_remote_code",
+                trust_remote_code,
+                "must be a list of models",
+                hint="Name each model whose code you have read.",
+            )
         if batch_size < 1:
             raise invalid("batch_size", batch_size, "must be at least 1")
         self.name = name
@@ -84,8 +88,9 @@ class SentenceTransformers(Plugin):
             embedder.close()
 
     def _add(self, model: str, source: str | Path) -> EmbedderAction:
-        settings = _Settings(self._device, self._prompts.get(_short(model)), self._batch_size,
-                             _short(model) in self._trusted)  # fmt: skip
+        settings = _Settings(
+            self._device, self._prompts.get(_short(model)), self._batch_size, _short(model) in self._trusted
+        )
         embedder = _Embedder(f"{self.name}/{model}", source, settings)
         self._embedders.append(embedder)
         return embedder.action

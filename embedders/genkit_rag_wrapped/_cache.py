@@ -114,8 +114,11 @@ class VectorCache:
                 "INSERT INTO vector (key, vector, checksum, used) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 ((key, blob, _checksum(key, blob), now) for key, blob in blobs.items()),
             )
-            kept = {key: np.frombuffer(blob, dtype="<f4")
-                    for key, blob, check, _ in _rows(db, list(vectors)) if check == _checksum(key, blob)}  # fmt: skip
+            kept = {
+                key: np.frombuffer(blob, dtype="<f4")
+                for key, blob, check, _ in _rows(db, list(vectors))
+                if check == _checksum(key, blob)
+            }
             if self.max_bytes is not None:
                 _evict(db, self.max_bytes)
         return {**vectors, **kept}
@@ -134,8 +137,9 @@ def _rows(db: sqlite3.Connection, keys: Sequence[bytes]) -> Iterator[tuple[bytes
 
 def _evict(db: sqlite3.Connection, max_bytes: int) -> None:
     """Deletes what was not used for longest; freed pages are written again before the file grows."""
-    page_size, pages, free = (db.execute(f"PRAGMA {name}").fetchone()[0]
-                              for name in ("page_size", "page_count", "freelist_count"))  # fmt: skip
+    page_size, pages, free = (
+        db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_size", "page_count", "freelist_count")
+    )
     size = page_size * (pages - free)
     if size <= max_bytes:
         return

@@ -49,9 +49,12 @@ class WrappedEmbedder:
             "concurrency": wrap.max_concurrency or inner.batching.concurrency,
         }
         self.action = embedder_action(
-            name, self._embed, info=self._info(), batching=inner.batching.model_copy(update=limits),
+            name,
+            self._embed,
+            info=self._info(),
+            batching=inner.batching.model_copy(update=limits),
             count_tokens=None if inner.count_tokens is None else self._count,
-        )  # fmt: skip
+        )
 
     def _info(self) -> EmbedderInfo:
         """Returns what the wrapped embedder is, by what the inner one says of itself now."""
@@ -117,8 +120,12 @@ class WrappedEmbedder:
             if tokens <= limit:
                 continue
             if self._wrap.too_long == "refuse":
-                raise invalid(f"input[{position}]", document.text, f"has {tokens} tokens; {limit} are the most",
-                              hint="Split it into smaller chunks, or wrap with too_long='truncate'.")  # fmt: skip
+                raise invalid(
+                    f"input[{position}]",
+                    document.text,
+                    f"has {tokens} tokens; {limit} are the most",
+                    hint="Split it into smaller chunks, or wrap with too_long='truncate'.",
+                )
             fitted[position] = Document(cut(document.text, limit, count))
         return fitted
 

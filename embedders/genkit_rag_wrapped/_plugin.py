@@ -33,15 +33,23 @@ class Wrapped(Plugin):
     def __init__(self, embedders: Mapping[str, Wrap], *, name: str = "wrapped") -> None:
         given: object = embedders
         if not isinstance(given, Mapping) or not all(isinstance(wrap, Wrap) for wrap in given.values()):
-            raise invalid("embedders", given, "must be a mapping of names to wraps",
-                          hint='Write Wrapped({"small": Wrap("openai/text-embedding-3-small")}).')  # fmt: skip
+            raise invalid(
+                "embedders",
+                given,
+                "must be a mapping of names to wraps",
+                hint='Write Wrapped({"small": Wrap("openai/text-embedding-3-small")}).',
+            )
         self.name = name
         self._wraps = dict(embedders)
         self._caches: dict[Path, VectorCache] = {}
         for key, wrap in self._wraps.items():
             if wrap.embedder.startswith(f"{name}/"):
-                raise invalid(f"embedders[{key!r}].embedder", wrap.embedder, "must be an embedder of another plugin",
-                              hint="One wrap can do all of it.")  # fmt: skip
+                raise invalid(
+                    f"embedders[{key!r}].embedder",
+                    wrap.embedder,
+                    "must be an embedder of another plugin",
+                    hint="One wrap can do all of it.",
+                )
             self._add_cache(key, wrap)
 
     async def resolve(self, kind: str, name: str) -> EmbedderAction | None:
@@ -74,8 +82,9 @@ class Wrapped(Plugin):
         path = _path(wrap.cache)
         cache = self._caches.setdefault(path, VectorCache(path, wrap.cache_bytes))
         if cache.max_bytes != wrap.cache_bytes:
-            raise invalid(f"embedders[{key!r}].cache_bytes", wrap.cache_bytes,
-                          f"must be the same for all that share {path}")  # fmt: skip
+            raise invalid(
+                f"embedders[{key!r}].cache_bytes", wrap.cache_bytes, f"must be the same for all that share {path}"
+            )
 
 
 def _path(given: str | Path) -> Path:

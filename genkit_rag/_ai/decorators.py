@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar, overload
 
-from genkit_rag._blocks.tool import Tool
 from genkit_rag._core.action import Action
 from genkit_rag._core.context import ActionContext
+from genkit_rag._generation.tools.tool import Tool
 
 In = TypeVar("In")
 Out = TypeVar("Out")

@@ -7,23 +7,23 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar, Unpack, overload
 
 from genkit_rag._ai.decorators import FlowDecorator, ToolDecorator
-from genkit_rag._blocks.embedding import Batching, EmbedderAction, EmbedderInfo, embedder_action
-from genkit_rag._blocks.model import ModelAction, ModelFn, ModelInfo, model_action
-from genkit_rag._blocks.options import IndexerOptions, RerankerOptions, RetrieverOptions
-from genkit_rag._blocks.reranking import RerankerAction, reranker_action
-from genkit_rag._blocks.retrieval import (
+from genkit_rag._core.action import Action, ActionKind, adapt, input_type_of
+from genkit_rag._core.context import ActionContext
+from genkit_rag._core.registry import Registry
+from genkit_rag._core.schema import hints
+from genkit_rag._generation.model import ModelAction, ModelFn, ModelInfo, model_action
+from genkit_rag._generation.tools.function import ToolOptions, tool_action
+from genkit_rag._generation.tools.tool import Tool, interrupt_tool
+from genkit_rag._rag.embedding import Batching, EmbedderAction, EmbedderInfo, embedder_action
+from genkit_rag._rag.options import IndexerOptions, RerankerOptions, RetrieverOptions
+from genkit_rag._rag.reranking import RerankerAction, reranker_action
+from genkit_rag._rag.retrieval import (
     IndexerAction,
     RetrieverAction,
     indexer_action,
     retriever_action,
     simple_retriever_action,
 )
-from genkit_rag._blocks.tool import Tool, interrupt_tool
-from genkit_rag._blocks.tool_function import ToolOptions, tool_action
-from genkit_rag._core.action import Action, ActionKind, adapt, input_type_of
-from genkit_rag._core.context import ActionContext
-from genkit_rag._core.registry import Registry
-from genkit_rag._core.schema import hints
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -56,9 +56,10 @@ class Definitions:
             output_type=hints(fn).get("return"),
             description=description or _first_line(fn),
             telemetry=lambda _in, _out: {
-                "gen_ai.operation.name": "invoke_workflow", "gen_ai.workflow.name": name or fn.__name__,
+                "gen_ai.operation.name": "invoke_workflow",
+                "gen_ai.workflow.name": name or fn.__name__,
             },
-        )  # fmt: skip
+        )
         return self.registry.register(flow)
 
     @overload

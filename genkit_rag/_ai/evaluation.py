@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
-from genkit_rag._blocks.evaluation.action import evaluator_action
-from genkit_rag._blocks.evaluation.built_in import Evaluators
-from genkit_rag._blocks.evaluation.types import EvaluatorAction
 from genkit_rag._core.context import context_variable, current_context
 from genkit_rag._core.registry import Registry
+from genkit_rag._evaluation.action import evaluator_action
+from genkit_rag._evaluation.evaluators.built_in import Evaluators
+from genkit_rag._evaluation.types import EvaluatorAction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from genkit_rag._blocks.evaluation.dataset import DatasetLike
-    from genkit_rag._blocks.evaluation.report import EvalReport
-    from genkit_rag._blocks.evaluation.runner import EvalProgress, EvaluatorLike
-    from genkit_rag._blocks.evaluation.target import Target
+    from genkit_rag._evaluation.dataset import DatasetLike
+    from genkit_rag._evaluation.reports.report import EvalReport
+    from genkit_rag._evaluation.runs.runner import EvalProgress, EvaluatorLike
+    from genkit_rag._evaluation.runs.target import Target
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 
@@ -120,9 +120,9 @@ class Evaluation:
                 are wrong; all before anything is run. What a target refuses is an error of its rows, `target_options`
                 too.
         """
-        from genkit_rag._blocks.evaluation.dataset import to_points
-        from genkit_rag._blocks.evaluation.runner import EvaluateOptions, evaluate
         from genkit_rag._core.threads import run_in_thread
+        from genkit_rag._evaluation.dataset import to_points
+        from genkit_rag._evaluation.runs.runner import EvaluateOptions, evaluate
 
         wanted = EvaluateOptions(target=target, evaluators=evaluators, **options)
         points = await run_in_thread(to_points, dataset)

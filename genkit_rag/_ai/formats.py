@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from genkit_rag._blocks.formats import Format, register_format
 from genkit_rag._core.registry import Registry
+from genkit_rag._generation.formats import Format, register_format
 
 F = TypeVar("F", bound=Format)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, Unpack, overload
 
-from genkit_rag._blocks.generate import GenerateKwargs, GenerateOptions, generate, generate_stream, render
-from genkit_rag._blocks.model import ModelRequest, ModelResponse, ModelResponseChunk
-from genkit_rag._blocks.part import Content
 from genkit_rag._core.action import ActionStream
 from genkit_rag._core.registry import Registry
+from genkit_rag._documents.part import Content
+from genkit_rag._generation.generate import GenerateKwargs, GenerateOptions, generate, generate_stream, render
+from genkit_rag._generation.model import ModelRequest, ModelResponse, ModelResponseChunk
 
 T = TypeVar("T")
 Context = Mapping[str, Any] | None
@@ -23,18 +23,33 @@ class Generation:
 
     @overload
     async def generate(
-        self, prompt: Content | None = None, *, output_schema: type[T], context: Context = None,
-        on_chunk: OnChunk = None, **options: Unpack[GenerateKwargs],
-    ) -> ModelResponse[T]: ...  # fmt: skip
+        self,
+        prompt: Content | None = None,
+        *,
+        output_schema: type[T],
+        context: Context = None,
+        on_chunk: OnChunk = None,
+        **options: Unpack[GenerateKwargs],
+    ) -> ModelResponse[T]: ...
     @overload
     async def generate(
-        self, prompt: Content | None = None, *, output_schema: Any = None, context: Context = None,
-        on_chunk: OnChunk = None, **options: Unpack[GenerateKwargs],
-    ) -> ModelResponse[Any]: ...  # fmt: skip
+        self,
+        prompt: Content | None = None,
+        *,
+        output_schema: Any = None,
+        context: Context = None,
+        on_chunk: OnChunk = None,
+        **options: Unpack[GenerateKwargs],
+    ) -> ModelResponse[Any]: ...
     async def generate(
-        self, prompt: Content | None = None, *, output_schema: Any = None, context: Context = None,
-        on_chunk: OnChunk = None, **options: Unpack[GenerateKwargs],
-    ) -> ModelResponse[Any]:  # fmt: skip
+        self,
+        prompt: Content | None = None,
+        *,
+        output_schema: Any = None,
+        context: Context = None,
+        on_chunk: OnChunk = None,
+        **options: Unpack[GenerateKwargs],
+    ) -> ModelResponse[Any]:
         """Returns the model's final answer, after running the tools that it asked for.
 
         Args:
@@ -77,18 +92,30 @@ class Generation:
 
     @overload
     def generate_stream(
-        self, prompt: Content | None = None, *, output_schema: type[T], context: Context = None,
+        self,
+        prompt: Content | None = None,
+        *,
+        output_schema: type[T],
+        context: Context = None,
         **options: Unpack[GenerateKwargs],
-    ) -> ActionStream[ModelResponseChunk, ModelResponse[T]]: ...  # fmt: skip
+    ) -> ActionStream[ModelResponseChunk, ModelResponse[T]]: ...
     @overload
     def generate_stream(
-        self, prompt: Content | None = None, *, output_schema: Any = None, context: Context = None,
+        self,
+        prompt: Content | None = None,
+        *,
+        output_schema: Any = None,
+        context: Context = None,
         **options: Unpack[GenerateKwargs],
-    ) -> ActionStream[ModelResponseChunk, ModelResponse[Any]]: ...  # fmt: skip
+    ) -> ActionStream[ModelResponseChunk, ModelResponse[Any]]: ...
     def generate_stream(
-        self, prompt: Content | None = None, *, output_schema: Any = None, context: Context = None,
+        self,
+        prompt: Content | None = None,
+        *,
+        output_schema: Any = None,
+        context: Context = None,
         **options: Unpack[GenerateKwargs],
-    ) -> ActionStream[ModelResponseChunk, ModelResponse[Any]]:  # fmt: skip
+    ) -> ActionStream[ModelResponseChunk, ModelResponse[Any]]:
         """Returns `.stream`, an async iterator of chunks, and `.response`, an awaitable of the final answer.
 
         Takes what `generate` takes.
@@ -97,9 +124,13 @@ class Generation:
         return generate_stream(self.registry, wanted, context=context)
 
     async def render(
-        self, prompt: Content | None = None, *, output_schema: Any = None, context: Context = None,
+        self,
+        prompt: Content | None = None,
+        *,
+        output_schema: Any = None,
+        context: Context = None,
         **options: Unpack[GenerateKwargs],
-    ) -> ModelRequest:  # fmt: skip
+    ) -> ModelRequest:
         """Returns the request that `generate` would send to the model first, passages and instructions included.
 
         No model is asked and no tool runs. Takes what `generate` takes; FAILED_PRECONDITION when the model would not

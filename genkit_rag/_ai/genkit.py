@@ -19,13 +19,13 @@ from genkit_rag._ai.operations import Operations
 from genkit_rag._ai.prompts import Prompts
 from genkit_rag._ai.retrieval import Retrieval
 from genkit_rag._ai.steps import Steps
-from genkit_rag._blocks.generate import DEFAULT_MODEL, generate_action
-from genkit_rag._blocks.generate.render_action import render_action
-from genkit_rag._blocks.prompt import load_prompt_dir
 from genkit_rag._core.action import Action
 from genkit_rag._core.errors import invalid
 from genkit_rag._core.plugin import Plugin
 from genkit_rag._core.registry import Registry
+from genkit_rag._generation.generate import DEFAULT_MODEL, generate_action
+from genkit_rag._generation.generate.render_action import render_action
+from genkit_rag._generation.prompt import load_prompt_dir
 
 if TYPE_CHECKING:
     from genkit_rag._ai.ingest_flow import PageSource
@@ -37,7 +37,7 @@ AnyAction = Action[Any, Any, Any]
 
 class Genkit(
     Definitions, Evaluation, Formats, Generation, MiddlewareDefinitions, Operations, Prompts, Retrieval, Steps
-):  # fmt: skip
+):
     """A registry of actions and the verbs over them. Use it as an async context manager, which closes the plugins.
 
     Args:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from genkit_rag._blocks.vector_store import DEFAULT_NAMESPACE
-from genkit_rag._blocks.wire import WireModel
 from genkit_rag._core.action import Action
 from genkit_rag._core.context import ActionContext
 from genkit_rag._core.errors import PublicError, invalid
 from genkit_rag._core.threads import run_in_thread
+from genkit_rag._documents.wire import WireModel
+from genkit_rag._rag.vector_store import DEFAULT_NAMESPACE
 
 if TYPE_CHECKING:
     from genkit_rag._ai.genkit import Genkit
@@ -92,10 +92,13 @@ def define_ingest_flow(
         if not paths and documents is None:
             raise PublicError("INVALID_ARGUMENT", "`paths` or `urls` must name something.", hint="Name a file.")
         report = await ai.ingest(
-            paths, indexer=indexer, documents=documents, namespace=request.namespace,
+            paths,
+            indexer=indexer,
+            documents=documents,
+            namespace=request.namespace,
             options=replace(options or IngestOptions(), base=folder, dry_run=request.dry_run),
             progress=(lambda event: ctx.send_chunk(event_data(event))) if ctx.streaming else None,
-        )  # fmt: skip
+        )
         return report.to_dict()
 
     run.__doc__ = f"Brings the store `{indexer}` in step with files and web pages."
@@ -147,6 +150,8 @@ def _checked(base: Path, given: str) -> str:
 
 def _refused(argument: str, value: str, problem: str) -> PublicError:
     return PublicError(
-        "PERMISSION_DENIED", f"`{argument}`: {value[:200]!r} {problem}.",
-        hint="What a flow may read is said where it is defined.", details={"argument": argument},
-    )  # fmt: skip
+        "PERMISSION_DENIED",
+        f"`{argument}`: {value[:200]!r} {problem}.",
+        hint="What a flow may read is said where it is defined.",
+        details={"argument": argument},
+    )

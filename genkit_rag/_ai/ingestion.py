@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from genkit_rag._blocks.access import Scope, refuse_foreign
-from genkit_rag._blocks.document import Document
-from genkit_rag._blocks.store_actions import StorePlugin
-from genkit_rag._blocks.vector_store import DEFAULT_NAMESPACE, VectorStore
 from genkit_rag._core.context import ActionContext, current_context
+from genkit_rag._documents.document import Document
+from genkit_rag._rag.stores.access import Scope, refuse_foreign
+from genkit_rag._rag.stores.actions import StorePlugin
+from genkit_rag._rag.vector_store import DEFAULT_NAMESPACE, VectorStore
 
 if TYPE_CHECKING:
     from genkit_rag._ai.retrieval import Retrieval
-    from genkit_rag._blocks.embedding import EmbedderAction
+    from genkit_rag._rag.embedding import EmbedderAction
 
 
 class IndexSink:
@@ -28,9 +28,14 @@ class IndexSink:
     """
 
     def __init__(
-        self, ai: Retrieval, indexer: str, store: VectorStore, embedder: EmbedderAction, scope: Scope,
+        self,
+        ai: Retrieval,
+        indexer: str,
+        store: VectorStore,
+        embedder: EmbedderAction,
+        scope: Scope,
         context: Mapping[str, Any] | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.target = f"{indexer} {scope.namespace}".rstrip()
         self.action = embedder
         self.embedder = ""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, overload
 
-from genkit_rag._blocks.middleware import (
+from genkit_rag._core.registry import Registry
+from genkit_rag._generation.middleware import (
     Middleware,
     MiddlewareDefinition,
     ModelMiddlewareFn,
     define_middleware,
     middleware_descriptions,
 )
-from genkit_rag._core.registry import Registry
 
 M = TypeVar("M")
 Definable = Middleware | type[Middleware] | ModelMiddlewareFn | Callable[..., Middleware]
@@ -52,9 +52,13 @@ class MiddlewareDefinitions:
                 that no config can give.
         """
         return define_middleware(
-            self.registry, middleware, name=name, description=description, config_schema=config_schema,
+            self.registry,
+            middleware,
+            name=name,
+            description=description,
+            config_schema=config_schema,
             metadata=metadata,
-        )  # fmt: skip
+        )
 
     @overload
     def middleware(self, made: M, /) -> M: ...

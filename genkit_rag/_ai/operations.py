@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from genkit_rag._blocks.background import (
+from genkit_rag._core.registry import Registry
+from genkit_rag._generation.background import (
     POLL_SECONDS,
     OperationLike,
     StartAction,
@@ -14,10 +15,9 @@ from genkit_rag._blocks.background import (
     check_operation,
     wait_for_operation,
 )
-from genkit_rag._blocks.model import ModelInfo
-from genkit_rag._blocks.operation import Operation
-from genkit_rag._blocks.resource import ResourceAction, ResourceFn, resource_action
-from genkit_rag._core.registry import Registry
+from genkit_rag._generation.model import ModelInfo
+from genkit_rag._generation.operation import Operation
+from genkit_rag._generation.resource import ResourceAction, ResourceFn, resource_action
 
 
 class Operations:
@@ -28,9 +28,15 @@ class Operations:
     # -- resources
 
     def define_resource(
-        self, fn: ResourceFn, *, name: str | None = None, uri: str | None = None, template: str | None = None,
-        description: str | None = None, metadata: Mapping[str, Any] | None = None,
-    ) -> ResourceAction:  # fmt: skip
+        self,
+        fn: ResourceFn,
+        *,
+        name: str | None = None,
+        uri: str | None = None,
+        template: str | None = None,
+        description: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> ResourceAction:
         """Returns a resource: content under a URI that messages name with `Part(resource=Resource(uri=...))`.
 
         Args:
@@ -52,9 +58,14 @@ class Operations:
         )
 
     def resource(
-        self, *, name: str | None = None, uri: str | None = None, template: str | None = None,
-        description: str | None = None, metadata: Mapping[str, Any] | None = None,
-    ) -> Callable[[ResourceFn], ResourceAction]:  # fmt: skip
+        self,
+        *,
+        name: str | None = None,
+        uri: str | None = None,
+        template: str | None = None,
+        description: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Callable[[ResourceFn], ResourceAction]:
         """Decorates a function to be a resource. See `define_resource`."""
         return lambda fn: self.define_resource(
             fn, name=name, uri=uri, template=template, description=description, metadata=metadata
@@ -63,9 +74,14 @@ class Operations:
     # -- models that take long
 
     def define_background_model(
-        self, name: str, start: Callable[..., Any], check: Callable[..., Any],
-        cancel: Callable[..., Any] | None = None, *, info: ModelInfo | None = None,
-    ) -> StartAction:  # fmt: skip
+        self,
+        name: str,
+        start: Callable[..., Any],
+        check: Callable[..., Any],
+        cancel: Callable[..., Any] | None = None,
+        *,
+        info: ModelInfo | None = None,
+    ) -> StartAction:
         """Returns a model whose answer takes minutes: `generate` returns at once, with `response.operation`.
 
         Args:

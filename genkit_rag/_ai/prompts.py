@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Unpack
 
-from genkit_rag._blocks.prompt import (
+from genkit_rag._core.errors import invalid
+from genkit_rag._core.registry import Registry
+from genkit_rag._generation.prompt import (
     ContentLike,
     ExecutablePrompt,
     Helper,
@@ -14,8 +16,6 @@ from genkit_rag._blocks.prompt import (
     define_prompt_function,
     library_of,
 )
-from genkit_rag._core.errors import invalid
-from genkit_rag._core.registry import Registry
 
 
 class Prompts:
@@ -24,10 +24,16 @@ class Prompts:
     registry: Registry
 
     def define_prompt(
-        self, name: str, prompt: ContentLike | None = None, *, variant: str | None = None,
-        system: ContentLike | None = None, messages: ContentLike | None = None, template: str | None = None,
+        self,
+        name: str,
+        prompt: ContentLike | None = None,
+        *,
+        variant: str | None = None,
+        system: ContentLike | None = None,
+        messages: ContentLike | None = None,
+        template: str | None = None,
         **options: Unpack[PromptKwargs],
-    ) -> ExecutablePrompt:  # fmt: skip
+    ) -> ExecutablePrompt:
         """Returns a prompt: call it with an input, stream it, render it, or offer it as a tool.
 
         `prompt`, `system` and `messages` are each a text with Handlebars tags, parts or messages as they are, or a
@@ -52,9 +58,14 @@ class Prompts:
         return define_prompt(library_of(self.registry), name, variant, texts, options)
 
     def prompt(
-        self, fn: Callable[..., Any] | None = None, /, *, name: str | None = None, variant: str | None = None,
+        self,
+        fn: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        variant: str | None = None,
         **options: Unpack[PromptKwargs],
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         """Decorates a function to be a prompt; with or without parentheses.
 
         The function is `(input)` or `(input, ctx)`, sync or async, and returns text, parts, messages or

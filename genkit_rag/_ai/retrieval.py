@@ -7,14 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from genkit_rag._blocks.document import Document, to_document, to_documents
-from genkit_rag._blocks.embedding import EmbedderAction, Embedding, EmbedRequest
-from genkit_rag._blocks.embedding_service import service_of
-from genkit_rag._blocks.options import EmbedderOptions, parse_options
-from genkit_rag._blocks.part import Part
-from genkit_rag._blocks.reranking import RerankerRequest
-from genkit_rag._blocks.retrieval import IndexerRequest, IndexerResponse, RetrieverRequest, RetrieverResponse
-from genkit_rag._blocks.retriever_tool import (
+from genkit_rag._core.action import Action, ActionKind
+from genkit_rag._core.errors import GenkitError, invalid
+from genkit_rag._core.registry import Registry
+from genkit_rag._core.schema import parse
+from genkit_rag._documents.document import Document, to_document, to_documents
+from genkit_rag._documents.part import Part
+from genkit_rag._generation.tools.retriever_tool import (
     DEFAULT_K,
     MAX_CHARACTERS,
     FilterRule,
@@ -23,14 +22,15 @@ from genkit_rag._blocks.retriever_tool import (
     Searcher,
     retriever_tool,
 )
-from genkit_rag._blocks.store_actions import StorePlugin
-from genkit_rag._blocks.store_handle import DeleteRequest, StoreHandle
-from genkit_rag._blocks.tool import Tool, ToolOutput
-from genkit_rag._blocks.vector_store import DEFAULT_NAMESPACE, VectorStore
-from genkit_rag._core.action import Action, ActionKind
-from genkit_rag._core.errors import GenkitError, invalid
-from genkit_rag._core.registry import Registry
-from genkit_rag._core.schema import parse
+from genkit_rag._generation.tools.tool import Tool, ToolOutput
+from genkit_rag._rag.embedding import EmbedderAction, Embedding, EmbedRequest
+from genkit_rag._rag.embedding_service import service_of
+from genkit_rag._rag.options import EmbedderOptions, parse_options
+from genkit_rag._rag.reranking import RerankerRequest
+from genkit_rag._rag.retrieval import IndexerRequest, IndexerResponse, RetrieverRequest, RetrieverResponse
+from genkit_rag._rag.stores.actions import StorePlugin
+from genkit_rag._rag.stores.handle import DeleteRequest, StoreHandle
+from genkit_rag._rag.vector_store import DEFAULT_NAMESPACE, VectorStore
 
 if TYPE_CHECKING:
     from genkit_rag._ingest.events import IngestReport, Progress
@@ -145,9 +145,15 @@ class Retrieval:
         """
         told: dict[str, Any] = dict(options)
         searcher = Searcher(
-            retriever, k, filter, namespace, reranker=told.pop("reranker", None), fields=told.pop("fields", ()),
-            max_characters=told.pop("max_characters", MAX_CHARACTERS), options=told,
-        )  # fmt: skip
+            retriever,
+            k,
+            filter,
+            namespace,
+            reranker=told.pop("reranker", None),
+            fields=told.pop("fields", ()),
+            max_characters=told.pop("max_characters", MAX_CHARACTERS),
+            options=told,
+        )
         return retriever_tool(self.registry, searcher, name=name, description=description)
 
     async def rerank(
@@ -239,9 +245,9 @@ class Retrieval:
             IngestStopped: The embedder or the store failed; it has the report until then.
         """
         from genkit_rag._ai.ingestion import IndexSink
-        from genkit_rag._ingest.chunk import with_count
         from genkit_rag._ingest.pipeline import ingest
         from genkit_rag._ingest.sink import IngestOptions
+        from genkit_rag._ingest.splitters.chunk import with_count
 
         sink = await IndexSink.open(self, indexer, namespace=namespace, context=context)
         options = options or IngestOptions()
@@ -250,9 +256,13 @@ class Retrieval:
         return await ingest(paths, sink=sink, documents=documents, options=options, progress=progress)
 
     async def reindex(
-        self, indexer: str, *, embedder: str | None = None, batch_size: int = 256,
+        self,
+        indexer: str,
+        *,
+        embedder: str | None = None,
+        batch_size: int = 256,
         progress: Callable[[int, int], None] | None = None,
-    ) -> int:  # fmt: skip
+    ) -> int:
         """Returns how many documents of a store have got new vectors, all at once; searches see the old ones till then.
 
         A run that was stopped goes on where it was. Afterwards this process uses the new embedder for the store; give

@@ -8,19 +8,27 @@ from typing import Annotated
 
 import typer
 
-from genkit_rag._cli import ask, config, doctor, evals, flow, ingest, models, query, start, store, trace
+from genkit_rag._cli import models
+from genkit_rag._cli.apps import flow, start, trace
+from genkit_rag._cli.doctor import config, doctor
+from genkit_rag._cli.evaluation import commands as evals
 from genkit_rag._cli.failures import INTERRUPTED, interrupted, report
 from genkit_rag._cli.options import examples
 from genkit_rag._cli.output import replace_closed_streams, tolerate_any_encoding
+from genkit_rag._cli.stores import ask, ingest, query, store
 
 app = typer.Typer(
     name="genkit-rag",
     help="Index documents, search them, and answer questions from them.",
-    epilog=examples("genkit-rag ingest docs/", 'genkit-rag query "how are tokens renewed?"',
-                    'genkit-rag ask "how are tokens renewed?"', "genkit-rag doctor"),
+    epilog=examples(
+        "genkit-rag ingest docs/",
+        'genkit-rag query "how are tokens renewed?"',
+        'genkit-rag ask "how are tokens renewed?"',
+        "genkit-rag doctor",
+    ),
     rich_markup_mode=None,  # help must not cost an import of rich
     pretty_exceptions_enable=False,
-)  # fmt: skip
+)
 
 
 @app.callback(invoke_without_command=True)

@@ -60,8 +60,10 @@ def for_schema(given: Any, schema: Any) -> Any:
     wants_text = isinstance(schema, Mapping) and schema.get("type") == "string"
     if isinstance(given, NotJson):
         if not wants_text:
-            raise WrongUsage(f"The input is not JSON: {given.problem}.",
-                             hint=f"A text is written in quotes: {json.dumps(given.text.strip()[:40])!r}")  # fmt: skip
+            raise WrongUsage(
+                f"The input is not JSON: {given.problem}.",
+                hint=f"A text is written in quotes: {json.dumps(given.text.strip()[:40])!r}",
+            )
         return given.text
     if isinstance(given, Scalar):
         return given.text if wants_text else given.value
@@ -95,6 +97,8 @@ def _lines(name: str, text: str) -> list[Any]:
             try:
                 rows.append(json.loads(line))
             except ValueError as error:
-                raise WrongUsage(f"{name!r} is neither a JSON array nor JSON Lines: line {number}: {error}.",
-                                 hint="Write one input a line, or a list of them.") from error  # fmt: skip
+                raise WrongUsage(
+                    f"{name!r} is neither a JSON array nor JSON Lines: line {number}: {error}.",
+                    hint="Write one input a line, or a list of them.",
+                ) from error
     return rows

@@ -11,7 +11,7 @@ import typer
 from genkit_rag._cli.failures import FAILED
 from genkit_rag._cli.options import Json, examples
 from genkit_rag._cli.output import Output
-from genkit_rag._cli.store import human_bytes
+from genkit_rag._cli.stores.store import human_bytes
 from genkit_rag._core.errors import GenkitError
 
 Name = Annotated[str, typer.Argument(help="A name of `genkit-rag models list`.")]
@@ -32,11 +32,21 @@ def list_(json: Json = False) -> None:
     out = Output(json=json)
     known = list_weights()
     if json:
-        out.data({"models": [
-            {"name": item.name, "description": item.description, "licence": item.licence, "bytes": item.size,
-             "installed": item.installed, "path": str(item.path)}
-            for item in known
-        ]})  # fmt: skip
+        out.data(
+            {
+                "models": [
+                    {
+                        "name": item.name,
+                        "description": item.description,
+                        "licence": item.licence,
+                        "bytes": item.size,
+                        "installed": item.installed,
+                        "path": str(item.path),
+                    }
+                    for item in known
+                ]
+            }
+        )
         return
     rows = [
         [item.name, "yes" if item.installed else "no", human_bytes(item.size), item.licence, item.description]
@@ -144,8 +154,13 @@ def _progress(name: str, out: Output) -> Generator[Report]:
         return
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(binary_units=True),
-               TransferSpeedColumn(), TimeRemainingColumn())  # fmt: skip
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=out.stderr) as bars:
         task = bars.add_task(name, total=None)
         yield lambda _name, done, total: bars.update(task, completed=done, total=total)

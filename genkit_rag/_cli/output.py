@@ -172,9 +172,14 @@ def _console(stream: TextIO) -> Console:
     styled = not _is_plain() and (stream.isatty() or bool(os.environ.get("FORCE_COLOR")))
     fixed = None if stream.isatty() or os.environ.get("COLUMNS") else PIPE_WIDTH
     return Console(
-        file=stream, force_terminal=styled, color_system="auto" if styled else None, width=fixed, markup=False,
-        highlight=False, emoji=False,
-    )  # fmt: skip
+        file=stream,
+        force_terminal=styled,
+        color_system="auto" if styled else None,
+        width=fixed,
+        markup=False,
+        highlight=False,
+        emoji=False,
+    )
 
 
 def _is_plain() -> bool:

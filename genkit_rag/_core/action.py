@@ -84,8 +84,18 @@ class Action(Generic[In, Out, Chunk]):
         telemetry: Gives the `gen_ai.*` attributes of a recorded run.
     """
 
-    __slots__ = ("chunk_type", "description", "handler", "input_type", "key", "kind", "metadata", "name", "output_type",
-                 "telemetry")  # fmt: skip
+    __slots__ = (
+        "chunk_type",
+        "description",
+        "handler",
+        "input_type",
+        "key",
+        "kind",
+        "metadata",
+        "name",
+        "output_type",
+        "telemetry",
+    )
 
     def __init__(  # noqa: PLR0913 - the one record of what an action is
         self,

@@ -30,9 +30,11 @@ _MIN_VARIABLE_CHARS = 8
 # A JSON string, a Python one, a JSON string inside a JSON string (where `\"` ends it and `\\\"` is a quote in it), and
 # one deeper still. Possessive: no input makes them go back.
 _QUOTED = (
-    r'"(?:[^"\\]|\\.)*+"?|' r"'(?:[^'\\]|\\.)*+'?|"
-    r'\\"(?:[^"\\]|\\\\(?:\\["\\]|[^"\\])|\\[^"\\])*+(?:\\")?|' r'\\{2,}"(?:[^"\\]|\\[^"])*+(?:\\+")?'
-)  # fmt: skip
+    r'"(?:[^"\\]|\\.)*+"?|'
+    r"'(?:[^'\\]|\\.)*+'?|"
+    r'\\"(?:[^"\\]|\\\\(?:\\["\\]|[^"\\])|\\[^"\\])*+(?:\\")?|'
+    r'\\{2,}"(?:[^"\\]|\\[^"])*+(?:\\+")?'
+)
 _BARE = r"(?:(?:bearer|basic|token|digest)\s+)?[^\s\"',;&}\])\[{(\\][^\s\"',;&}\])\\]*"
 
 _QUOTE = re.compile(r"b?(\\*[\"'])")
@@ -54,18 +56,35 @@ _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], Replacement], ...] = (
         ("?", "&"),
         re.compile(
             r"([?&](?:key|api[_-]?key|token|[a-z]{1,20}_token|auth|sig|signature|secret|password|pwd|client_secret|"
-            r"x-(?:amz|goog)-(?:signature|credential|security-token))=)[^&\s\"'#<>\\]+", re.IGNORECASE,
+            r"x-(?:amz|goog)-(?:signature|credential|security-token))=)[^&\s\"'#<>\\]+",
+            re.IGNORECASE,
         ),
         rf"\1{REDACTED}",
     ),
     (
         (
-            "api", "passw", "passphrase", "secret", "private", "credential", "access", "auth", "refresh", "id_token",
-            "id-token", "idtoken", "session", "bearer", "cookie", "x-genkit", "x-amz-security",
+            "api",
+            "passw",
+            "passphrase",
+            "secret",
+            "private",
+            "credential",
+            "access",
+            "auth",
+            "refresh",
+            "id_token",
+            "id-token",
+            "idtoken",
+            "session",
+            "bearer",
+            "cookie",
+            "x-genkit",
+            "x-amz-security",
         ),
         re.compile(
             rf"(?P<name>(?:{_WORDS}|{_TOKENS}|{_HEADERS})(?P<quote>\\*[\"'])?\s{{0,8}}(?:[:=]|,(?=\s?b?[\"']))\s{{0,8}})"
-            rf"(?!\[redacted\])(?P<value>b?(?:{_QUOTED})|{_BARE})", re.IGNORECASE,
+            rf"(?!\[redacted\])(?P<value>b?(?:{_QUOTED})|{_BARE})",
+            re.IGNORECASE,
         ),
         _hide,
     ),
@@ -87,16 +106,17 @@ _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], Replacement], ...] = (
         re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,30}PRIVATE KEY-----|\Z)", re.S),
         REDACTED,
     ),
-)  # fmt: skip
+)
 
 
 def redactor(environment: Mapping[str, str] | None = None) -> Callable[[Any], Any]:
     """Returns a function that redacts a text, a list or a mapping of attributes, for the environment as it is now."""
     variables = os.environ if environment is None else environment
     values = {
-        value for name, value in variables.items()
+        value
+        for name, value in variables.items()
         if len(value) >= _MIN_VARIABLE_CHARS and _SECRET_VARIABLE.search(name) and not value.startswith(("/", "./"))
-    }  # fmt: skip
+    }
 
     def redact(value: Any) -> Any:
         if isinstance(value, str):

@@ -83,9 +83,12 @@ def check_json(schema: JsonSchema, value: Any, what: str) -> None:
         found = next(iter(validator.iter_errors(value)), None)
     except Unresolvable as error:
         raise GenkitError(
-            "INVALID_ARGUMENT", f"The schema of {what[0].lower()}{what[1:]} refers to what is not in it: {error}.",
-            hint="Put the definition into the schema's `$defs`.", cause=error, details={"unresolved": error.ref},
-        ) from error  # fmt: skip
+            "INVALID_ARGUMENT",
+            f"The schema of {what[0].lower()}{what[1:]} refers to what is not in it: {error}.",
+            hint="Put the definition into the schema's `$defs`.",
+            cause=error,
+            details={"unresolved": error.ref},
+        ) from error
     if found is not None:
         path = _path(tuple(found.absolute_path))
         raise GenkitError(

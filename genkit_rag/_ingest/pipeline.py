@@ -10,10 +10,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
-from genkit_rag._blocks.document import Document
 from genkit_rag._core.errors import invalid
 from genkit_rag._core.threads import run_in_thread
-from genkit_rag._ingest.claims import Claimed, SourceKind, State
+from genkit_rag._documents.document import Document
 from genkit_rag._ingest.discover import Roots
 from genkit_rag._ingest.events import (
     ChunksDone,
@@ -29,7 +28,8 @@ from genkit_rag._ingest.events import (
     Started,
 )
 from genkit_rag._ingest.loaders import no_loader
-from genkit_rag._ingest.manifest import Manifest
+from genkit_rag._ingest.manifest.claims import Claimed, SourceKind, State
+from genkit_rag._ingest.manifest.manifest import Manifest
 from genkit_rag._ingest.prepare import Batch, Ended, Item, Preparer, Unchanged
 from genkit_rag._ingest.sink import IngestOptions, Sink
 from genkit_rag._ingest.source import FileSource, Given, Pulled, Source, UnreadableSource, grouped
@@ -196,19 +196,22 @@ class _Run:
         if known:
             await run_in_thread(self.manifest.adopt, known)
         new = [
-            item.document for item, claim in wanted
+            item.document
+            for item, claim in wanted
             if (item.again or item.claim.id not in held) and not (claim.original and item.claim.id not in held)
-        ]  # fmt: skip
+        ]
         moved = [
-            item.document for item, claim in wanted
+            item.document
+            for item, claim in wanted
             if not item.again and item.claim.id in held and claim.state != "same"
-        ]  # fmt: skip
+        ]
         await self.write(new, moved)
         await run_in_thread(self.manifest.settle, [item.claim for item in items])
         duplicates = tuple(
             Duplicate(item.source.name, item.claim.id, claim.original.key.chunk, claim.original.similarity)
-            for item, claim in twins if claim.original
-        )  # fmt: skip
+            for item, claim in twins
+            if claim.original
+        )
         return ChunksDone(len(new), len(wanted) - len(new) - len(twins), duplicates=duplicates)
 
     async def write(self, new: list[Document], moved: list[Document]) -> None:

@@ -6,16 +6,16 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from genkit_rag._blocks.document import Document
 from genkit_rag._core.errors import GenkitError
-from genkit_rag._ingest.chunk import TextSplitter
-from genkit_rag._ingest.chunking import ChunkMaker, metadata_hash
-from genkit_rag._ingest.claims import Claim, State
+from genkit_rag._documents.document import Document
 from genkit_rag._ingest.events import Event, Note
-from genkit_rag._ingest.manifest import Manifest
-from genkit_rag._ingest.near import sketch
+from genkit_rag._ingest.manifest.claims import Claim, State
+from genkit_rag._ingest.manifest.manifest import Manifest
+from genkit_rag._ingest.near_duplicates.similarity import sketch
 from genkit_rag._ingest.section import UnreadableFile
 from genkit_rag._ingest.source import Source
+from genkit_rag._ingest.splitters.chunk import TextSplitter
+from genkit_rag._ingest.splitters.chunking import ChunkMaker, metadata_hash
 
 _MANY = 500
 _BREATH_SECONDS = 0.1

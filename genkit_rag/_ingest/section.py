@@ -9,12 +9,25 @@ from typing import Any
 
 from pydantic import Field
 
-from genkit_rag._blocks.wire import WireModel
+from genkit_rag._documents.wire import WireModel
 
 RESERVED = frozenset(
-    ("id", "score", "rank", "retriever", "scores", "source", "page", "start", "end", "chunk", "heading_path", "prefix",
-     "title")
-)  # fmt: skip
+    (
+        "id",
+        "score",
+        "rank",
+        "retriever",
+        "scores",
+        "source",
+        "page",
+        "start",
+        "end",
+        "chunk",
+        "heading_path",
+        "prefix",
+        "title",
+    )
+)
 """Metadata names that have a meaning here or on the wire; a column of the same name gets an underscore behind it."""
 
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from genkit_rag._blocks.document import Document
 from genkit_rag._core.errors import invalid
-from genkit_rag._ingest.chunk import TextSplitter
+from genkit_rag._documents.document import Document
 from genkit_rag._ingest.loaders import Loaders
-from genkit_rag._ingest.near import LEAST_SIMILARITY
-from genkit_rag._ingest.splitter import Splitter
+from genkit_rag._ingest.near_duplicates.similarity import LEAST_SIMILARITY
+from genkit_rag._ingest.splitters.chunk import TextSplitter
+from genkit_rag._ingest.splitters.text import Splitter
 
 
 class Sink(Protocol):
@@ -83,8 +83,12 @@ class IngestOptions:
                 raise invalid(argument, getattr(self, argument), "must be at least 1")
 
         if self.near_duplicates is not None and not LEAST_SIMILARITY <= self.near_duplicates <= 1:
-            raise invalid("near_duplicates", self.near_duplicates, f"must lie between {LEAST_SIMILARITY} and 1",
-                          hint="0.9 is common; None embeds near duplicates too.")  # fmt: skip
+            raise invalid(
+                "near_duplicates",
+                self.near_duplicates,
+                f"must lie between {LEAST_SIMILARITY} and 1",
+                hint="0.9 is common; None embeds near duplicates too.",
+            )
 
     def state_name(self, target: str) -> str:
         """Returns the name of the file: the one given, else the target with `-` for what is no letter or digit."""

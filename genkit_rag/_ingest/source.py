@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol
 
-from genkit_rag._blocks.document import Document
-from genkit_rag._ingest.chunking import document_section
-from genkit_rag._ingest.claims import SourceKind
+from genkit_rag._documents.document import Document
 from genkit_rag._ingest.discover import Found
 from genkit_rag._ingest.events import Event
 from genkit_rag._ingest.loaders import Loaders
+from genkit_rag._ingest.manifest.claims import SourceKind
 from genkit_rag._ingest.section import Section
+from genkit_rag._ingest.splitters.chunking import document_section
 
 _RACY_NS = 2_000_000_000
 

@@ -229,9 +229,11 @@ class Guard:
             name, _, port = host.rpartition(":")
             if not (port.isdigit() and name in self.policy.hosts):
                 raise Refusal(
-                    421, "PERMISSION_DENIED", "The Host header does not name this server.",
+                    421,
+                    "PERMISSION_DENIED",
+                    "The Host header does not name this server.",
                     "Open the URL that the server printed, or add the name to the server's `hosts`.",
-                )  # fmt: skip
+                )
         return host
 
     def _origin(self, scope: Scope, head: Head, host: str) -> None:
@@ -240,9 +242,11 @@ class Guard:
         origins, sites = head.get(b"origin", []), head.get(b"sec-fetch-site", [])
         if origins not in ([], own) or sites not in ([], [b"same-origin"], [b"none"]):
             raise Refusal(
-                403, "PERMISSION_DENIED", "Requests from other origins are refused.",
+                403,
+                "PERMISSION_DENIED",
+                "Requests from other origins are refused.",
                 "Open the server's own page by typing or pasting its URL.",
-            )  # fmt: skip
+            )
 
     # -- the token
 
@@ -271,9 +275,11 @@ class Guard:
             shown += [secret.strip()] if kind.lower() == "bearer" else []
         if not any(_same(token, one) for one in shown) and not self._has_cookie(scope, head):
             raise Refusal(
-                401, "UNAUTHENTICATED", "The request shows no valid token.",
+                401,
+                "UNAUTHENTICATED",
+                "The request shows no valid token.",
                 "Open the one-time URL that the server printed, or send the token as X-Genkit-Token.",
-            )  # fmt: skip
+            )
 
     def _has_cookie(self, scope: Scope, head: Head) -> bool:
         if not self.policy.browser:

@@ -60,9 +60,11 @@ def inflate(body: bytes, limit: int) -> bytes:
 def too_large(limit: int) -> GenkitError:
     """Returns the error for a body over the limit."""
     return GenkitError(
-        "RESOURCE_EXHAUSTED", f"The body is larger than {limit} bytes.", hint="Send less at once.",
+        "RESOURCE_EXHAUSTED",
+        f"The body is larger than {limit} bytes.",
+        hint="Send less at once.",
         details={"http": 413},
-    )  # fmt: skip
+    )
 
 
 async def read_body(receive: Receive, limit: int, seconds: float) -> bytes:

@@ -10,28 +10,28 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from genkit_rag._blocks.document import to_document
-from genkit_rag._blocks.evaluation.concurrency import CONCURRENCY, bounded_map
-from genkit_rag._blocks.evaluation.report import EvalReport, summarise
-from genkit_rag._blocks.evaluation.rows import EvalRow
-from genkit_rag._blocks.evaluation.runner import EvalProgress, EvaluateOptions, EvaluatorLike, evaluate
-from genkit_rag._blocks.evaluation.target import output_of
-from genkit_rag._blocks.evaluation.types import (
-    EvalDataPoint,
-    EvalFnResponse,
-    EvalRequest,
-    EvaluatorAction,
-    dataset_hash,
-)
-from genkit_rag._blocks.model import ModelResponse
-from genkit_rag._blocks.part import Message
-from genkit_rag._blocks.retrieval import RetrieverRequest
 from genkit_rag._core.action import Action, ActionKind
 from genkit_rag._core.context import ActionContext
 from genkit_rag._core.errors import GenkitError, invalid
 from genkit_rag._core.registry import Registry
 from genkit_rag._core.schema import parse
 from genkit_rag._core.threads import run_in_thread
+from genkit_rag._documents.document import to_document
+from genkit_rag._documents.part import Message
+from genkit_rag._evaluation.concurrency import CONCURRENCY, bounded_map
+from genkit_rag._evaluation.reports.report import EvalReport, summarise
+from genkit_rag._evaluation.reports.rows import EvalRow
+from genkit_rag._evaluation.runs.runner import EvalProgress, EvaluateOptions, EvaluatorLike, evaluate
+from genkit_rag._evaluation.runs.target import output_of
+from genkit_rag._evaluation.types import (
+    EvalDataPoint,
+    EvalFnResponse,
+    EvalRequest,
+    EvaluatorAction,
+    dataset_hash,
+)
+from genkit_rag._generation.model import ModelResponse
+from genkit_rag._rag.retrieval import RetrieverRequest
 from genkit_rag._server.runtimes import Runtimes, failure
 from genkit_rag._server.telemetry import TraceStore, derive
 from genkit_rag._server.telemetry.wire import SpanData
@@ -108,12 +108,16 @@ class RemoteEvaluation:
             row if row.error is not None else row.model_copy(update={"scores": next(scored).scores}) for row in rows
         ]
         metrics = [metric.name for metric in report.metrics]
-        return report.model_copy(update={
-            "rows": rows, "target": plan.target, "created_at": created.isoformat(timespec="milliseconds"),
-            "metrics": await run_in_thread(summarise, rows, metrics, report.seed),
-            "dataset_hash": await run_in_thread(dataset_hash, plan.points),
-            "duration_ms": (time.perf_counter() - began) * 1000,
-        })  # fmt: skip
+        return report.model_copy(
+            update={
+                "rows": rows,
+                "target": plan.target,
+                "created_at": created.isoformat(timespec="milliseconds"),
+                "metrics": await run_in_thread(summarise, rows, metrics, report.seed),
+                "dataset_hash": await run_in_thread(dataset_hash, plan.points),
+                "duration_ms": (time.perf_counter() - began) * 1000,
+            }
+        )
 
     async def _row(self, point: EvalDataPoint) -> EvalRow:
         key, began = self._plan.target or "", time.perf_counter()
@@ -177,10 +181,15 @@ def remote_evaluator(runtimes: Runtimes, name: str, described: Mapping[str, Any]
         raise GenkitError("DATA_LOSS", f"The evaluator `{name}` ended without a result.")
 
     return Action(
-        ActionKind.EVALUATOR, name, run, input_type=EvalRequest, output_type=list[EvalFnResponse],
-        chunk_type=EvalFnResponse, description=str(described.get("description") or name),
+        ActionKind.EVALUATOR,
+        name,
+        run,
+        input_type=EvalRequest,
+        output_type=list[EvalFnResponse],
+        chunk_type=EvalFnResponse,
+        description=str(described.get("description") or name),
         metadata=dict(described.get("metadata") or {}),
-    )  # fmt: skip
+    )
 
 
 class _Retrieved:
@@ -195,9 +204,10 @@ class _Retrieved:
         spans = await self._spans(trace_id)
         documents = [
             document
-            for span in spans if _is_outermost_retriever(span, spans)
+            for span in spans
+            if _is_outermost_retriever(span, spans)
             for document in derive.view(span).documents
-        ]  # fmt: skip
+        ]
         unique = list({(one.id or "", one.text): one for one in documents}.values())
         if not unique:
             return {}

@@ -193,10 +193,13 @@ class Runtimes:
         runtime = await self._connected()
         body = {"key": key, "input": value, "context": context, "telemetryLabels": labels}
         request = self._http().build_request(
-            "POST", f"{runtime.url}/api/runAction", params={"stream": "true"} if stream else None,
-            json={name: given for name, given in body.items() if given is not None}, headers=self._headers,
+            "POST",
+            f"{runtime.url}/api/runAction",
+            params={"stream": "true"} if stream else None,
+            json={name: given for name, given in body.items() if given is not None},
+            headers=self._headers,
             timeout=httpx.Timeout(None, connect=5.0),
-        )  # fmt: skip
+        )
         trace_id = ""
         try:
             response = await self._http().send(request, stream=True)
@@ -240,9 +243,11 @@ class Runtimes:
     def _gone(self, runtime: Runtime, error: Exception) -> GenkitError:
         self._health.pop(runtime.id, None)
         return GenkitError(
-            "UNAVAILABLE", "The app went away before it had answered.", hint="See its log; it may be restarting.",
+            "UNAVAILABLE",
+            "The app went away before it had answered.",
+            hint="See its log; it may be restarting.",
             cause=error,
-        )  # fmt: skip
+        )
 
     def _http(self) -> httpx.AsyncClient:
         if self._client is None:
@@ -277,9 +282,13 @@ def _read(path: Path) -> Runtime | None:
         if moment.tzinfo is None:  # others write local time without saying so
             moment = moment.astimezone(UTC)
         runtime = Runtime(
-            str(facts["id"]), int(facts["pid"]), str(facts["reflectionServerUrl"]).rstrip("/"), moment.timestamp(),
-            str(facts.get("name") or ""), str(facts.get("genkitVersion") or ""),
-        )  # fmt: skip
+            str(facts["id"]),
+            int(facts["pid"]),
+            str(facts["reflectionServerUrl"]).rstrip("/"),
+            moment.timestamp(),
+            str(facts.get("name") or ""),
+            str(facts.get("genkitVersion") or ""),
+        )
     except (OSError, ValueError, KeyError, TypeError, OverflowError, GenkitError):
         return None
     return runtime if _is_local(runtime.url) else None

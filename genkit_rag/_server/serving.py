@@ -144,9 +144,11 @@ def _listen(guard: Guard, host: str, port: int, remote: bool) -> socket.socket:
     if not address.is_loopback:
         if not remote or guard.policy.token is None:
             raise invalid(
-                "host", host, "is beyond the loopback",
+                "host",
+                host,
+                "is beyond the loopback",
                 hint="That needs remote=True and a token in the guard's policy.",
-            )  # fmt: skip
+            )
         logger.warning("Listening on %s: everybody who reaches this machine and has the token gets in.", address)
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     # With the protocol named asyncio turns Nagle's algorithm off; without, every answer waits 40 ms for an ACK.
@@ -158,9 +160,11 @@ def _listen(guard: Guard, host: str, port: int, remote: bool) -> socket.socket:
     except OSError as error:
         listener.close()
         raise GenkitError(
-            "UNAVAILABLE", f"Port {port} of {address} cannot be used: {error.strerror}.",
-            hint="Take another port, or 0 for a free one.", cause=error,
-        ) from None  # fmt: skip
+            "UNAVAILABLE",
+            f"Port {port} of {address} cannot be used: {error.strerror}.",
+            hint="Take another port, or 0 for a free one.",
+            cause=error,
+        ) from None
     return listener
 
 
@@ -173,9 +177,15 @@ def _make_server(guard: Guard) -> uvicorn.Server:
 
     settings: dict[str, Any] = {
         # h11 is strict: two Host headers, absolute targets and odd lengths do not get past it unseen.
-        "http": ImpatientH11, "ws": QuietSocket, "ws_max_size": guard.policy.max_body,
+        "http": ImpatientH11,
+        "ws": QuietSocket,
+        "ws_max_size": guard.policy.max_body,
         "h11_max_incomplete_event_size": 65_536,
-        "proxy_headers": False, "server_header": False, "log_config": None,
-        "timeout_graceful_shutdown": 1, "timeout_keep_alive": 30, "lifespan": "auto",
-    }  # fmt: skip
+        "proxy_headers": False,
+        "server_header": False,
+        "log_config": None,
+        "timeout_graceful_shutdown": 1,
+        "timeout_keep_alive": 30,
+        "lifespan": "auto",
+    }
     return QuietServer(QuietConfig(guard, **settings))

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from genkit_rag._blocks.document import Document
-from genkit_rag._blocks.embedding import EmbedderAction, EmbedRequest
-from genkit_rag._blocks.options import EmbedderOptions
-from genkit_rag._blocks.vector_store import Vectors
+from genkit_rag._documents.document import Document
+from genkit_rag._rag.embedding import EmbedderAction, EmbedRequest
+from genkit_rag._rag.options import EmbedderOptions
+from genkit_rag._rag.vector_store import Vectors
 
 TEXTS = [
     "The cat sleeps on the warm stove.",

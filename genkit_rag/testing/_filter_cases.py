@@ -44,9 +44,30 @@ METADATA: list[dict[str, Any]] = [
 FIELDS = ["n", "s", "tags", "o.x", "o.y.z", "o", "year", "lang", "missing", "we ird'; --", 'q"uote']
 
 VALUES: list[Any] = [
-    1, 1.0, True, False, "1", None, 2, 0, -3.5, 2**53 + 1, "alpha", "beta", "", "a", "b", "en", 2020, 2019, "a'b\"c",
-    "%", "_", "deep", "ünïcode ☃",
-]  # fmt: skip
+    1,
+    1.0,
+    True,
+    False,
+    "1",
+    None,
+    2,
+    0,
+    -3.5,
+    2**53 + 1,
+    "alpha",
+    "beta",
+    "",
+    "a",
+    "b",
+    "en",
+    2020,
+    2019,
+    "a'b\"c",
+    "%",
+    "_",
+    "deep",
+    "ünïcode ☃",
+]
 
 
 def filters(count: int, seed: int = 7) -> list[dict[str, Any]]:

@@ -8,8 +8,8 @@ from typing import cast
 import pytest
 
 from genkit_rag._ai.genkit import Genkit
-from genkit_rag._blocks.model import ModelResponse, ModelResponseChunk
 from genkit_rag._core.errors import GenkitError, Status
+from genkit_rag._generation.model import ModelResponse, ModelResponseChunk
 from genkit_rag.testing._model_requests import ModelUnderTest, ask, both_ways, run
 
 

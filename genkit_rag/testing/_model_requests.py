@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from genkit_rag._blocks.model import (
+from genkit_rag._core.errors import Status
+from genkit_rag._documents.part import Message
+from genkit_rag._generation.model import (
     ModelAction,
     ModelRequest,
     ModelResponse,
     ModelResponseChunk,
     ToolDefinition,
 )
-from genkit_rag._blocks.part import Message
-from genkit_rag._core.errors import Status
 
 WEATHER = ToolDefinition(
     name="weather",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from genkit_rag._ai.genkit import Genkit
-from genkit_rag._blocks.model import ModelAction, ModelRequest, ModelResponse, model_info
-from genkit_rag._blocks.part import Message, Part, ToolResponse
 from genkit_rag._core.errors import GenkitError
+from genkit_rag._documents.part import Message, Part, ToolResponse
+from genkit_rag._generation.model import ModelAction, ModelRequest, ModelResponse, model_info
 from genkit_rag.testing._model_requests import QUESTION, WEATHER, ModelUnderTest, ask, both_ways, run
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from genkit_rag._ai.genkit import Genkit
-from genkit_rag._blocks.model import ModelResponse, OutputConfig, model_info
-from genkit_rag._blocks.part import Message
 from genkit_rag._core.schema import check_json
+from genkit_rag._documents.part import Message
+from genkit_rag._generation.model import ModelResponse, OutputConfig, model_info
 from genkit_rag.testing._model_failures import ModelFailureContract
 from genkit_rag.testing._model_requests import (
     CITY_SCHEMA,
@@ -121,7 +121,10 @@ class ModelContract(ModelToolContract, ModelFailureContract):
             pytest.skip("this model is not held to schemas")
         async with Genkit() as ai:
             response = await ai.generate(
-                "Name something, as JSON.", model=model.action, output_format=form, output_schema=schema,
+                "Name something, as JSON.",
+                model=model.action,
+                output_format=form,
+                output_schema=schema,
                 config={"temperature": 0, "max_output_tokens": 48},
-            )  # fmt: skip
+            )
         check_json(schema, response.output, "The answer")

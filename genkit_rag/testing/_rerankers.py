@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from genkit_rag._blocks.document import Document
-from genkit_rag._blocks.reranking import RerankerAction, RerankerRequest
 from genkit_rag._core.errors import GenkitError
+from genkit_rag._documents.document import Document
+from genkit_rag._rag.reranking import RerankerAction, RerankerRequest
 
 QUERY = "How does a kitten sleep?"
 TEXTS = [

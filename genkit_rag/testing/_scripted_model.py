@@ -7,7 +7,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from genkit_rag._blocks.model import (
+from genkit_rag._core.action import adapt
+from genkit_rag._core.context import ActionContext
+from genkit_rag._core.errors import GenkitError
+from genkit_rag._documents.part import Message, Part, ToolRequest
+from genkit_rag._generation.model import (
     ModelAction,
     ModelInfo,
     ModelRequest,
@@ -16,15 +20,18 @@ from genkit_rag._blocks.model import (
     ModelSupports,
     model_action,
 )
-from genkit_rag._blocks.part import Message, Part, ToolRequest
-from genkit_rag._core.action import adapt
-from genkit_rag._core.context import ActionContext
-from genkit_rag._core.errors import GenkitError
 
 Answer = (
-    str | Part | ToolRequest | Message | ModelResponse | list[str | Part | ToolRequest]
-    | BaseException | type[BaseException] | Callable[..., Any]
-)  # fmt: skip
+    str
+    | Part
+    | ToolRequest
+    | Message
+    | ModelResponse
+    | list[str | Part | ToolRequest]
+    | BaseException
+    | type[BaseException]
+    | Callable[..., Any]
+)
 
 
 class ScriptedModel:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from genkit_rag._blocks.document import Document
-from genkit_rag._blocks.filters import matches, parse_filter
-from genkit_rag._blocks.part import Media, Part
-from genkit_rag._blocks.vector_store import Fingerprint, Vectors, VectorStore
 from genkit_rag._core.errors import GenkitError
+from genkit_rag._documents.document import Document
+from genkit_rag._documents.filters import matches, parse_filter
+from genkit_rag._documents.part import Media, Part
+from genkit_rag._rag.vector_store import Fingerprint, Vectors, VectorStore
 from genkit_rag.testing._filter_cases import METADATA, filters
 
 DIMENSIONS = 16

@@ -55,9 +55,12 @@ async def write(space: Space, rows: Rows, present: dict[str, str]) -> None:
 async def add(space: Space, rows: Rows, targets: Sequence[str], start: int, end: int) -> None:
     """Writes some of the rows under the ids, at once."""
     await space.call(
-        "upsert", ids=list(targets[start:end]), embeddings=rows.vectors[start:end],
-        metadatas=rows.metadatas[start:end], documents=rows.words[start:end],
-    )  # fmt: skip
+        "upsert",
+        ids=list(targets[start:end]),
+        embeddings=rows.vectors[start:end],
+        metadatas=rows.metadatas[start:end],
+        documents=rows.words[start:end],
+    )
 
 
 async def remove(space: Space, rows: Sequence[str]) -> None:

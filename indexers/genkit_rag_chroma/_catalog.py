@@ -30,9 +30,11 @@ def check_store_name(name: str) -> str:
     """Returns a name that Chroma takes as part of a collection's; raises INVALID_ARGUMENT for others."""
     if not _NAME.fullmatch(name):
         raise invalid(
-            "stores", name, "must be 1 to 64 of A-Z a-z 0-9 _ - and begin with a letter or digit",
+            "stores",
+            name,
+            "must be 1 to 64 of A-Z a-z 0-9 _ - and begin with a letter or digit",
             hint="It becomes part of the collections' names; use a namespace for user-made names.",
-        )  # fmt: skip
+        )
     return name
 
 
@@ -97,8 +99,11 @@ class Catalog:
         while True:
             head = await self.load()
             if head is None:
-                raise GenkitError("FAILED_PRECONDITION", f"The store `{self._store}` is bound to no embedder.",
-                                  hint="Call `bind` first.")  # fmt: skip
+                raise GenkitError(
+                    "FAILED_PRECONDITION",
+                    f"The store `{self._store}` is bound to no embedder.",
+                    hint="Call `bind` first.",
+                )
             if bound is not None and head.fingerprint != bound:
                 raise fingerprint_mismatch(self._store, head.fingerprint, bound)
             if time.time() >= head.frozen_until:
@@ -158,9 +163,13 @@ class Catalog:
 
     async def _create(self, name: str, metadata: dict[str, Any]) -> Any:
         return await self._engine.call(
-            None, "create_collection", name=name, metadata=metadata, embedding_function=None,
+            None,
+            "create_collection",
+            name=name,
+            metadata=metadata,
+            embedding_function=None,
             configuration=self._configuration,
-        )  # fmt: skip
+        )
 
 
 def _generation(collection: Any) -> str:

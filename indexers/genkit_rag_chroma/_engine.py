@@ -67,25 +67,33 @@ def translated(error: Exception, where: str) -> Exception:
         return Moved(text)
     if isinstance(error, httpx.TransportError | asyncio.TimeoutError | ConnectionError) or "Could not connect" in text:
         return GenkitError(
-            "UNAVAILABLE", f"The Chroma server at {where} does not answer ({text}).",
+            "UNAVAILABLE",
+            f"The Chroma server at {where} does not answer ({text}).",
             hint="Start it with `chroma run --path <folder> --host 127.0.0.1 --port <port>`, or correct `url`.",
             details={"url": where},
-        )  # fmt: skip
+        )
     return _refused(error, text, where)
 
 
 def _refused(error: Exception, text: str, where: str) -> GenkitError:
     if isinstance(error, errors.ChromaAuthError | errors.AuthorizationError) or "401" in text or "403" in text:
-        return GenkitError("UNAUTHENTICATED", f"Chroma at {where} refused the credentials ({text}).",
-                           hint="Pass them in `headers`.")  # fmt: skip
+        return GenkitError(
+            "UNAUTHENTICATED", f"Chroma at {where} refused the credentials ({text}).", hint="Pass them in `headers`."
+        )
     if isinstance(error, errors.BatchSizeExceededError) or "atch size" in text or "413" in text:
-        return GenkitError("RESOURCE_EXHAUSTED", f"Chroma at {where} takes no request of this size ({text}).",
-                           hint="Index with a smaller `batch_size`.")  # fmt: skip
+        return GenkitError(
+            "RESOURCE_EXHAUSTED",
+            f"Chroma at {where} takes no request of this size ({text}).",
+            hint="Index with a smaller `batch_size`.",
+        )
     if isinstance(error, errors.InvalidArgumentError | errors.InvalidDimensionException | ValueError | TypeError):
         return GenkitError("INVALID_ARGUMENT", f"Chroma at {where} refused the request ({text}).")
     if "locked" in text or "readonly" in text:
-        return GenkitError("UNAVAILABLE", f"The database at {where} cannot be written ({text}).",
-                           hint="Let one process write at a time, or use `chroma run` and `url`.")  # fmt: skip
+        return GenkitError(
+            "UNAVAILABLE",
+            f"The database at {where} cannot be written ({text}).",
+            hint="Let one process write at a time, or use `chroma run` and `url`.",
+        )
     return GenkitError("INTERNAL", f"Chroma at {where} failed ({text}).")
 
 

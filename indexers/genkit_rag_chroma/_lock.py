@@ -61,6 +61,6 @@ class WriteLock:
                         "UNAVAILABLE",
                         f"Another process has been writing for {self._timeout:g} s: it holds {self._file.lock_file}.",
                         hint="Wait for it, raise `lock_timeout`, or let both use `chroma run` and `url`.",
-                    ) from None  # fmt: skip
+                    ) from None
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)

@@ -40,6 +40,9 @@ class ChromaOptions(WireModel):
     @property
     def configuration(self) -> dict[str, Any]:
         """What Chroma is told when a collection is made."""
-        hnsw = {"max_neighbors": self.max_neighbors, "ef_construction": self.ef_construction,
-                "ef_search": self.ef_search}  # fmt: skip
+        hnsw = {
+            "max_neighbors": self.max_neighbors,
+            "ef_construction": self.ef_construction,
+            "ef_search": self.ef_search,
+        }
         return {"hnsw": {"space": "cosine", **hnsw}}

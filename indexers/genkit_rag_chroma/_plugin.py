@@ -46,8 +46,12 @@ class Chroma(StorePlugin):
         **options: Any,
     ) -> None:
         if path is not None and url is not None:
-            raise invalid("url", url, f"and path={str(path)!r} exclude each other",
-                          hint="`path` is a database in this process, `url` a server.")  # fmt: skip
+            raise invalid(
+                "url",
+                url,
+                f"and path={str(path)!r} exclude each other",
+                hint="`path` is a database in this process, `url` a server.",
+            )
         self.url = None if url is None else _checked(url)
         self.path = None if url is not None else Path(path or DEFAULT_PATH)
         rules = {rule: options.pop(rule) for rule in ("required_filter", "required_namespace") if rule in options}

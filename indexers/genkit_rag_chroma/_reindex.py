@@ -91,8 +91,9 @@ class Reindex:
         """Returns what the catalog says; raises when another change of the embedder has taken over."""
         now = await self.catalog.load()
         if now is None or (now.generation, now.next) != (head.generation, head.next):
-            raise GenkitError("ABORTED", "Another process has begun to change the embedder of the same store.",
-                              hint="Let it finish.")  # fmt: skip
+            raise GenkitError(
+                "ABORTED", "Another process has begun to change the embedder of the same store.", hint="Let it finish."
+            )
         return now
 
     # -- copying

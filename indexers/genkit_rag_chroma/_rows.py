@@ -58,9 +58,11 @@ def encoded(documents: Sequence[Document], vectors: Vectors, batch: str) -> Rows
         facts, numbers = facts_of(metadata)
         metadatas.append({JSON: blob, BATCH: batch, FACTS: facts, **numbers})
     return Rows(
-        [row_id(document.id) for document in documents], metadatas, [folded(document.text) for document in documents],
+        [row_id(document.id) for document in documents],
+        metadatas,
+        [folded(document.text) for document in documents],
         normalized(documents, vectors),
-    )  # fmt: skip
+    )
 
 
 def decoded(row: str, metadata: Mapping[str, Any]) -> Document:
@@ -80,8 +82,11 @@ def normalized(documents: Sequence[Document], vectors: Vectors) -> Vectors:
     """Returns the vectors with length 1; raises INVALID_ARGUMENT for one that has none."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not norms.all():
-        raise _refused(documents[int(np.flatnonzero(norms[:, 0] == 0)[0])], "has a zero vector: it has no direction",
-                       "Check what the embedder makes of its text.")  # fmt: skip
+        raise _refused(
+            documents[int(np.flatnonzero(norms[:, 0] == 0)[0])],
+            "has a zero vector: it has no direction",
+            "Check what the embedder makes of its text.",
+        )
     return cast(Vectors, vectors / norms)
 
 
@@ -109,5 +114,9 @@ def _listed(value: Any) -> Any:
 
 
 def _refused(document: Document, problem: str, hint: str) -> GenkitError:
-    return GenkitError("INVALID_ARGUMENT", f"The document {document.id!r} {problem}.", hint=hint,
-                       details={"argument": "documents", "id": document.id})  # fmt: skip
+    return GenkitError(
+        "INVALID_ARGUMENT",
+        f"The document {document.id!r} {problem}.",
+        hint=hint,
+        details={"argument": "documents", "id": document.id},
+    )

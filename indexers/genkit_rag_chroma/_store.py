@@ -82,8 +82,12 @@ class ChromaStore(VectorStore):
             return
         rows = await run_in_thread(encoded, documents, vectors, new_id())
         if self._engine.shared and len(rows) > self._engine.slice_rows:
-            raise invalid("documents", len(rows), "are too many for one batch on a server",
-                          hint=f"Index with a `batch_size` of {self._engine.slice_rows} at most.")  # fmt: skip
+            raise invalid(
+                "documents",
+                len(rows),
+                "are too many for one batch on a server",
+                hint=f"Index with a `batch_size` of {self._engine.slice_rows} at most.",
+            )
         async with self._spaces.writing(namespace, make=True) as space:
             assert space is not None
             present = await space.present(rows.ids)
@@ -137,9 +141,14 @@ class ChromaStore(VectorStore):
         return await self._spaces.read(namespace, work, [None for _ in ids])
 
     async def search(
-        self, vectors: Vectors, k: int, *, filter: Filter | None = None, namespace: str = DEFAULT_NAMESPACE,
+        self,
+        vectors: Vectors,
+        k: int,
+        *,
+        filter: Filter | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
         payload: bool = True,
-    ) -> list[list[Hit]]:  # fmt: skip
+    ) -> list[list[Hit]]:
         """Returns the best for each query vector."""
         where = where_of(filter)
 
@@ -156,9 +165,14 @@ class ChromaStore(VectorStore):
         return await self._spaces.read(namespace, work, [[] for _ in vectors])
 
     async def search_text(
-        self, query: str, k: int, *, filter: Filter | None = None, namespace: str = DEFAULT_NAMESPACE,
+        self,
+        query: str,
+        k: int,
+        *,
+        filter: Filter | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
         payload: bool = True,
-    ) -> list[Hit]:  # fmt: skip
+    ) -> list[Hit]:
         """Returns the best by BM25 of the documents that have a word of the query."""
 
         async def work(space: Space) -> list[Hit]:

@@ -26,8 +26,13 @@ _tantivy: Any = tantivy
 def _made() -> Any:
     filters = _tantivy.Filter
     builder = _tantivy.TextAnalyzerBuilder(_tantivy.Tokenizer.simple())
-    steps = (filters.remove_long(255), filters.lowercase(), filters.ascii_fold(),
-             filters.custom_stopword(sorted(STOP_WORDS)), filters.stemmer("english"))  # fmt: skip
+    steps = (
+        filters.remove_long(255),
+        filters.lowercase(),
+        filters.ascii_fold(),
+        filters.custom_stopword(sorted(STOP_WORDS)),
+        filters.stemmer("english"),
+    )
     for step in steps:
         builder = builder.filter(step)
     return builder.build()

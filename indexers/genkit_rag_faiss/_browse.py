@@ -37,9 +37,12 @@ def begins_so(engine: Engine, wanted: Wanted, after: str | None, limit: int) -> 
     """
     database = engine.database
     given = {
-        "namespace": wanted.namespace, "prefix": wanted.prefix, "end": _behind(wanted.prefix), "after": after or "",
+        "namespace": wanted.namespace,
+        "prefix": wanted.prefix,
+        "end": _behind(wanted.prefix),
+        "after": after or "",
         "limit": limit + 1,
-    }  # fmt: skip
+    }
     with database.errors():
         keys: list[tuple[int, str]] = database.reader.execute(_BEGINNING, given).fetchall()
     documents = _documents(engine, [seq for seq, _ in keys[:limit]])

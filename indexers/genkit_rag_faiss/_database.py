@@ -184,9 +184,10 @@ class Database:
         """Returns a number that changes when another process has committed; a few microseconds."""
         if self._still is not None and self._still != unwritten(self.path):
             raise GenkitError(
-                "FAILED_PRECONDITION", f"`{self.path}` was written to since a reader opened it in a folder it may not "
-                "write to.", hint="Open the store again.",
-            )  # fmt: skip
+                "FAILED_PRECONDITION",
+                f"`{self.path}` was written to since a reader opened it in a folder it may not write to.",
+                hint="Open the store again.",
+            )
         with self.errors(), self._lock:
             if self._watch is None:  # the number is one connection's own, so it is always the same one that is asked
                 self._watch = self._connect("ro")
@@ -311,9 +312,14 @@ class Database:
         return sum(key_crc(*key) for key in keys)
 
     def add_to_state(
-        self, writer: sqlite3.Connection, count: int, digest: int, settings: Mapping[str, str] | None = None,
-        *, without: str = "",
-    ) -> State:  # fmt: skip
+        self,
+        writer: sqlite3.Connection,
+        count: int,
+        digest: int,
+        settings: Mapping[str, str] | None = None,
+        *,
+        without: str = "",
+    ) -> State:
         """Adds to count and digest, and new settings, and drops one; returns the new state."""
         old = self.state(writer)
         new = State(old.live + count, (old.digest + digest) % 2**62)
@@ -380,9 +386,11 @@ class Database:
             moved = True
         if moved:
             raise GenkitError(
-                "FAILED_PRECONDITION", f"`{self.path}` was moved or replaced while it was open.",
-                hint="Open the store again; nothing was written.", details={"path": str(self.path)},
-            )  # fmt: skip
+                "FAILED_PRECONDITION",
+                f"`{self.path}` was moved or replaced while it was open.",
+                hint="Open the store again; nothing was written.",
+                details={"path": str(self.path)},
+            )
 
     @contextlib.contextmanager
     def errors(self) -> Generator[None]:

@@ -116,9 +116,10 @@ class Engine(Contents):
     def _may_write(self) -> None:
         if self.options.mode == "r":
             raise GenkitError(
-                "FAILED_PRECONDITION", f"The store `{self.path}` was opened with mode='r'.",
+                "FAILED_PRECONDITION",
+                f"The store `{self.path}` was opened with mode='r'.",
                 hint="Open it with mode='w' to write.",
-            )  # fmt: skip
+            )
         if self._poisoned is not None:
             raise GenkitError(
                 "FAILED_PRECONDITION",
@@ -160,9 +161,11 @@ class Engine(Contents):
             row = int(np.flatnonzero(squares <= 0)[0])
             which = f"row {row}" if ids is None else f"row {row} (document {ids[row]!r})"
             raise invalid(
-                "vectors", which, "must not be a zero vector: it has no direction",
+                "vectors",
+                which,
+                "must not be a zero vector: it has no direction",
                 hint="Leave such a text out, or open the store with metric='dot'.",
-            )  # fmt: skip
+            )
         if (abs(squares - 1) <= 2 * _UNIT).all():
             return vectors
         return np.ascontiguousarray(vectors / np.sqrt(squares)[:, None], dtype=np.float32)

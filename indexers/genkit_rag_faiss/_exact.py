@@ -53,9 +53,18 @@ def scan_rows(queries: Vectors, matrix: Vectors, k: int, rows: Ints) -> Found:
     pointer = _faiss.swig_ptr
     for i in range(len(queries)):
         _faiss.knn_inner_products_by_idx(
-            pointer(queries[i]), pointer(matrix), pointer(rows), matrix.shape[1], 1, len(matrix), len(rows), k,
-            pointer(scores[i]), pointer(found[i]), -1,
-        )  # fmt: skip
+            pointer(queries[i]),
+            pointer(matrix),
+            pointer(rows),
+            matrix.shape[1],
+            1,
+            len(matrix),
+            len(rows),
+            k,
+            pointer(scores[i]),
+            pointer(found[i]),
+            -1,
+        )
     return scores, found
 
 
@@ -77,9 +86,16 @@ def _scan(queries: Vectors, matrix: Vectors, k: int, selector: Any) -> Found:
     pointer = _faiss.swig_ptr
     # The pointers hold no references: the arrays live in the caller's frame for as long as the call takes.
     _faiss.knn_inner_product(
-        pointer(queries), pointer(matrix), matrix.shape[1], len(queries), len(matrix), k,
-        pointer(scores), pointer(found), selector,
-    )  # fmt: skip
+        pointer(queries),
+        pointer(matrix),
+        matrix.shape[1],
+        len(queries),
+        len(matrix),
+        k,
+        pointer(scores),
+        pointer(found),
+        selector,
+    )
     return scores, found
 
 

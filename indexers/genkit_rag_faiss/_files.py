@@ -27,9 +27,11 @@ def check_store_name(name: str) -> str:
     """Returns a name that is safe as a folder; raises INVALID_ARGUMENT for others."""
     if not _NAME.match(name):
         raise invalid(
-            "name", name, "must be 1 to 64 of A-Z a-z 0-9 . _ - and not begin with a dot",
+            "name",
+            name,
+            "must be 1 to 64 of A-Z a-z 0-9 . _ - and not begin with a dot",
             hint="It becomes a folder's name; use a namespace for user-made names.",
-        )  # fmt: skip
+        )
     return name
 
 
@@ -87,22 +89,28 @@ def io_error(error: OSError, path: Path) -> GenkitError:
         return full(path, error)
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return GenkitError(
-            "PERMISSION_DENIED", f"`{path}` may not be written: {error.strerror}.",
-            hint="Correct the permissions, choose another path, or open it with mode='r'.", cause=error,
-        )  # fmt: skip
+            "PERMISSION_DENIED",
+            f"`{path}` may not be written: {error.strerror}.",
+            hint="Correct the permissions, choose another path, or open it with mode='r'.",
+            cause=error,
+        )
     return GenkitError(
-        "UNAVAILABLE", f"`{path}` cannot be used: {error.strerror or error}.",
-        hint="Check the disk and the limit of open files, then open the store again.", cause=error,
-    )  # fmt: skip
+        "UNAVAILABLE",
+        f"`{path}` cannot be used: {error.strerror or error}.",
+        hint="Check the disk and the limit of open files, then open the store again.",
+        cause=error,
+    )
 
 
 def full(path: Path, error: BaseException) -> GenkitError:
     """Returns the error of a full disk."""
     return GenkitError(
-        "RESOURCE_EXHAUSTED", f"There is no space left for `{path}`.",
+        "RESOURCE_EXHAUSTED",
+        f"There is no space left for `{path}`.",
         hint="Free some space, then open the store again. Everything that was acknowledged is safe.",
-        details={"path": str(path)}, cause=error,
-    )  # fmt: skip
+        details={"path": str(path)},
+        cause=error,
+    )
 
 
 def read_format(path: Path) -> bool:
@@ -123,13 +131,17 @@ def other_format(path: Path, needed: int) -> GenkitError:
     """Returns the error for a store that a newer version wrote, or one before the first release."""
     if needed < FORMAT:
         return GenkitError(
-            "FAILED_PRECONDITION", f"`{path}` has the format {needed} of a preview; this version reads {FORMAT}.",
-            hint="Index the documents again into a new store.", details={"format": needed, "supported": FORMAT},
-        )  # fmt: skip
+            "FAILED_PRECONDITION",
+            f"`{path}` has the format {needed} of a preview; this version reads {FORMAT}.",
+            hint="Index the documents again into a new store.",
+            details={"format": needed, "supported": FORMAT},
+        )
     return GenkitError(
-        "FAILED_PRECONDITION", f"`{path}` has the format {needed}; this version reads up to {FORMAT}.",
-        hint="Update: pip install -U genkit-rag.", details={"format": needed, "supported": FORMAT},
-    )  # fmt: skip
+        "FAILED_PRECONDITION",
+        f"`{path}` has the format {needed}; this version reads up to {FORMAT}.",
+        hint="Update: pip install -U genkit-rag.",
+        details={"format": needed, "supported": FORMAT},
+    )
 
 
 def read_identity(path: Path) -> str | None:

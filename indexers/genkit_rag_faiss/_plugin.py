@@ -42,9 +42,13 @@ class Faiss(StorePlugin):
         self.path = Path(path)
         self.options = FaissOptions().changed(options)
         super().__init__(
-            stores, name=name, embedder=embedder, mode=mode,
-            required_filter=required_filter, required_namespace=required_namespace,
-        )  # fmt: skip
+            stores,
+            name=name,
+            embedder=embedder,
+            mode=mode,
+            required_filter=required_filter,
+            required_namespace=required_namespace,
+        )
         for store in stores:
             check_store_name(store)
 

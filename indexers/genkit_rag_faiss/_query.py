@@ -34,9 +34,15 @@ class Query:
     __slots__ = ("engine", "filter", "k", "namespace", "payload", "query", "view")
 
     def __init__(
-        self, engine: Engine, view: View, query: Vectors | str, k: int, filter: Filter | None, namespace: str,
+        self,
+        engine: Engine,
+        view: View,
+        query: Vectors | str,
+        k: int,
+        filter: Filter | None,
+        namespace: str,
         payload: bool,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.engine = engine
         self.view = view
         self.query = query

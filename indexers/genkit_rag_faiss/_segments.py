@@ -131,9 +131,14 @@ def _parse_keys(data: bytes) -> SavedKeys:
     at += spaces_size
     ids = data[at : at + ids_size].decode().split("\0") if n else []
     return SavedKeys(
-        seqs.astype(np.int64), spaces.astype(np.int32), alive.astype(np.bool_), crcs.astype(np.uint32), ids,
-        namespaces, digest,
-    )  # fmt: skip
+        seqs.astype(np.int64),
+        spaces.astype(np.int32),
+        alive.astype(np.bool_),
+        crcs.astype(np.uint32),
+        ids,
+        namespaces,
+        digest,
+    )
 
 
 def _fill(file: FileIO, target: bytearray | memoryview) -> int:

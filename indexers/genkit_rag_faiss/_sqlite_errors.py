@@ -20,12 +20,14 @@ def sqlite_error(error: sqlite3.Error, path: Path) -> GenkitError:
         return damaged(f"`{path}`: {error}")
     if name.startswith(("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")):
         return GenkitError(
-            "PERMISSION_DENIED", f"`{path}` may not be written: {error}.",
+            "PERMISSION_DENIED",
+            f"`{path}` may not be written: {error}.",
             hint="Correct the permissions, or open the store with mode='r'.",
-        )  # fmt: skip
+        )
     if isinstance(error, sqlite3.OperationalError | sqlite3.ProgrammingError):
         return GenkitError(
-            "UNAVAILABLE", f"`{path}` cannot be used: {error} ({name or type(error).__name__}).",
+            "UNAVAILABLE",
+            f"`{path}` cannot be used: {error} ({name or type(error).__name__}).",
             hint="Check the disk, then open the store again. Everything that was acknowledged is safe.",
-        )  # fmt: skip
+        )
     return damaged(f"`{path}`: {error}")

@@ -144,9 +144,14 @@ class FaissStore(VectorStore):
     # Searching.
 
     async def search(
-        self, vectors: Vectors, k: int, *, filter: Filter | None = None, namespace: str = DEFAULT_NAMESPACE,
+        self,
+        vectors: Vectors,
+        k: int,
+        *,
+        filter: Filter | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
         payload: bool = True,
-    ) -> list[list[Hit]]:  # fmt: skip
+    ) -> list[list[Hit]]:
         """Returns, for each query vector, the best `k` that pass the filter, best first; k of them when k exist."""
         _check_k(k)
         view = await self._current()
@@ -157,9 +162,14 @@ class FaissStore(VectorStore):
         return await self._run(Query(self._engine, view, queries, k, filter, namespace, payload))
 
     async def search_text(
-        self, query: str, k: int, *, filter: Filter | None = None, namespace: str = DEFAULT_NAMESPACE,
+        self,
+        query: str,
+        k: int,
+        *,
+        filter: Filter | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
         payload: bool = True,
-    ) -> list[Hit]:  # fmt: skip
+    ) -> list[Hit]:
         """Returns the best `k` by words (BM25). Any string is a query: there is no query syntax."""
         _check_k(k)
         view = await self._current()
@@ -238,9 +248,14 @@ class FaissStore(VectorStore):
         return [view.ids[row] for row in chosen.tolist()]
 
     async def page(
-        self, limit: int, *, after: str | None = None, filter: Filter | None = None,
-        namespace: str = DEFAULT_NAMESPACE, prefix: str = "",
-    ) -> tuple[list[Document], str | None]:  # fmt: skip
+        self,
+        limit: int,
+        *,
+        after: str | None = None,
+        filter: Filter | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
+        prefix: str = "",
+    ) -> tuple[list[Document], str | None]:
         """Returns up to `limit` documents, the oldest first or by id under a prefix, and where the next page begins."""
         view = await self._current()
         if view is None:
@@ -301,8 +316,11 @@ class FaissStore(VectorStore):
         store = await cls.open(target, metric=metric)
         try:
             if await store.count():
-                raise GenkitError("FAILED_PRECONDITION", f"The store `{target}` is not empty.",
-                                  hint="Name a new one: what is in it would be mixed with what is saved.")  # fmt: skip
+                raise GenkitError(
+                    "FAILED_PRECONDITION",
+                    f"The store `{target}` is not empty.",
+                    hint="Name a new one: what is in it would be mixed with what is saved.",
+                )
             notes: list[str] = []
             fingerprint = wreck.fingerprint()
             if fingerprint is None:
@@ -348,9 +366,10 @@ class FaissStore(VectorStore):
             raise GenkitError("FAILED_PRECONDITION", f"The store `{self.name}` is closed.", hint="Open it again.")
         if os.getpid() != self._pid:
             raise GenkitError(
-                "FAILED_PRECONDITION", f"The store `{self.name}` was opened before this process was forked.",
+                "FAILED_PRECONDITION",
+                f"The store `{self.name}` was opened before this process was forked.",
                 hint="Open it in the process that uses it.",
-            )  # fmt: skip
+            )
 
     async def _write(self, call: Callable[Concatenate[Engine, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         self._usable()

@@ -208,9 +208,21 @@ class Rows:
         """Returns what is there now."""
         n = self.n
         return View(
-            self.layout, n, self.live, self.matrix[:n], self.seqs[:n], self.spaces[:n], self.alive[:n],
-            self.crcs[:n], self.names, self.ids, dict(self.codes), dict(self.counts), dict(self.stamps), self.ann,
-        )  # fmt: skip
+            self.layout,
+            n,
+            self.live,
+            self.matrix[:n],
+            self.seqs[:n],
+            self.spaces[:n],
+            self.alive[:n],
+            self.crcs[:n],
+            self.names,
+            self.ids,
+            dict(self.codes),
+            dict(self.counts),
+            dict(self.stamps),
+            self.ann,
+        )
 
     def compacted(self) -> Rows:
         """Returns the living rows alone, numbered anew."""

@@ -31,9 +31,13 @@ class Memory(StorePlugin):
         required_namespace: RequiredNamespace | None = None,
     ) -> None:
         super().__init__(
-            stores, name=name, embedder=embedder, mode=mode,
-            required_filter=required_filter, required_namespace=required_namespace,
-        )  # fmt: skip
+            stores,
+            name=name,
+            embedder=embedder,
+            mode=mode,
+            required_filter=required_filter,
+            required_namespace=required_namespace,
+        )
 
     async def open_store(self, store: str) -> VectorStore:
         """Returns an empty store."""

@@ -200,8 +200,12 @@ def _unit(vectors: Vectors, documents: Sequence[Document] | None = None) -> Vect
     if not norms.all():
         row = int(np.flatnonzero(norms[:, 0] == 0)[0])
         which = f"row {row}" if documents is None else f"row {row} (document {documents[row].id!r})"
-        raise invalid("vectors", which, "must not be a zero vector: it has no direction",
-                      hint="Check what the embedder makes of its text.")  # fmt: skip
+        raise invalid(
+            "vectors",
+            which,
+            "must not be a zero vector: it has no direction",
+            hint="Check what the embedder makes of its text.",
+        )
     unit: Vectors = vectors / norms
     return unit
 

@@ -107,9 +107,11 @@ class _Compiler:
             "(SELECT FROM jsonb_array_elements({found}) AS item WHERE jsonb_typeof(item) = {kind} AND {item}) "
             "ELSE FALSE END)"
         ).format(
-            found=found, kind=kind, passes=self.ordered(found, operator, value),
+            found=found,
+            kind=kind,
+            passes=self.ordered(found, operator, value),
             item=self.ordered(sql.SQL("item"), operator, value),
-        )  # fmt: skip
+        )
 
     def ordered(self, found: Query, operator: str, value: Any) -> sql.Composed:
         """Returns the comparison of two values of one type: numbers exactly, strings by code points."""
@@ -117,7 +119,7 @@ class _Compiler:
             return sql.SQL("{} {} {}").format(found, raw(operator), self.json(value))
         return sql.SQL("({} #>> '{{}}') COLLATE \"C\" {} {}::text").format(
             found, raw(operator), self.bind(scalar(value))
-        )  # fmt: skip
+        )
 
     # What an index can answer.
 

@@ -92,10 +92,12 @@ async def _build_locked(connection: Connection, layout: Layout, binding: Binding
         await connection.execute(layout.format("DROP INDEX CONCURRENTLY IF EXISTS {index}", index=index))
     await _remember(connection, layout, binding)
     statement = layout.format(
-        _CREATE, index=sql.Identifier(f"{layout.table_name(binding.generation)}_hnsw"),
-        table=layout.table(binding.generation), ops=_operators(layout),
+        _CREATE,
+        index=sql.Identifier(f"{layout.table_name(binding.generation)}_hnsw"),
+        table=layout.table(binding.generation),
+        ops=_operators(layout),
         indexed=layout.indexed(binding.fingerprint.dimensions, sql.SQL("embedding")),
-    )  # fmt: skip
+    )
     try:
         await connection.execute(statement)
     except (errors.DiskFull, errors.OutOfMemory):

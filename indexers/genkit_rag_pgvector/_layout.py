@@ -154,10 +154,12 @@ class Layout:
             await connection.execute(self.format(statement, count=self._count, schema=schema))
         await self._check_language(connection)
         await connection.execute(
-            self.format("INSERT INTO {stores} (name, format, halfvec, language) "
-                        "VALUES (%(name)s, %(format)s, %(halfvec)s, %(language)s) ON CONFLICT DO NOTHING"),
+            self.format(
+                "INSERT INTO {stores} (name, format, halfvec, language) "
+                "VALUES (%(name)s, %(format)s, %(halfvec)s, %(language)s) ON CONFLICT DO NOTHING"
+            ),
             {"name": self.name, "format": FORMAT, "halfvec": self.options.halfvec, "language": self.options.language},
-        )  # fmt: skip
+        )
 
     async def _check_language(self, connection: Connection) -> None:
         found = await connection.execute("SELECT cfgname FROM pg_ts_config ORDER BY 1")
@@ -228,19 +230,22 @@ class Layout:
     async def set_binding(self, connection: Connection, binding: Binding) -> None:
         """Writes down which generation is in force, and the embedder of its vectors; no change is under way then."""
         await connection.execute(
-            self.format("UPDATE {stores} SET generation = %(generation)s, fingerprint = %(fingerprint)s::jsonb, "
-                        "next = NULL WHERE name = %(name)s"),
+            self.format(
+                "UPDATE {stores} SET generation = %(generation)s, fingerprint = %(fingerprint)s::jsonb, "
+                "next = NULL WHERE name = %(name)s"
+            ),
             {"name": self.name, "generation": binding.generation, "fingerprint": to_text(binding.fingerprint)},
-        )  # fmt: skip
+        )
 
     async def create_table(self, connection: Connection, generation: int, dimensions: int) -> None:
         """Makes the table of a generation; its documents are counted once it is `counted`."""
         parts = {
-            "table": self.table(generation), "vector": self.of_extension("vector"),
+            "table": self.table(generation),
+            "vector": self.of_extension("vector"),
             "dimensions": raw(str(dimensions)),
             "words": sql.Identifier(f"{self.table_name(generation)}_words"),
             "facts": sql.Identifier(f"{self.table_name(generation)}_facts"),
-        }  # fmt: skip
+        }
         for statement in (TABLE, STORAGE, WORDS, FACTS):
             await connection.execute(self.format(statement, **parts))
         if generation == 1:

@@ -62,7 +62,9 @@ def check_store_name(name: str) -> str:
     """Returns a name that fits into the names of tables; raises INVALID_ARGUMENT for others."""
     if not _STORE_NAME.fullmatch(name):
         raise invalid(
-            "name", name, "must be 1 to 32 of A-Z a-z 0-9 . _ - and not begin with a dot or hyphen",
+            "name",
+            name,
+            "must be 1 to 32 of A-Z a-z 0-9 . _ - and not begin with a dot or hyphen",
             hint="It becomes a table's name; use a namespace for user-made names.",
-        )  # fmt: skip
+        )
     return name

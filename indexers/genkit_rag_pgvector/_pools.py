@@ -173,8 +173,12 @@ class Pools:
 
     def _arguments(self) -> dict[str, Any]:
         # Without prepared statements a pooler such as PgBouncer may stand in between, in any of its modes.
-        return {"connect_timeout": max(1, round(self._options.connect_timeout)), "prepare_threshold": None,
-                "application_name": "genkit_rag", "autocommit": True}  # fmt: skip
+        return {
+            "connect_timeout": max(1, round(self._options.connect_timeout)),
+            "prepare_threshold": None,
+            "application_name": "genkit_rag",
+            "autocommit": True,
+        }
 
     async def _limit(self, connection: Connection) -> None:
         milliseconds = round(self._options.statement_timeout * 1000)

@@ -38,10 +38,11 @@ async def vectors(
         await cursor.execute(
             layout.format(
                 "SELECT id, {send}(embedding) FROM {table} WHERE namespace = %(namespace)s AND id = ANY (%(ids)s)",
-                table=layout.table(binding.generation), send=layout.of_extension("vector_send"),
+                table=layout.table(binding.generation),
+                send=layout.of_extension("vector_send"),
             ),
             {"namespace": namespace, "ids": list(ids)},
-        )  # fmt: skip
+        )
         return {
             name: np.frombuffer(data, ">f4", offset=_VECTOR_HEADER).astype(np.float32)
             for name, data in await cursor.fetchall()
@@ -71,10 +72,11 @@ async def ids(
     found = await connection.execute(
         layout.format(
             "SELECT id FROM {table} WHERE namespace = %(namespace)s AND {where} ORDER BY id",
-            table=layout.table(binding.generation), where=condition(filter, params),
+            table=layout.table(binding.generation),
+            where=condition(filter, params),
         ),
         params,
-    )  # fmt: skip
+    )
     return [row[0] for row in await found.fetchall()]
 
 

@@ -46,9 +46,10 @@ class Change:
         key = {"key": f"{self._layout.options.schema}.{self._layout.name}.reindex"}
         if not (await one(self._connection, "SELECT pg_try_advisory_lock(hashtextextended(%(key)s, 0))", key))[0]:
             raise GenkitError(
-                "ABORTED", f"The embedder of the store `{self._layout.name}` is being changed already.",
+                "ABORTED",
+                f"The embedder of the store `{self._layout.name}` is being changed already.",
                 hint="Wait until that is done.",
-            )  # fmt: skip
+            )
         try:
             return await self._run()
         finally:
@@ -76,9 +77,10 @@ class Change:
             except (_Behind, errors.LockNotAvailable):
                 await asyncio.sleep(0.05)
         raise GenkitError(
-            "ABORTED", f"The store `{layout.name}` was in use all the time: the old embedder stays in force.",
+            "ABORTED",
+            f"The store `{layout.name}` was in use all the time: the old embedder stays in force.",
             hint="Run the change again when long searches are over: it goes on where it was.",
-        )  # fmt: skip
+        )
 
     async def _prepare(self, then: Binding) -> None:
         row = await one(
@@ -119,18 +121,26 @@ class Change:
 
         await self._connection.execute(
             self._layout.format(
-                _KEEP, now=self._layout.table(now.generation), then=self._layout.table(then.generation),
+                _KEEP,
+                now=self._layout.table(now.generation),
+                then=self._layout.table(then.generation),
                 vector=self._layout.of_extension("vector"),
             ),
-            {"spaces": [row[0] for row in rows], "ids": [row[1] for row in rows], "versions": [row[2] for row in rows],
-             "vectors": await run_in_thread(texts)},
-        )  # fmt: skip
+            {
+                "spaces": [row[0] for row in rows],
+                "ids": [row[1] for row in rows],
+                "versions": [row[2] for row in rows],
+                "vectors": await run_in_thread(texts),
+            },
+        )
 
     async def _index(self, now: Binding, then: Binding) -> bool:
-        count = (await one(
-            self._connection,
-            self._layout.format("SELECT count(*) FROM {then}", then=self._layout.table(then.generation)),
-        ))[0]  # fmt: skip
+        count = (
+            await one(
+                self._connection,
+                self._layout.format("SELECT count(*) FROM {then}", then=self._layout.table(then.generation)),
+            )
+        )[0]
         due = count >= self._layout.options.index_threshold and self._layout.can_index(then.fingerprint.dimensions)
         return await build(self._connection, self._layout, then) if due else True
 

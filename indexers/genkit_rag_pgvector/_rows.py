@@ -54,10 +54,16 @@ def encode(documents: Sequence[Document], vectors: Vectors, namespace: str) -> b
         kind, content = _content(document)
         facts = b"\1" + _utf8(document, facts_of(document))  # the version of jsonb's binary form
         fields = (
-            space, document.id.encode(), struct.pack(">h", kind), _utf8(document, content),
-            _utf8(document, json.dumps(document.metadata, ensure_ascii=False)), facts,
-            _utf8(document, words_of(document.text)), uuid.uuid4().bytes, head + big_endian[position].tobytes(),
-        )  # fmt: skip
+            space,
+            document.id.encode(),
+            struct.pack(">h", kind),
+            _utf8(document, content),
+            _utf8(document, json.dumps(document.metadata, ensure_ascii=False)),
+            facts,
+            _utf8(document, words_of(document.text)),
+            uuid.uuid4().bytes,
+            head + big_endian[position].tobytes(),
+        )
         out += struct.pack(">h", len(fields))
         for value in fields:
             out += struct.pack(">i", len(value))

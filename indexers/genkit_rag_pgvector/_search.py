@@ -72,9 +72,11 @@ class Planner:
         table = self._layout.table(binding.generation)
         found = await connection.execute(
             _FACTS_OF_TABLE,
-            {"table": table.as_string(connection),
-             "index": self._layout.index(binding.generation, "hnsw").as_string(connection)},
-        )  # fmt: skip
+            {
+                "table": table.as_string(connection),
+                "index": self._layout.index(binding.generation, "hnsw").as_string(connection),
+            },
+        )
         row = await found.fetchone()
         if row is None or not row[2]:
             return None
@@ -82,10 +84,14 @@ class Planner:
         params: Params = {"namespace": namespace}
         sampled, matching = await one(
             connection,
-            self._layout.format(_SAMPLE, table=table, where=condition(filter, params),
-                                percent=sql.Literal(min(100.0, 100.0 * SAMPLED_PAGES / pages))),
+            self._layout.format(
+                _SAMPLE,
+                table=table,
+                where=condition(filter, params),
+                percent=sql.Literal(min(100.0, 100.0 * SAMPLED_PAGES / pages)),
+            ),
             params,
-        )  # fmt: skip
+        )
         share = matching / sampled if sampled else 0.0
         cheap = rows <= SMALL_TABLE or is_indexed(filter)
         if share * rows <= (FEW if cheap else VERY_FEW):
@@ -94,25 +100,34 @@ class Planner:
 
 
 async def search(
-    connection: Connection, layout: Layout, planner: Planner, binding: Binding, queries: Vectors, k: int,
-    filter: Filter | None, scope: tuple[str, bool],
-) -> list[list[Hit]]:  # fmt: skip
+    connection: Connection,
+    layout: Layout,
+    planner: Planner,
+    binding: Binding,
+    queries: Vectors,
+    k: int,
+    filter: Filter | None,
+    scope: tuple[str, bool],
+) -> list[list[Hit]]:
     """Returns the hits of each query; `scope` is the namespace and whether documents are wanted."""
     namespace, payload = scope
     plan = await planner.plan(connection, binding, namespace, filter, k)
     params: Params = {"namespace": namespace, "k": k, "candidates": max(OVERSAMPLING * k, k + 50)}
     query = sql.SQL("%(query)s::{}").format(layout.of_extension("vector"))
     parts = {
-        "table": layout.table(binding.generation), "where": condition(filter, params), "product": layout.product(),
+        "table": layout.table(binding.generation),
+        "where": condition(filter, params),
+        "product": layout.product(),
         "query": query,
         "columns": sql.SQL("kind, content, metadata" if payload else "0, '', ''"),
-    }  # fmt: skip
+    }
     dimensions = binding.fingerprint.dimensions
     near = layout.format(
-        _NEAR, **parts,
+        _NEAR,
+        **parts,
         indexed=layout.indexed(dimensions, sql.SQL("embedding")),
         wanted=layout.indexed(dimensions, query),
-    )  # fmt: skip
+    )
     exact = layout.format(_EXACT, **parts)
     found: list[list[Hit]] = []
     for vector in queries:
@@ -138,8 +153,13 @@ async def _hits(connection: Connection, query: Query, params: Params, payload: b
 
 def _forced(effort: int) -> dict[str, Any]:
     """Returns the settings under which the planner has only the index to take."""
-    return {"hnsw.iterative_scan": "relaxed_order", "hnsw.ef_search": effort, "hnsw.max_scan_tuples": MAX_TUPLES,
-            "hnsw.scan_mem_multiplier": 8, **dict.fromkeys(_FREE, "off")}  # fmt: skip
+    return {
+        "hnsw.iterative_scan": "relaxed_order",
+        "hnsw.ef_search": effort,
+        "hnsw.max_scan_tuples": MAX_TUPLES,
+        "hnsw.scan_mem_multiplier": 8,
+        **dict.fromkeys(_FREE, "off"),
+    }
 
 
 _FREE = {"enable_seqscan": "on", "enable_sort": "on", "enable_bitmapscan": "on"}

@@ -146,9 +146,14 @@ class PgVectorStore(VectorStore):
     # Searching.
 
     async def search(
-        self, vectors: Vectors, k: int, *, filter: Filter | None = None, namespace: str = DEFAULT_NAMESPACE,
+        self,
+        vectors: Vectors,
+        k: int,
+        *,
+        filter: Filter | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
         payload: bool = True,
-    ) -> list[list[Hit]]:  # fmt: skip
+    ) -> list[list[Hit]]:
         """Returns, for each query vector, the best `k` that pass the filter, best first; k of them when k exist."""
         check_names("namespace", [namespace])
         binding = await self._current(mine=True)
@@ -159,9 +164,14 @@ class PgVectorStore(VectorStore):
         return await self._in(True, work, queries, k, filter, (namespace, payload))
 
     async def search_text(
-        self, query: str, k: int, *, filter: Filter | None = None, namespace: str = DEFAULT_NAMESPACE,
+        self,
+        query: str,
+        k: int,
+        *,
+        filter: Filter | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
         payload: bool = True,
-    ) -> list[Hit]:  # fmt: skip
+    ) -> list[Hit]:
         """Returns the best `k` by words (BM25). Any string is a query: there is no query syntax."""
         check_names("namespace", [namespace])
         if await self._current() is None or k < 1:
@@ -201,9 +211,14 @@ class PgVectorStore(VectorStore):
         return await self._in(False, read.ids, filter, namespace)
 
     async def page(
-        self, limit: int, *, after: str | None = None, filter: Filter | None = None,
-        namespace: str = DEFAULT_NAMESPACE, prefix: str = "",
-    ) -> tuple[list[Document], str | None]:  # fmt: skip
+        self,
+        limit: int,
+        *,
+        after: str | None = None,
+        filter: Filter | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
+        prefix: str = "",
+    ) -> tuple[list[Document], str | None]:
         """Returns up to `limit` documents in the order of their ids, and the last id when there are more."""
         check_names("after", [after or ""])
         if await self._current() is None or "\0" in prefix:

@@ -22,9 +22,14 @@ MAX_TERMS = 64
 
 
 async def search_text(
-    connection: Connection, layout: Layout, binding: Binding, query: str, k: int, filter: Filter | None,
+    connection: Connection,
+    layout: Layout,
+    binding: Binding,
+    query: str,
+    k: int,
+    filter: Filter | None,
     scope: tuple[str, bool],
-) -> list[Hit]:  # fmt: skip
+) -> list[Hit]:
     """Returns the best by BM25; `scope` is the namespace and whether documents are wanted."""
     namespace, payload = scope
     terms = await _terms(connection, layout, query)
@@ -33,11 +38,16 @@ async def search_text(
     params: Params = {"namespace": namespace, "name": layout.name, "k": k, "any": " | ".join(map(_quoted, terms))}
     params |= {f"t{number}": _quoted(term) for number, term in enumerate(terms)}
     statement = layout.format(
-        _BM25, table=layout.table(binding.generation), where=condition(filter, params),
-        often=_each(terms, _OFTEN), having=_each(terms, "(count(*) FILTER (WHERE n{i} > 0))::float8 AS d{i}"),
-        weights=_each(terms, _WEIGHT), norm=raw(_NORM),
-        score=_each(terms, _SCORE, " + "), columns=sql.SQL("kind, content, metadata" if payload else "0, '', ''"),
-    )  # fmt: skip
+        _BM25,
+        table=layout.table(binding.generation),
+        where=condition(filter, params),
+        often=_each(terms, _OFTEN),
+        having=_each(terms, "(count(*) FILTER (WHERE n{i} > 0))::float8 AS d{i}"),
+        weights=_each(terms, _WEIGHT),
+        norm=raw(_NORM),
+        score=_each(terms, _SCORE, " + "),
+        columns=sql.SQL("kind, content, metadata" if payload else "0, '', ''"),
+    )
     rows = await (await connection.execute(statement, params)).fetchall()
     return [
         Hit(name, score, decode(name, kind, content, metadata) if payload else None)

@@ -60,8 +60,9 @@ async def delete(
         params["ids"] = list(ids)
     statement = layout.format(
         "DELETE FROM {table} WHERE namespace = %(namespace)s AND {where}",
-        table=layout.table(binding.generation), where=where,
-    )  # fmt: skip
+        table=layout.table(binding.generation),
+        where=where,
+    )
     return (await connection.execute(statement, params)).rowcount
 
 

@@ -75,9 +75,11 @@ class Engine:
         try:
             server.handle_chat_completions(body, forward)
         except (ValueError, RuntimeError) as error:  # what llama.cpp throws at a request that it cannot read
-            raise GenkitError("INVALID_ARGUMENT", f"llama.cpp refused the request: {error}",
-                              hint="Check the output schema and that the model takes what the messages hold.",
-                              ) from error  # fmt: skip
+            raise GenkitError(
+                "INVALID_ARGUMENT",
+                f"llama.cpp refused the request: {error}",
+                hint="Check the output schema and that the model takes what the messages hold.",
+            ) from error
 
     def _loaded(self) -> Any:
         if self._server is None:

@@ -30,9 +30,14 @@ DEFAULT_MODEL = "smollm2-135m"
 DEFAULT_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 _SUPPORTS = ModelSupports(
-    multiturn=True, media=False, tools=False, system_role=True, tool_choice=False, output=["text", "json"],
+    multiturn=True,
+    media=False,
+    tools=False,
+    system_role=True,
+    tool_choice=False,
+    output=["text", "json"],
     constrained="all",
-)  # fmt: skip
+)
 
 
 class LlamaCpp(Plugin):

@@ -48,8 +48,9 @@ def make_embedder(name: str, model: str, connection: Connection, settings: Mappi
 
 def _text(position: int, document: Document) -> str:
     if not document.is_text or not document.text:
-        raise invalid(f"input[{position}]", document, "must be text, and not empty",
-                      hint="Leave documents without text out.")  # fmt: skip
+        raise invalid(
+            f"input[{position}]", document, "must be text, and not empty", hint="Leave documents without text out."
+        )
     return document.text.encode("utf-8", "replace").decode()  # half a surrogate pair is no JSON
 
 
@@ -60,7 +61,8 @@ def _vectors(model: str, answer: Any) -> Vectors:
         vectors = np.zeros(0, dtype=np.float32)
     if vectors.ndim != 2:
         raise GenkitError(
-            "INTERNAL", f"Ollama did not answer with vectors of one length for `{model}`.",
+            "INTERNAL",
+            f"Ollama did not answer with vectors of one length for `{model}`.",
             hint="Check that the model is an embedder: `ollama show` names its capabilities.",
-        )  # fmt: skip
+        )
     return vectors

@@ -28,8 +28,9 @@ def base_url_of(host: str | None) -> str:
     except httpx.InvalidURL:
         url = httpx.URL("")
     if url.scheme not in ("http", "https") or not url.host:
-        raise invalid("host", host or given, "must be a host or an http or https URL",
-                      hint=f"Leave it out for {DEFAULT_HOST}.")  # fmt: skip
+        raise invalid(
+            "host", host or given, "must be a host or an http or https URL", hint=f"Leave it out for {DEFAULT_HOST}."
+        )
     # What a server binds to is no address to call.
     return str(url.copy_with(host="127.0.0.1") if url.host in ("0.0.0.0", "::") else url).rstrip("/")  # noqa: S104
 
@@ -157,5 +158,8 @@ def _is_cut(line: bytes) -> bool:
 
 def _check_line(size: int, max_bytes: int) -> None:
     if size > max_bytes:
-        raise GenkitError("RESOURCE_EXHAUSTED", f"The server sent a line of more than {max_bytes} bytes.",
-                          hint="Check that host is an Ollama server.")  # fmt: skip
+        raise GenkitError(
+            "RESOURCE_EXHAUSTED",
+            f"The server sent a line of more than {max_bytes} bytes.",
+            hint="Check that host is an Ollama server.",
+        )

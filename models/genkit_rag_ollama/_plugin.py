@@ -27,8 +27,12 @@ from genkit_rag_ollama._http import Connection, base_url_of
 from genkit_rag_ollama._wire import ChatStream, chat_body
 
 _SUPPORTS = ModelSupports(
-    multiturn=True, system_role=True, tool_choice=False, output=["text", "json"], constrained="no-tools",
-)  # fmt: skip
+    multiturn=True,
+    system_role=True,
+    tool_choice=False,
+    output=["text", "json"],
+    constrained="no-tools",
+)
 
 
 class Ollama(Plugin):

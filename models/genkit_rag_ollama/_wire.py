@@ -35,9 +35,12 @@ def chat_body(model: str, request: ModelRequest) -> Json:
     """
     config = request.typed_config()
     known = {
-        "temperature": config.temperature, "top_p": config.top_p, "top_k": config.top_k,
-        "num_predict": config.max_output_tokens, "stop": config.stop_sequences,
-    }  # fmt: skip
+        "temperature": config.temperature,
+        "top_p": config.top_p,
+        "top_k": config.top_k,
+        "num_predict": config.max_output_tokens,
+        "stop": config.stop_sequences,
+    }
     options: Json = {key: value for key, value in {**(config.model_extra or {}), **known}.items() if value is not None}
     body: Json = {name: options.pop(name) for name in _TOP_LEVEL if name in options}
     body |= {"model": config.version or model, "messages": _messages(request), "options": options}
@@ -54,11 +57,17 @@ def chat_body(model: str, request: ModelRequest) -> Json:
 
 def _check_tools(request: ModelRequest) -> None:
     if request.tool_choice == "required":
-        raise GenkitError("UNIMPLEMENTED", "Ollama cannot be made to call a tool (tool_choice='required').",
-                          hint="Ask for the tool in the prompt and leave `tool_choice` out.")  # fmt: skip
+        raise GenkitError(
+            "UNIMPLEMENTED",
+            "Ollama cannot be made to call a tool (tool_choice='required').",
+            hint="Ask for the tool in the prompt and leave `tool_choice` out.",
+        )
     if request.output is not None and request.output.constrained and openai_wire.is_held(request.output):
-        raise GenkitError("UNIMPLEMENTED", "Ollama cannot hold an answer to a schema while it has tools.",
-                          hint="Pass output_constrained=False, so that the schema is asked for in words.")  # fmt: skip
+        raise GenkitError(
+            "UNIMPLEMENTED",
+            "Ollama cannot hold an answer to a schema while it has tools.",
+            hint="Pass output_constrained=False, so that the schema is asked for in words.",
+        )
 
 
 def _messages(request: ModelRequest) -> list[Json]:
@@ -75,8 +84,12 @@ def _messages(request: ModelRequest) -> list[Json]:
 def _tool_message(part: Part) -> Json:
     result = part.tool_response
     if result is None:
-        raise invalid("messages", part, "hold a part that is no result in a tool message",
-                      hint="Put it into a message of another role.")  # fmt: skip
+        raise invalid(
+            "messages",
+            part,
+            "hold a part that is no result in a tool message",
+            hint="Put it into a message of another role.",
+        )
     text, media = openai_wire.tool_result(result)
     made: Json = {"role": "tool", "tool_name": result.name, "content": text}
     return {**made, "images": [_base64(item) for item in media]} if media else made
@@ -102,9 +115,13 @@ def _message(message: Message, wrapped: frozenset[str]) -> Json:
 def _base64(media: Media) -> str:
     head, marker, data = media.url.partition(";base64,")
     if not marker or not (media.content_type or head.removeprefix("data:")).startswith("image/"):
-        raise invalid("messages", media.content_type or media.url[:60], "hold media that Ollama does not take",
-                      hint="It takes images as `data:image/...;base64,` URLs, which the middleware "
-                           "`download_request_media` makes of others.")  # fmt: skip
+        raise invalid(
+            "messages",
+            media.content_type or media.url[:60],
+            "hold media that Ollama does not take",
+            hint="It takes images as `data:image/...;base64,` URLs, which the middleware "
+            "`download_request_media` makes of others.",
+        )
     return data
 
 
@@ -129,13 +146,19 @@ class ChatStream:
         """Takes one line in and returns the parts that are new; raises what an error line says."""
         body: Json = cast(Json, line) if isinstance(line, dict) else {}
         if body.get("error"):
-            raise GenkitError("UNAVAILABLE", f"Ollama broke off: {openai_wire.error_text(body)}",
-                              hint="What had come is in `error.response`; the server's log says more.")  # fmt: skip
+            raise GenkitError(
+                "UNAVAILABLE",
+                f"Ollama broke off: {openai_wire.error_text(body)}",
+                hint="What had come is in `error.response`; the server's log says more.",
+            )
         try:
             return self._add(body)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise GenkitError("INTERNAL", f"The server sent {str(line)[:100]!r} where a message was due.",
-                              hint="Check that host is an Ollama server.") from error  # fmt: skip
+            raise GenkitError(
+                "INTERNAL",
+                f"The server sent {str(line)[:100]!r} where a message was due.",
+                hint="Check that host is an Ollama server.",
+            ) from error
 
     def _add(self, body: Json) -> list[Part]:
         message: Json = body["message"]

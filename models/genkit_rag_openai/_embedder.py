@@ -52,8 +52,11 @@ def make_embedder(name: str, model: str, connection: Connection, info: EmbedderI
 
     async def embed(documents: list[Document], options: EmbedderOptions) -> EmbedResponse:
         if options.dimensions and model in _FIXED and options.dimensions != shown.dimensions:
-            raise GenkitError("UNIMPLEMENTED", f"`{name}` gives {shown.dimensions} dimensions, no others.",
-                              hint="Leave `dimensions` out, or take text-embedding-3-small.")  # fmt: skip
+            raise GenkitError(
+                "UNIMPLEMENTED",
+                f"`{name}` gives {shown.dimensions} dimensions, no others.",
+                hint="Leave `dimensions` out, or take text-embedding-3-small.",
+            )
         texts = [_text(position, document) for position, document in enumerate(documents)]
         # Numbers as base64 of float32 are a quarter of their decimals, and exact.
         body: dict[str, Any] = {"model": model, "encoding_format": "base64"}
@@ -75,8 +78,12 @@ def make_embedder(name: str, model: str, connection: Connection, info: EmbedderI
 
 def _text(position: int, document: Document) -> str:
     if not document.is_text or not document.text:
-        raise invalid(f"input[{position}]", document, "must be text, and not empty",
-                      hint="This embedder takes text only: leave other documents out.")  # fmt: skip
+        raise invalid(
+            f"input[{position}]",
+            document,
+            "must be text, and not empty",
+            hint="This embedder takes text only: leave other documents out.",
+        )
     return document.text.encode("utf-8", "replace").decode()  # half a surrogate pair is no JSON
 
 

@@ -30,8 +30,12 @@ class Connection:
     def __init__(self, base_url: str | None, api_key: str | None, timeout: float) -> None:
         self.base_url = (base_url or os.environ.get("OPENAI_BASE_URL") or OFFICIAL).rstrip("/")
         if not self.base_url.startswith(("http://", "https://")) or not httpx.URL(self.base_url).host:
-            raise invalid("base_url", self.base_url, "must be an http or https URL",
-                          hint="For instance `http://127.0.0.1:8000/v1`.")  # fmt: skip
+            raise invalid(
+                "base_url",
+                self.base_url,
+                "must be an http or https URL",
+                hint="For instance `http://127.0.0.1:8000/v1`.",
+            )
         self._key = api_key
         self._clients = HttpClients(self.base_url, timeout)
 
@@ -55,8 +59,9 @@ class Connection:
         try:
             return [str(item["id"]) for item in answer["data"]]
         except (KeyError, TypeError) as error:
-            raise GenkitError("INTERNAL", f"{self.shown_url}/models answered with something else than models.",
-                              hint=_BASE_URL_HINT) from error  # fmt: skip
+            raise GenkitError(
+                "INTERNAL", f"{self.shown_url}/models answered with something else than models.", hint=_BASE_URL_HINT
+            ) from error
 
     async def events(self, path: str, body: Mapping[str, Any], api_key: str | None = None) -> AsyncGenerator[Any]:
         """Yields the JSON of each event of a streamed answer, and `DONE` where the provider says that it ends."""

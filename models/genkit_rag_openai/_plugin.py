@@ -28,9 +28,14 @@ from genkit_rag_openai._embedder import KNOWN_EMBEDDERS, make_embedder
 from genkit_rag_openai._http import DONE, Connection
 
 _SUPPORTS = ModelSupports(
-    multiturn=True, media=True, tools=True, system_role=True, tool_choice=True, output=["text", "json"],
+    multiturn=True,
+    media=True,
+    tools=True,
+    system_role=True,
+    tool_choice=True,
+    output=["text", "json"],
     constrained="all",
-)  # fmt: skip
+)
 _EMBEDS = re.compile(r"embed", re.IGNORECASE)
 _NEITHER = re.compile(r"whisper|tts|dall-e|moderation|image|transcribe|realtime|sora|rerank", re.IGNORECASE)
 
@@ -156,11 +161,17 @@ class _Chat:
         if not request.tools or choice == "none":
             return
         if self._supports.tools is False:
-            raise GenkitError("UNIMPLEMENTED", f"The model `{self._model}` has no tools.",
-                              hint="Leave `tools` out, or use a model that supports them.")  # fmt: skip
+            raise GenkitError(
+                "UNIMPLEMENTED",
+                f"The model `{self._model}` has no tools.",
+                hint="Leave `tools` out, or use a model that supports them.",
+            )
         if choice == "required" and self._supports.tool_choice is False:
-            raise GenkitError("UNIMPLEMENTED", f"The model `{self._model}` cannot be made to call a tool.",
-                              hint="Ask for the tool in the prompt and leave `tool_choice` out.")  # fmt: skip
+            raise GenkitError(
+                "UNIMPLEMENTED",
+                f"The model `{self._model}` cannot be made to call a tool.",
+                hint="Ask for the tool in the prompt and leave `tool_choice` out.",
+            )
 
 
 def _send(ctx: ActionContext, parts: list[Part]) -> None:

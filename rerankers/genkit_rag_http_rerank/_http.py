@@ -40,8 +40,9 @@ class Connection:
     ) -> None:
         self.base_url = base_url.rstrip("/")
         if not self.base_url.startswith(("http://", "https://")) or not httpx.URL(self.base_url).host:
-            raise invalid("base_url", self.base_url, "must be an http or https URL",
-                          hint="For instance `http://127.0.0.1:8000`.")  # fmt: skip
+            raise invalid(
+                "base_url", self.base_url, "must be an http or https URL", hint="For instance `http://127.0.0.1:8000`."
+            )
         self._key = key
         self._variable = key_variable
         self._needs_key = needs_key

@@ -92,9 +92,12 @@ def _wrong(problem: str) -> GenkitError:
 _COHERE = Protocol("/v2/rerank", base_url="https://api.cohere.com", key_variable="CO_API_KEY", needs_model=True)
 # https://api.jina.ai/redoc, as vLLM has it too; without `return_documents` all texts come back.
 _JINA = Protocol(
-    "/v1/rerank", base_url="https://api.jina.ai", key_variable="JINA_API_KEY", needs_model=True,
+    "/v1/rerank",
+    base_url="https://api.jina.ai",
+    key_variable="JINA_API_KEY",
+    needs_model=True,
     settings=(("return_documents", False),),
-)  # fmt: skip
+)
 # https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html
 _VLLM = Protocol("/v1/rerank", key_variable="VLLM_API_KEY", needs_model=True)
 # https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md: the name of its one model is not needed.
@@ -102,9 +105,15 @@ _LLAMA_CPP = Protocol("/v1/rerank", key_variable="LLAMA_API_KEY")
 # https://huggingface.github.io/text-embeddings-inference: 32 texts in one request (`--max-client-batch-size`). Texts
 # beyond the model's tokens are refused unless `truncate` is set.
 _TEI = Protocol(
-    "/rerank", documents="texts", score="score", key_variable="TEI_API_KEY", max_documents=32, takes_top_n=False,
-    takes_model=False, settings=(("truncate", True),),
-)  # fmt: skip
+    "/rerank",
+    documents="texts",
+    score="score",
+    key_variable="TEI_API_KEY",
+    max_documents=32,
+    takes_top_n=False,
+    takes_model=False,
+    settings=(("truncate", True),),
+)
 
 PROTOCOLS = {"cohere": _COHERE, "jina": _JINA, "vllm": _VLLM, "llama.cpp": _LLAMA_CPP, "tei": _TEI}
 

@@ -34,6 +34,10 @@ def llm_reranker_options(given: Mapping[str, Any]) -> LlmRerankerOptions:
     """Returns checked options; raises INVALID_ARGUMENT that names the wrong one."""
     options = plugin_options(LlmRerankerOptions, given)
     if options.stride >= options.window:
-        raise invalid("stride", options.stride, f"must be less than the window ({options.window})",
-                      hint="Else what is best in one window never meets the next.")  # fmt: skip
+        raise invalid(
+            "stride",
+            options.stride,
+            f"must be less than the window ({options.window})",
+            hint="Else what is best in one window never meets the next.",
+        )
     return options

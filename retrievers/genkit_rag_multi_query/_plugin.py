@@ -60,9 +60,14 @@ class MultiQuery(QueryWriter[MultiQueryOptions]):
         name: str = "multi-query",
     ) -> None:
         super().__init__(
-            retrievers, model=model, prompt=prompt, fields=("query", "count"), config=config,
-            on_leg_error=on_leg_error, name=name,
-        )  # fmt: skip
+            retrievers,
+            model=model,
+            prompt=prompt,
+            fields=("query", "count"),
+            config=config,
+            on_leg_error=on_leg_error,
+            name=name,
+        )
         if not 1 <= queries <= MAX_QUERIES:
             raise invalid("queries", queries, f"must be from 1 to {MAX_QUERIES}")
         self.queries = queries

@@ -11,8 +11,17 @@ from genkit_rag.plugin_api import And, Compare, Document, Filter
 from genkit_rag_parents._stitch import Piece, piece_of
 
 POSITION_FIELDS = (
-    "chunk", "start", "end", "prefix", "heading_path", "page", "chapter", "title", "parent", "embedMetadata",
-)  # fmt: skip
+    "chunk",
+    "start",
+    "end",
+    "prefix",
+    "heading_path",
+    "page",
+    "chapter",
+    "title",
+    "parent",
+    "embedMetadata",
+)
 """Metadata that may differ between the chunks of one parent; in everything else, `source` first, they are equal."""
 
 _WITHIN_SECTION = ("chunk", "start", "end", "prefix", "heading_path", "parent", "embedMetadata")
@@ -104,8 +113,10 @@ def wanted(group: Group, low: int, high: int, position: Sequence[str]) -> Filter
     """Returns the filter of the chunks of a group's parent with these numbers."""
     facts = group.hits[0].metadata
     terms: list[Filter] = [
-        Compare("source", "$eq", facts["source"]), Compare("chunk", "$gte", low), Compare("chunk", "$lte", high)
-    ]  # fmt: skip
+        Compare("source", "$eq", facts["source"]),
+        Compare("chunk", "$gte", low),
+        Compare("chunk", "$lte", high),
+    ]
     for name, value in facts.items():
         if name != "source" and name not in position and not name.startswith("$") and _comparable(value):
             terms.append(Compare(name, "$eq", value))

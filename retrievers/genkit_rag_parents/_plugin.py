@@ -180,9 +180,12 @@ def _many(options: ParentsOptions) -> int:
 
 
 def _response(
-    groups: Sequence[Group], near: Mapping[str, Sequence[Piece]], widen: Widen, options: ParentsOptions,
+    groups: Sequence[Group],
+    near: Mapping[str, Sequence[Piece]],
+    widen: Widen,
+    options: ParentsOptions,
     notices: Sequence[str],
-) -> RetrieverResponse:  # fmt: skip
+) -> RetrieverResponse:
     whole = widen.reach(options) is None
     said = list(notices)
     documents: list[Document] = []

@@ -127,8 +127,11 @@ def parse_routes(answer: str, names: Collection[str]) -> list[str]:
     exact = {name.casefold(): name for name in names}
     found = [exact[line.casefold()] for line in stripped if line.casefold() in exact]
     if not found:
-        spots = [(match.start(), name) for name in names
-                 if (match := re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", answer))]  # fmt: skip
+        spots = [
+            (match.start(), name)
+            for name in names
+            if (match := re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", answer))
+        ]
         found = [name for _, name in sorted(spots)]
     return list(dict.fromkeys(found))
 

@@ -122,9 +122,11 @@ class Router(Plugin):
         problem = f"there is no route {', '.join(map(repr, unknown))}" if unknown else "no route fits"
         if self.on_no_route == "raise" and (unknown or not known):
             raise GenkitError(
-                "NOT_FOUND", f"The router `{self.name}` has nowhere to go: {problem} ({choice.how}).",
-                hint=f"Routes: {', '.join(self.routes)}.", details={"routes": list(self.routes)},
-            )  # fmt: skip
+                "NOT_FOUND",
+                f"The router `{self.name}` has nowhere to go: {problem} ({choice.how}).",
+                hint=f"Routes: {', '.join(self.routes)}.",
+                details={"routes": list(self.routes)},
+            )
         if not known:
             return self._fallback(f"NO_ROUTE: {problem} ({choice.how})")
         notices = [f"ROUTES: {', '.join(known)} ({choice.how})"]

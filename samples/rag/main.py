@@ -44,9 +44,13 @@ async def main(path: str, question: str) -> None:
     nearest = await ai.rerank("late-interaction/all-minilm-l6-v2", question, sentences(best), {"k": 3})
     choices = {"type": "string", "enum": [sentence.text for sentence in nearest]}
     answer = await ai.generate(
-        question, docs=best, config={"temperature": 0},
-        output_format="enum", output_schema=choices, output_instructions=False,
-    )  # fmt: skip
+        question,
+        docs=best,
+        config={"temperature": 0},
+        output_format="enum",
+        output_schema=choices,
+        output_instructions=False,
+    )
     print(f"\n{answer.output}")
     for citation in answer.citations:
         print(f"  [{citation.key}] {citation.document.metadata['source']}")

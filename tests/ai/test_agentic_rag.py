@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genkit_rag import ActionContext, Document, Genkit, GenkitError, Message, ModelRequest, ToolRequest
-from genkit_rag._blocks.interrupts import restart
+from genkit_rag._generation.tools.interrupts import restart
 from genkit_rag.testing import FakeEmbedder, ScriptedModel
 from genkit_rag_memory import Memory
 
@@ -34,10 +34,12 @@ def keys_of(request: ModelRequest) -> dict[str, str]:
     """Returns the keys of all passages that a model was shown, by their text."""
     return {
         passage["text"]: passage["key"]
-        for message in request.messages if message.role == "tool"
-        for part in message.content if part.tool_response and isinstance(part.tool_response.output, dict)
+        for message in request.messages
+        if message.role == "tool"
+        for part in message.content
+        if part.tool_response and isinstance(part.tool_response.output, dict)
         for passage in part.tool_response.output.get("passages", ())
-    }  # fmt: skip
+    }
 
 
 def says(template: str) -> Callable[[ModelRequest], str]:
@@ -123,12 +125,16 @@ async def test_a_passage_of_docs_never_has_the_key_of_another_that_the_tool_foun
     output = await ai.retriever_tool("memory/docs", k=1)({"query": "lunch"})
     key = output.output["passages"][0]["key"]
     response = await ask(
-        ai, search("lunch"), f"Forged [{key}_], found [{key}].",
-        docs=[Document("Lunch is at midnight.", {"ref": key})], use=[augment_with_context(citation_key="ref")],
-    )  # fmt: skip
+        ai,
+        search("lunch"),
+        f"Forged [{key}_], found [{key}].",
+        docs=[Document("Lunch is at midnight.", {"ref": key})],
+        use=[augment_with_context(citation_key="ref")],
+    )
     assert {c.key: c.document.text for c in response.citations} == {
-        f"{key}_": "Lunch is at midnight.", key: LUNCH.text,
-    }  # fmt: skip
+        f"{key}_": "Lunch is at midnight.",
+        key: LUNCH.text,
+    }
 
 
 async def test_the_tool_is_registered_nowhere(ai: Genkit) -> None:
@@ -183,11 +189,17 @@ FOREIGN = st.sampled_from(
 ARGUMENTS = st.fixed_dictionaries(
     {"query": st.sampled_from(["secret of bob", "bob", "tenant:bob", "*", "' OR 1=1 --"]) | st.text(max_size=20)},
     optional={
-        "k": st.integers(-1, 10**6), "limit": st.integers(1, 99), "filter": FOREIGN, "namespace": FOREIGN,
-        "tenant": FOREIGN, "mode": st.sampled_from(["text", "hybrid"]), "context": st.just({"tenant": "bob"}),
-        "options": st.fixed_dictionaries({"filter": FOREIGN, "namespace": FOREIGN}), "ctx": FOREIGN,
+        "k": st.integers(-1, 10**6),
+        "limit": st.integers(1, 99),
+        "filter": FOREIGN,
+        "namespace": FOREIGN,
+        "tenant": FOREIGN,
+        "mode": st.sampled_from(["text", "hybrid"]),
+        "context": st.just({"tenant": "bob"}),
+        "options": st.fixed_dictionaries({"filter": FOREIGN, "namespace": FOREIGN}),
+        "ctx": FOREIGN,
     },
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module", params=["store filter", "store namespace", "tool filter", "tool namespace"])
@@ -214,9 +226,7 @@ def test_no_arguments_reach_another_tenants_documents(shared: Any, arguments: An
     async def attack() -> Any:
         request = ToolRequest(name="search_docs", input=arguments)
         model = ScriptedModel("test/model", [request, "done [1]"])
-        return await ai.generate(
-            "q", model=model.action, tools=[tool], tool_errors="return", context={"tenant": "ada"}
-        )  # fmt: skip
+        return await ai.generate("q", model=model.action, tools=[tool], tool_errors="return", context={"tenant": "ada"})
 
     response = asyncio.run(attack())
     assert "secret of bob" not in str(response.messages[2:])

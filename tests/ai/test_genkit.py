@@ -169,7 +169,7 @@ async def test_the_options_of_the_output_reach_the_model() -> None:
 
 
 def test_the_types_of_generate_name_every_option() -> None:
-    from genkit_rag._blocks.generate import GenerateKwargs, GenerateOptions
+    from genkit_rag._generation.generate import GenerateKwargs, GenerateOptions
 
     named = {"prompt", "output_schema"}  # the overloads name these
     assert GenerateKwargs.__annotations__.keys() == GenerateOptions.__dataclass_fields__.keys() - named

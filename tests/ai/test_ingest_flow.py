@@ -40,8 +40,9 @@ async def test_the_report_is_the_result_and_the_events_are_the_stream(ai: Genkit
     assert json.loads(json.dumps(report))["added"] == 2
     assert [event["type"] for event in json.loads(json.dumps(events))][0::10] == ["Started"]
     assert {event["source"] for event in events if event["type"] == "SourceDone"} == {
-        "guide/tokens.md", "guide/prices.txt",
-    }  # fmt: skip
+        "guide/tokens.md",
+        "guide/prices.txt",
+    }
     assert events[-1]["type"] == "Finished"
     assert len(await texts(ai)) == 2
     assert (await flow.run_json({"paths": ["guide/*.md", "guide/prices.txt"]}))["unchanged"] == 2
@@ -62,11 +63,39 @@ async def test_a_dry_run_changes_nothing(ai: Genkit, base: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["..", "../secret.txt", "guide/../../secret.txt", "guide/..", "./../secret.txt", "/etc/passwd", "/", "~", "~/x",
-     "~root/x", "way", "way/secret.txt", "way/*.txt", "file.txt", ".env", "guide/.git/config", "guide/.git", ".*", "",
-     "a\0b", "..\\secret.txt", "C:\\secret.txt", "C:secret.txt", "\\\\server\\share", "*/../../secret.txt",
-     "guide/*/../../../secret.txt", "**/../../*", "....//secret.txt", "guide//../..", "file:///etc/passwd/../.."],
-)  # fmt: skip
+    [
+        "..",
+        "../secret.txt",
+        "guide/../../secret.txt",
+        "guide/..",
+        "./../secret.txt",
+        "/etc/passwd",
+        "/",
+        "~",
+        "~/x",
+        "~root/x",
+        "way",
+        "way/secret.txt",
+        "way/*.txt",
+        "file.txt",
+        ".env",
+        "guide/.git/config",
+        "guide/.git",
+        ".*",
+        "",
+        "a\0b",
+        "..\\secret.txt",
+        "C:\\secret.txt",
+        "C:secret.txt",
+        "\\\\server\\share",
+        "*/../../secret.txt",
+        "guide/*/../../../secret.txt",
+        "**/../../*",
+        "....//secret.txt",
+        "guide//../..",
+        "file:///etc/passwd/../..",
+    ],
+)
 async def test_a_path_out_of_the_folder_or_to_what_is_hidden_is_refused(ai: Genkit, base: Path, path: str) -> None:
     flow = define_ingest_flow(ai, "fill", indexer="memory/docs", base=base)
     with pytest.raises(PublicError) as caught:

@@ -21,9 +21,11 @@ async def test_an_unchanged_file_of_a_tenant_is_not_embedded_again(tmp_path: Pat
         for tenant in ("ada", "bob"):
             for embedded in (1, 0):
                 report = await ai.ingest(
-                    [tmp_path / "a.md"], indexer="memory/docs", options=IngestOptions(base=tmp_path),
+                    [tmp_path / "a.md"],
+                    indexer="memory/docs",
+                    options=IngestOptions(base=tmp_path),
                     context={"tenant": tenant},
-                )  # fmt: skip
+                )
                 assert report.chunks_added == embedded
         store = await ai.store("memory/docs")
         assert [await store.count(namespace=space) for space in ("ada", "bob", "")] == [1, 1, 0]

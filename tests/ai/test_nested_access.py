@@ -23,10 +23,13 @@ async def test_a_hybrid_and_parents_see_what_their_caller_may_see() -> None:
     async with Genkit(plugins=plugins) as ai:
         for tenant in ("ada", "bob"):
             chunks = [
-                Document(f"{tenant} fox {i}", {"tenant": tenant, "source": "a.md", "chunk": i, "start": i * 10,
-                                               "end": i * 10 + 9}, id=f"{tenant}{i}")
+                Document(
+                    f"{tenant} fox {i}",
+                    {"tenant": tenant, "source": "a.md", "chunk": i, "start": i * 10, "end": i * 10 + 9},
+                    id=f"{tenant}{i}",
+                )
                 for i in range(3)
-            ]  # fmt: skip
+            ]
             await ai.index("memory/docs", chunks, context={"tenant": tenant})
         for retriever in ("hybrid/both", "parents/docs"):
             found = await ai.retrieve(retriever, "fox", {"k": 10}, context={"tenant": "ada"})

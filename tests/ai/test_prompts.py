@@ -13,10 +13,10 @@ import pytest
 from pydantic import BaseModel
 
 from genkit_rag import Genkit, GenkitError, Message, Part
-from genkit_rag._blocks.generate import GenerateOptions
-from genkit_rag._blocks.prompt import ExecutablePrompt, PromptKwargs, RunKwargs, load_prompt_dir
-from genkit_rag._blocks.prompt.options import OWN_NAMES
 from genkit_rag._core.context import ActionContext
+from genkit_rag._generation.generate import GenerateOptions
+from genkit_rag._generation.prompt import ExecutablePrompt, PromptKwargs, RunKwargs, load_prompt_dir
+from genkit_rag._generation.prompt.options import OWN_NAMES
 from genkit_rag.testing import ScriptedModel
 
 pytest.importorskip("dotpromptz_handlebars")
@@ -306,9 +306,15 @@ class Text(BaseModel):
 
 async def test_prompts_are_actions_on_the_wire(app: App) -> None:
     app.ai.define_prompt(
-        "mail", "To {{name}} {{@auth.uid}}", variant="short", input_schema=Person, input_default={"name": "you"},
-        config={"temperature": 1, "apiKey": "SECRET"}, metadata={"team": "us"}, description="Writes.",
-    )  # fmt: skip
+        "mail",
+        "To {{name}} {{@auth.uid}}",
+        variant="short",
+        input_schema=Person,
+        input_default={"name": "you"},
+        config={"temperature": 1, "apiKey": "SECRET"},
+        metadata={"team": "us"},
+        description="Writes.",
+    )
     registry = app.ai.registry
     rendering, running = [await registry.get(kind, "mail.short") for kind in ("prompt", "executable-prompt")]
     request = await rendering.run_json({}, context={"auth": {"uid": "u"}})

@@ -120,9 +120,12 @@ async def test_a_step_is_a_span_of_its_flow(spans: InMemorySpanExporter, monkeyp
     [((), {}, "null"), ((1,), {}, "1"), ((1, 2), {}, "[1,2]"), ((1,), {"a": 2}, '{"0":1,"a":2}')],
 )
 async def test_the_arguments_are_the_input_of_the_span(
-    args: tuple[Any, ...], kwargs: dict[str, Any], shown: str, spans: InMemorySpanExporter,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    shown: str,
+    spans: InMemorySpanExporter,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "true")
 
     def take(*_args: Any, **_kwargs: Any) -> str:
@@ -201,9 +204,17 @@ class Places:
 
 
 PLACES = {
-    "step", "nested argument", "nested", "nested step", "thread argument", "thread", "retriever argument", "retriever",
-    "tool argument", "tool thread",
-}  # fmt: skip
+    "step",
+    "nested argument",
+    "nested",
+    "nested step",
+    "thread argument",
+    "thread",
+    "retriever argument",
+    "retriever",
+    "tool argument",
+    "tool thread",
+}
 
 
 async def test_the_context_reaches_steps_flows_retrievers_tools_and_threads_and_never_a_model() -> None:

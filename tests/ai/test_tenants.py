@@ -30,10 +30,16 @@ names = st.sampled_from([f"d{i}" for i in range(6)])
 batches = st.lists(st.tuples(names, texts, st.integers(0, 4)), max_size=4, unique_by=lambda row: row[0])
 wishes = st.sampled_from(
     [
-        None, {}, {"n": {"$gte": 2}}, {"tenant": "bob"}, {"tenant": {"$exists": True}}, {"tenant": {"$in": [*TENANTS]}},
-        {"$or": [{"tenant": "ada"}, {"tenant": {"$ne": "ada"}}]}, {"$not": {"tenant": "cyd"}},
+        None,
+        {},
+        {"n": {"$gte": 2}},
+        {"tenant": "bob"},
+        {"tenant": {"$exists": True}},
+        {"tenant": {"$in": [*TENANTS]}},
+        {"$or": [{"tenant": "ada"}, {"tenant": {"$ne": "ada"}}]},
+        {"$not": {"tenant": "cyd"}},
     ]
-)  # fmt: skip
+)
 
 
 def by_filter(ctx: Any) -> dict[str, Any]:
@@ -78,10 +84,13 @@ class Tenants(RuleBasedStateMachine):
     @rule(tenant=tenants, batch=batches)
     def index(self, tenant: str, batch: list[tuple[str, str, int]]) -> None:
         documents = [
-            Document(f"{text} secret{tenant}", {"n": n, "tenant": tenant, "source": f"{tenant}.md"},
-                     id=self.name(tenant, name))
+            Document(
+                f"{text} secret{tenant}",
+                {"n": n, "tenant": tenant, "source": f"{tenant}.md"},
+                id=self.name(tenant, name),
+            )
             for name, text, n in batch
-        ]  # fmt: skip
+        ]
         self.run(self.shared.index("s/docs", documents, context={"tenant": tenant}))
         self.run(self.twins[tenant].index("s/docs", documents))
 
@@ -102,9 +111,13 @@ class Tenants(RuleBasedStateMachine):
         assert deleted == self.run(self.twins[tenant].delete("s/docs", source=f"{other}.md"))
 
     @rule(
-        tenant=tenants, query=texts, wish=wishes, k=st.integers(1, 8),
-        mode=st.sampled_from(["vector", "text", "hybrid"]), mmr=st.booleans(),
-    )  # fmt: skip
+        tenant=tenants,
+        query=texts,
+        wish=wishes,
+        k=st.integers(1, 8),
+        mode=st.sampled_from(["vector", "text", "hybrid"]),
+        mmr=st.booleans(),
+    )
     def retrieve(self, tenant: str, query: str, wish: Any, k: int, mode: str, mmr: bool) -> None:
         options: dict[str, Any] = {"k": k, "filter": wish, "mode": mode}
         if mmr and mode == "vector":

@@ -40,9 +40,14 @@ PHOTOS = os.environ.get("GENKIT_RAG_SCREENSHOTS")
 IMAGES = ROOT / "docs" / "images"
 CHROMIUM = os.environ.get("GENKIT_RAG_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 LOOKS: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 860}},
     "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 860}},
@@ -98,9 +103,13 @@ class Dev:
 def start_app(root: Path, server: str, token: str, script: Path | None = None) -> subprocess.Popen[bytes]:
     """Returns the app's process, once its reflection API is there."""
     environment = {
-        **os.environ, "GENKIT_ENV": "dev", "GENKIT_TELEMETRY_SERVER": server, "GENKIT_TELEMETRY_TOKEN": token,
-        "GENKIT_ENABLE_REALTIME_TELEMETRY": "true", "PYTHONPATH": str(ROOT),
-    }  # fmt: skip
+        **os.environ,
+        "GENKIT_ENV": "dev",
+        "GENKIT_TELEMETRY_SERVER": server,
+        "GENKIT_TELEMETRY_TOKEN": token,
+        "GENKIT_ENABLE_REALTIME_TELEMETRY": "true",
+        "PYTHONPATH": str(ROOT),
+    }
     command = [sys.executable, str(script or Path(__file__).parent / "app.py")]
     with (root / "app.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=root, env=environment, stdout=log, stderr=log)

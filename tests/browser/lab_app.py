@@ -8,16 +8,26 @@ from typing import Any
 
 from genkit_rag import ActionContext, Document, Genkit
 from genkit_rag._ai.evaluation import add_built_in_evaluators
-from genkit_rag._blocks.evaluation.action import evaluator_action
-from genkit_rag._blocks.evaluation.types import EvalDataPoint, Score, verdict
-from genkit_rag._blocks.model import ModelRequest
-from genkit_rag._blocks.prompt.wire_render import prompt_source_actions
+from genkit_rag._evaluation.action import evaluator_action
+from genkit_rag._evaluation.types import EvalDataPoint, Score, verdict
+from genkit_rag._generation.model import ModelRequest
+from genkit_rag._generation.prompt.wire_render import prompt_source_actions
 from genkit_rag.testing import ScriptedModel
 
 CAPITALS = {
-    "France": "Paris", "Spain": "Madrid", "Italy": "Rome", "Japan": "Tokyo", "Peru": "Lima", "Kenya": "Nairobi",
-    "Norway": "Oslo", "Egypt": "Cairo", "Chile": "Santiago", "Cuba": "Havana", "Greece": "Athens", "Poland": "Warsaw",
-}  # fmt: skip
+    "France": "Paris",
+    "Spain": "Madrid",
+    "Italy": "Rome",
+    "Japan": "Tokyo",
+    "Peru": "Lima",
+    "Kenya": "Nairobi",
+    "Norway": "Oslo",
+    "Egypt": "Cairo",
+    "Chile": "Santiago",
+    "Cuba": "Havana",
+    "Greece": "Athens",
+    "Poland": "Warsaw",
+}
 HOSTILE = '"><img src=x onerror=alert(1)><script>alert(2)</script>{{7*7}}'
 
 REVIEW = """---

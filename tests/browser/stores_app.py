@@ -31,8 +31,12 @@ def sources() -> list[Document]:
                 for i in range(60)
             ]
             paragraphs = ["\n".join(sentences[start : start + 6]) for start in range(0, 60, 6)]
-            facts = {"source": f"{topic}-{number}.md", "topic": topic, "year": 2019 + (place + number) % 6,
-                     "tags": [topic, "long" if number % 2 else "short"]}  # fmt: skip
+            facts = {
+                "source": f"{topic}-{number}.md",
+                "topic": topic,
+                "year": 2019 + (place + number) % 6,
+                "tags": [topic, "long" if number % 2 else "short"],
+            }
             made.append(Document("\n\n".join(paragraphs), facts))
     return made
 

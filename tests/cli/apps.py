@@ -120,8 +120,13 @@ async def api(scope, receive, send):
 def make_project(folder: Path) -> Path:
     """Returns the folder, now a project with four apps."""
     folder.mkdir(exist_ok=True)
-    files = {"pyproject.toml": "", "flows.py": FLOWS, "main_app.py": RUN_MAIN, "defs_app.py": DEFINES_ONLY,
-             "asgi_app.py": ASGI}  # fmt: skip
+    files = {
+        "pyproject.toml": "",
+        "flows.py": FLOWS,
+        "main_app.py": RUN_MAIN,
+        "defs_app.py": DEFINES_ONLY,
+        "asgi_app.py": ASGI,
+    }
     for name, text in files.items():
         (folder / name).write_text(text)
     return folder
@@ -170,9 +175,14 @@ class Running:
 def running(*arguments: str, cwd: Path, **more: str) -> Generator[Running]:
     """Gives a command that was started; it and all that it has started are gone afterwards."""
     process = subprocess.Popen(
-        [*COMMAND, *arguments], cwd=cwd, env=environment(**more), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, preexec_fn=_listen_to_ctrl_c,
-    )  # fmt: skip
+        [*COMMAND, *arguments],
+        cwd=cwd,
+        env=environment(**more),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=_listen_to_ctrl_c,
+    )
     family: list[psutil.Process] = []
     try:
         yield Running(process)
@@ -199,9 +209,15 @@ def python(*arguments: str) -> tuple[str, ...]:
 def once(*arguments: str, cwd: Path, stdin: str | None = None, **more: str) -> Any:
     """Returns the finished process of a command."""
     return subprocess.run(
-        [*COMMAND, *arguments], cwd=cwd, env=environment(**more), input=stdin, capture_output=True, text=True,
-        timeout=60, check=False,
-    )  # fmt: skip
+        [*COMMAND, *arguments],
+        cwd=cwd,
+        env=environment(**more),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def _listen_to_ctrl_c() -> None:

@@ -38,8 +38,16 @@ Command = Callable[..., Ran]
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """Runs the command in an empty folder, where no key, no server and no colour is set."""
     monkeypatch.chdir(tmp_path)
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "GENKIT_RAG_DIR", "GENKIT_RAG_MODEL", "GENKIT_RAG_DEBUG",
-                 "FORCE_COLOR", "NO_COLOR", "COLUMNS"):  # fmt: skip
+    for name in (
+        "OPENAI_API_KEY",
+        "OPENAI_BASE_URL",
+        "GENKIT_RAG_DIR",
+        "GENKIT_RAG_MODEL",
+        "GENKIT_RAG_DEBUG",
+        "FORCE_COLOR",
+        "NO_COLOR",
+        "COLUMNS",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{closed_port()}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from genkit_rag import GenkitError
-from genkit_rag._cli.choosing import choose_model, ollama_address, ollama_models
+from genkit_rag._cli.stores.choosing import choose_model, ollama_address, ollama_models
 from tests.cli.conftest import Command
 from tests.fakes.ollama_api import FakeOllama
 from tests.fakes.openai_api import FakeOpenAI
@@ -66,9 +66,15 @@ def test_what_is_no_ollama_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("given", "address"),
-    [("", "127.0.0.1:11434"), ("0.0.0.0:8080", "127.0.0.1:8080"), (":9000", "127.0.0.1:9000"), ("lan", "lan:11434"),
-     ("https://ollama.lan", "ollama.lan:443"), ("http://ollama.lan/", "ollama.lan:80")],
-)  # fmt: skip
+    [
+        ("", "127.0.0.1:11434"),
+        ("0.0.0.0:8080", "127.0.0.1:8080"),
+        (":9000", "127.0.0.1:9000"),
+        ("lan", "lan:11434"),
+        ("https://ollama.lan", "ollama.lan:443"),
+        ("http://ollama.lan/", "ollama.lan:80"),
+    ],
+)
 def test_ollama_host_may_be_written_in_many_ways(monkeypatch: pytest.MonkeyPatch, given: str, address: str) -> None:
     monkeypatch.setenv("OLLAMA_HOST", given)
     assert ollama_address() == address

@@ -48,8 +48,9 @@ def test_one_unreadable_file_is_reported_and_does_not_stop_the_run(
     assert ran.code == 0
     assert "failed: docs/broken.pdf" in ran.err
     assert [line.split() for line in ran.out.splitlines() if line.startswith(("added", "failed"))] == [
-        ["added", "3", "3"], ["failed", "1"],
-    ]  # fmt: skip
+        ["added", "3", "3"],
+        ["failed", "1"],
+    ]
 
 
 def test_an_ingest_of_which_every_file_fails_has_failed(command: Command, server: FakeOpenAI, tmp_path: Path) -> None:
@@ -211,10 +212,16 @@ def test_a_failing_model_fails_the_command_with_an_error_and_a_fix(command: Comm
 
 @pytest.mark.parametrize(
     "arguments",
-    [("query", "sneaky"), ("query", "sneaky", "--json"), ("query", "sneaky", "--explain"),
-     ("ask", "sneaky", "--model", "openai/echo"), ("ask", "sneaky", "--model", "openai/echo", "--json"),
-     ("ask", "\x1b[31mgo", "--model", "openai/\x1b[2Jgone"), ("query", "\x1b]0;title\x07 x", "--store", "\x1b[5m")],
-)  # fmt: skip
+    [
+        ("query", "sneaky"),
+        ("query", "sneaky", "--json"),
+        ("query", "sneaky", "--explain"),
+        ("ask", "sneaky", "--model", "openai/echo"),
+        ("ask", "sneaky", "--model", "openai/echo", "--json"),
+        ("ask", "\x1b[31mgo", "--model", "openai/\x1b[2Jgone"),
+        ("query", "\x1b]0;title\x07 x", "--store", "\x1b[5m"),
+    ],
+)
 def test_nothing_from_documents_models_or_arguments_steers_the_terminal(
     command: Command, filled: Ran, arguments: tuple[str, ...]
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from genkit_rag._cli.config import ENVIRONMENT, HIDDEN
+from genkit_rag._cli.doctor.config import ENVIRONMENT, HIDDEN
 from genkit_rag._server.telemetry import TraceStore
 from tests.cli.conftest import Command, Ran
 from tests.fakes.openai_api import FakeOpenAI
@@ -95,9 +95,9 @@ def test_doctor_notes_a_port_in_use(command: Command, monkeypatch: pytest.Monkey
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        monkeypatch.setattr("genkit_rag._cli.start.FIRST_PORT", taken.getsockname()[1])
+        monkeypatch.setattr("genkit_rag._cli.apps.start.FIRST_PORT", taken.getsockname()[1])
         assert "--port" in finding(command, "port")["fix"]
-    monkeypatch.setattr("genkit_rag._cli.start.FIRST_PORT", closed_port())
+    monkeypatch.setattr("genkit_rag._cli.apps.start.FIRST_PORT", closed_port())
     assert finding(command, "port")["state"] == "ok"
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genkit_rag._cli.output import clean, one_line, to_json
-from genkit_rag._cli.snippets import snippet_of
+from genkit_rag._cli.stores.snippets import snippet_of
 
 ANY = st.text(st.characters())
 """Every code point, lone surrogates too."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from genkit_rag._cli import progress
+from genkit_rag._cli.stores import progress
 from genkit_rag.ingest import ChunksDone, SourceDone, Started
 
 

@@ -151,8 +151,13 @@ def test_the_pages_ask_for_a_token_and_the_way_in_for_spans_gives_nothing_away(p
         assert request(telemetry, "POST", "/api/traces", span.encode(), Content_Type="text/plain")[0] == 415
         as_json, evil = "application/json", "http://evil.example"
         assert request(telemetry, "POST", "/api/traces", span.encode(), Content_Type=as_json, Origin=evil)[0] == 403
-        for method, path in (("GET", "/api/traces"), ("GET", "/"), ("GET", "/api/live"), ("GET", "/api/otlp"),
-                             ("DELETE", f"/api/traces/{'a' * 32}")):  # fmt: skip
+        for method, path in (
+            ("GET", "/api/traces"),
+            ("GET", "/"),
+            ("GET", "/api/live"),
+            ("GET", "/api/otlp"),
+            ("DELETE", f"/api/traces/{'a' * 32}"),
+        ):
             status, body = request(telemetry, method, path, Content_Type="application/json")
             assert (status, body) == (404, b""), (method, path)
         assert start.finish(signal.SIGTERM) == 143

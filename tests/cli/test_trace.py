@@ -29,8 +29,14 @@ def store(tmp_path: Path) -> Iterator[TraceStore]:
 
 def flow(number: int, *, end: float | None = 12, error: str | None = None, **more: Any) -> Any:
     attributes = {name.replace("__metadata__", ":metadata:"): value for name, value in (FLOW | more).items()}
-    return span(1, trace=trace_id(number), at=number * 100, end=None if end is None else number * 100 + end,
-                error=error, **attributes)  # fmt: skip
+    return span(
+        1,
+        trace=trace_id(number),
+        at=number * 100,
+        end=None if end is None else number * 100 + end,
+        error=error,
+        **attributes,
+    )
 
 
 def ids(command: Command, *arguments: str) -> list[int]:
@@ -64,14 +70,19 @@ def test_without_a_store_nothing_is_listed_and_none_is_made(command: Command) ->
 
 
 def test_a_trace_is_a_tree_with_times_tokens_and_errors(command: Command, store: TraceStore) -> None:
-    model: dict[str, Any] = {"gen_ai_DOT_operation_DOT_name": "chat", "gen_ai_DOT_request_DOT_model": "tiny",
-             "gen_ai_DOT_usage_DOT_input_tokens": 12, "gen_ai_DOT_usage_DOT_output_tokens": 40}  # fmt: skip
+    model: dict[str, Any] = {
+        "gen_ai_DOT_operation_DOT_name": "chat",
+        "gen_ai_DOT_request_DOT_model": "tiny",
+        "gen_ai_DOT_usage_DOT_input_tokens": 12,
+        "gen_ai_DOT_usage_DOT_output_tokens": 40,
+    }
     key = trace_id(7)
     spans = [
-        flow(7), span(2, trace=key, parent=1, at=701, end=705, name="search", genkit__input='"q"'),
+        flow(7),
+        span(2, trace=key, parent=1, at=701, end=705, name="search", genkit__input='"q"'),
         span(3, trace=key, parent=2, at=702, end=703, name="inner", error="broke"),
         span(4, trace=key, parent=1, at=706, end=711, name="ask", **model),
-    ]  # fmt: skip
+    ]
     store.save(spans)
     lines = command("trace", "show", "last").out.splitlines()
     assert lines[0].startswith(f"trace {key}")

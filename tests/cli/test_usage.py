@@ -7,15 +7,41 @@ from pathlib import Path
 
 import pytest
 
-from genkit_rag._cli.plugins import PLUGINS, plugin_class
+from genkit_rag._cli.stores.plugins import PLUGINS, plugin_class
 from tests.cli.conftest import Command
 
 COMMANDS = [
-    "ingest", "query", "ask", "doctor", "store", "store stats", "store verify", "models", "models list", "models pull",
-    "models path", "models verify", "models remove", "start", "flow", "flow run", "flow list", "flow batch", "eval",
-    "eval flow", "eval run", "eval list", "eval show", "eval compare", "trace", "trace list", "trace show",
-    "trace tail", "config", "config show",
-]  # fmt: skip
+    "ingest",
+    "query",
+    "ask",
+    "doctor",
+    "store",
+    "store stats",
+    "store verify",
+    "models",
+    "models list",
+    "models pull",
+    "models path",
+    "models verify",
+    "models remove",
+    "start",
+    "flow",
+    "flow run",
+    "flow list",
+    "flow batch",
+    "eval",
+    "eval flow",
+    "eval run",
+    "eval list",
+    "eval show",
+    "eval compare",
+    "trace",
+    "trace list",
+    "trace show",
+    "trace tail",
+    "config",
+    "config show",
+]
 WORDS = "genkit-rag "
 
 
@@ -140,7 +166,7 @@ def test_a_traceback_is_shown_only_when_asked_for(command: Command, monkeypatch:
 
 
 def test_a_defect_is_an_error_without_a_traceback(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("genkit_rag._cli.query.read_text", lambda _: 1 / 0)
+    monkeypatch.setattr("genkit_rag._cli.stores.query.read_text", lambda _: 1 / 0)
     ran = command("query", "x", "--json")
     assert ran.code == 1
     assert ran.data["error"]["status"] == "INTERNAL"
@@ -215,9 +241,9 @@ def test_doctor_fails_when_nothing_can_embed(command: Command, tmp_path: Path, m
 def test_doctor_fails_when_something_needed_is_missing(
     command: Command, monkeypatch: pytest.MonkeyPatch, name: str, value: object
 ) -> None:
-    monkeypatch.setattr(f"genkit_rag._cli.checks.{name}", value)
+    monkeypatch.setattr(f"genkit_rag._cli.doctor.checks.{name}", value)
     if name == "DISK_NEEDED":
-        monkeypatch.setattr("genkit_rag._cli.checks.DISK_WISHED", value)
+        monkeypatch.setattr("genkit_rag._cli.doctor.checks.DISK_WISHED", value)
     ran = command("doctor", "--json")
     assert ran.code == 1
     assert {"PYTHON": "python", "DISK_NEEDED": "disk"}[name] in {

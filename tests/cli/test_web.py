@@ -20,11 +20,15 @@ EMBEDDER = ("--embedder", "openai/text-embedding-3-small", "--rate", "1000")
 
 @pytest.fixture
 def site() -> Iterator[tuple[Website, str]]:
-    website = Website({
-        "/": "<h1>Guide</h1><p>Welcome.</p><a href='/docs/a'>a</a><a href='/blog/b'>b</a><a href='/docs/gone'>c</a>",
-        "/docs/a": "<h1>Access</h1><p>Tokens are renewed every hour.</p>", "/blog/b": "<p>News.</p>",
-        "/robots.txt": Answer("User-agent: *\nDisallow: /blog", "text/plain"),
-    })  # fmt: skip
+    website = Website(
+        {
+            "/": "<h1>Guide</h1><p>Welcome.</p>"
+            "<a href='/docs/a'>a</a><a href='/blog/b'>b</a><a href='/docs/gone'>c</a>",
+            "/docs/a": "<h1>Access</h1><p>Tokens are renewed every hour.</p>",
+            "/blog/b": "<p>News.</p>",
+            "/robots.txt": Answer("User-agent: *\nDisallow: /blog", "text/plain"),
+        }
+    )
     with serve(website) as url:
         yield website, url
 
@@ -47,8 +51,20 @@ def test_a_site_is_ingested_with_files_and_found(
 def test_patterns_and_robots_are_options(command: Command, server: FakeOpenAI, site: tuple[Website, str]) -> None:
     website, url = site
     host = ("--allow-host", url.removeprefix("http://"))
-    ran = command("ingest", f"{url}/", "--depth", "1", "--exclude", "/docs/*", "--ignore-robots", "--user-agent",
-                  "Herbert/1", *host, *EMBEDDER, "--json")  # fmt: skip
+    ran = command(
+        "ingest",
+        f"{url}/",
+        "--depth",
+        "1",
+        "--exclude",
+        "/docs/*",
+        "--ignore-robots",
+        "--user-agent",
+        "Herbert/1",
+        *host,
+        *EMBEDDER,
+        "--json",
+    )
     assert ran.data["added"] == 2
     assert website.paths == ["/", "/blog/b"]
     assert website.requests[0].headers["user-agent"] == "Herbert/1"

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from genkit_rag import Genkit, Message
-from genkit_rag._blocks.prompt import load_prompt_dir
-from genkit_rag._blocks.prompt.front_matter import parse_source
+from genkit_rag._generation.prompt import load_prompt_dir
+from genkit_rag._generation.prompt.front_matter import parse_source
 
 pytest.importorskip("dotpromptz_handlebars")
 yaml = pytest.importorskip("yaml")

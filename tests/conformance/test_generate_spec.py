@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from genkit_rag._blocks.generate import generate_action
-from genkit_rag._blocks.model import ModelRequest, ModelResponse, ModelResponseChunk, model_action
-from genkit_rag._blocks.tool_function import tool_action
 from genkit_rag._core.context import ActionContext
 from genkit_rag._core.registry import Registry
+from genkit_rag._generation.generate import generate_action
+from genkit_rag._generation.model import ModelRequest, ModelResponse, ModelResponseChunk, model_action
+from genkit_rag._generation.tools.function import tool_action
 
 ROOT = Path(__file__).resolve().parents[2]
 SPECS = Path(os.environ.get("GENKIT_RAG_SPECS", ROOT.parent / "shared" / "specs"))

@@ -16,21 +16,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
-from genkit_rag._blocks.evaluation.types import (
+from genkit_rag._core.schema import dump, parse
+from genkit_rag._documents.part import Role
+from genkit_rag._evaluation.types import (
     EvalDataPoint,
     EvalFnResponse,
     EvalRequest,
     EvalStatus,
     Score,
 )
-from genkit_rag._blocks.generate.wire_options import GenerateActionOptions, GenerateActionOutput
-from genkit_rag._blocks.middleware.base import Middleware, MiddlewareRef
-from genkit_rag._blocks.middleware.registered import define_middleware
-from genkit_rag._blocks.model import FinishReason
-from genkit_rag._blocks.operation import Operation
-from genkit_rag._blocks.part import Role
-from genkit_rag._blocks.tool import ToolOutput
-from genkit_rag._core.schema import dump, parse
+from genkit_rag._generation.generate.wire_options import GenerateActionOptions, GenerateActionOutput
+from genkit_rag._generation.middleware.base import Middleware, MiddlewareRef
+from genkit_rag._generation.middleware.registered import define_middleware
+from genkit_rag._generation.model import FinishReason
+from genkit_rag._generation.operation import Operation
+from genkit_rag._generation.tools.tool import ToolOutput
 from genkit_rag.plugin_api import (
     Document,
     Embedding,
@@ -66,21 +66,55 @@ NEEDS_FILE = pytest.mark.skipif(
 )
 
 TYPES: dict[str, Any] = {
-    "BaseDataPoint": EvalDataPoint, "BaseEvalDataPoint": EvalDataPoint, "EvalFnResponse": EvalFnResponse,
-    "EvalRequest": EvalRequest, "EvalResponse": list[EvalFnResponse], "EvalStatusEnum": EvalStatus, "Score": Score,
-    "CustomPart": Part, "DataPart": Part, "DocumentData": Document, "DocumentPart": Part, "EmbedRequest": EmbedRequest,
-    "EmbedResponse": EmbedResponse, "Embedding": Embedding, "FinishReason": FinishReason,
-    "GenerateActionOptions": GenerateActionOptions, "GenerateActionOutputConfig": GenerateActionOutput,
-    "GenerateRequest": ModelRequest, "GenerateResponse": ModelResponse, "GenerateResponseChunk": ModelResponseChunk,
-    "GenerationCommonConfig": GenerationConfig, "GenerationUsage": Usage, "Media": Media, "MediaPart": Part,
-    "Message": Message, "MiddlewareRef": MiddlewareRef, "ModelInfo": ModelInfo, "ModelRequest": ModelRequest,
-    "ModelResponse": ModelResponse, "ModelResponseChunk": ModelResponseChunk, "MultipartToolResponse": ToolOutput,
-    "Operation": Operation, "OutputConfig": OutputConfig, "Part": Part, "RankedDocumentData": Document,
-    "ReasoningPart": Part, "RerankerRequest": RerankerRequest, "RerankerResponse": RerankerResponse,
-    "ResourcePart": Part, "RetrieverRequest": RetrieverRequest, "RetrieverResponse": RetrieverResponse, "Role": Role,
-    "TextPart": Part, "ToolDefinition": ToolDefinition, "ToolRequest": ToolRequest, "ToolRequestPart": Part,
-    "ToolResponse": ToolResponse, "ToolResponsePart": Part,
-}  # fmt: skip
+    "BaseDataPoint": EvalDataPoint,
+    "BaseEvalDataPoint": EvalDataPoint,
+    "EvalFnResponse": EvalFnResponse,
+    "EvalRequest": EvalRequest,
+    "EvalResponse": list[EvalFnResponse],
+    "EvalStatusEnum": EvalStatus,
+    "Score": Score,
+    "CustomPart": Part,
+    "DataPart": Part,
+    "DocumentData": Document,
+    "DocumentPart": Part,
+    "EmbedRequest": EmbedRequest,
+    "EmbedResponse": EmbedResponse,
+    "Embedding": Embedding,
+    "FinishReason": FinishReason,
+    "GenerateActionOptions": GenerateActionOptions,
+    "GenerateActionOutputConfig": GenerateActionOutput,
+    "GenerateRequest": ModelRequest,
+    "GenerateResponse": ModelResponse,
+    "GenerateResponseChunk": ModelResponseChunk,
+    "GenerationCommonConfig": GenerationConfig,
+    "GenerationUsage": Usage,
+    "Media": Media,
+    "MediaPart": Part,
+    "Message": Message,
+    "MiddlewareRef": MiddlewareRef,
+    "ModelInfo": ModelInfo,
+    "ModelRequest": ModelRequest,
+    "ModelResponse": ModelResponse,
+    "ModelResponseChunk": ModelResponseChunk,
+    "MultipartToolResponse": ToolOutput,
+    "Operation": Operation,
+    "OutputConfig": OutputConfig,
+    "Part": Part,
+    "RankedDocumentData": Document,
+    "ReasoningPart": Part,
+    "RerankerRequest": RerankerRequest,
+    "RerankerResponse": RerankerResponse,
+    "ResourcePart": Part,
+    "RetrieverRequest": RetrieverRequest,
+    "RetrieverResponse": RetrieverResponse,
+    "Role": Role,
+    "TextPart": Part,
+    "ToolDefinition": ToolDefinition,
+    "ToolRequest": ToolRequest,
+    "ToolRequestPart": Part,
+    "ToolResponse": ToolResponse,
+    "ToolResponsePart": Part,
+}
 """Genkit's definition -> our type."""
 
 AGENTS = "comes with agents"
@@ -89,54 +123,117 @@ TRACES = "comes with the telemetry store"
 CANDIDATES = "several answers of one call, which Genkit has given up: our model actions give one"
 ABSENT = {
     **dict.fromkeys(
-        ("AgentAbortRequest", "AgentAbortResponse", "AgentFinishReason", "AgentInit", "AgentInput", "AgentMetadata",
-         "AgentOutput", "AgentResult", "AgentStateManagement", "AgentStreamChunk", "Artifact", "GetSnapshotRequest",
-         "JsonPatch", "JsonPatchOp", "JsonPatchOperation", "RuntimeError", "SessionSnapshot", "SessionState",
-         "SnapshotStatus", "TurnEnd"), AGENTS),
+        (
+            "AgentAbortRequest",
+            "AgentAbortResponse",
+            "AgentFinishReason",
+            "AgentInit",
+            "AgentInput",
+            "AgentMetadata",
+            "AgentOutput",
+            "AgentResult",
+            "AgentStateManagement",
+            "AgentStreamChunk",
+            "Artifact",
+            "GetSnapshotRequest",
+            "JsonPatch",
+            "JsonPatchOp",
+            "JsonPatchOperation",
+            "RuntimeError",
+            "SessionSnapshot",
+            "SessionState",
+            "SnapshotStatus",
+            "TurnEnd",
+        ),
+        AGENTS,
+    ),
     **dict.fromkeys(
-        ("ActionMetadata", "GenkitError", "ReflectionCancelActionParams",
-         "ReflectionCancelActionResponse", "ReflectionConfigureParams", "ReflectionEndInputStreamParams",
-         "ReflectionListActionsResponse", "ReflectionListValuesParams", "ReflectionListValuesResponse",
-         "ReflectionRegisterParams", "ReflectionRunActionParams", "ReflectionRunActionStateParams",
-         "ReflectionSendInputStreamChunkParams", "ReflectionStreamChunkParams"), REFLECTION),
+        (
+            "ActionMetadata",
+            "GenkitError",
+            "ReflectionCancelActionParams",
+            "ReflectionCancelActionResponse",
+            "ReflectionConfigureParams",
+            "ReflectionEndInputStreamParams",
+            "ReflectionListActionsResponse",
+            "ReflectionListValuesParams",
+            "ReflectionListValuesResponse",
+            "ReflectionRegisterParams",
+            "ReflectionRunActionParams",
+            "ReflectionRunActionStateParams",
+            "ReflectionSendInputStreamChunkParams",
+            "ReflectionStreamChunkParams",
+        ),
+        REFLECTION,
+    ),
     **dict.fromkeys(
-        ("InstrumentationLibrary", "Link", "PathMetadata", "SpanContext", "SpanData", "SpanEndEvent", "SpanMetadata",
-         "SpanStartEvent", "SpanStatus", "SpantEventBase", "TimeEvent", "TraceData", "TraceEvent", "TraceMetadata"),
-        TRACES),
+        (
+            "InstrumentationLibrary",
+            "Link",
+            "PathMetadata",
+            "SpanContext",
+            "SpanData",
+            "SpanEndEvent",
+            "SpanMetadata",
+            "SpanStartEvent",
+            "SpanStatus",
+            "SpantEventBase",
+            "TimeEvent",
+            "TraceData",
+            "TraceEvent",
+            "TraceMetadata",
+        ),
+        TRACES,
+    ),
     **dict.fromkeys(("Candidate", "CandidateError"), CANDIDATES),
     "MiddlewareDesc": "only sent, by `MiddlewareDefinition`; see test_what_is_said_of_a_middleware_is_valid",
     "ModelReference": "a model is named by its name, its config stands in the request's",
     "CommonRerankerOptions": "`RerankerOptions` take `k` and more; see test_the_common_options_are_understood",
     "CommonRetrieverOptions": "`RetrieverOptions` take `k` and more; see test_the_common_options_are_understood",
     "RankedDocumentMetadata": "stands in the documents of RankedDocumentData",
-}  # fmt: skip
+}
 """Genkit's definition -> why there is no type of ours for it."""
 
 SETTING = ANY_JSON.filter(lambda value: value is not None)
 FACTS = st.builds(
-    lambda more, own: {**more, **own, "n": 1}, OBJECTS,
+    lambda more, own: {**more, **own, "n": 1},
+    OBJECTS,
     st.fixed_dictionaries({}, optional=dict.fromkeys(("id", "score", "rank", "retriever", "scores"), ANY_JSON)),
-)  # fmt: skip
+)
 VECTORS = st.lists(st.lists(st.floats(-1, 1, width=32), min_size=2, max_size=2), min_size=1, max_size=3)
 NARROWER: dict[str, st.SearchStrategy[Any] | None] = {
     "EvalRequest.options": SETTING,
     # Null settings are absent settings; test_null_settings_are_absent_settings.
     **dict.fromkeys(
-        ("GenerateRequest.config", "ModelRequest.config", "GenerateActionOptions.config", "MiddlewareRef.config",
-         "RetrieverRequest.options", "RerankerRequest.options", "GenerateActionOutputConfig.jsonSchema"), SETTING),
-    "ToolDefinition.inputSchema": OBJECTS, "ToolDefinition.outputSchema": OBJECTS,
+        (
+            "GenerateRequest.config",
+            "ModelRequest.config",
+            "GenerateActionOptions.config",
+            "MiddlewareRef.config",
+            "RetrieverRequest.options",
+            "RerankerRequest.options",
+            "GenerateActionOutputConfig.jsonSchema",
+        ),
+        SETTING,
+    ),
+    "ToolDefinition.inputSchema": OBJECTS,
+    "ToolDefinition.outputSchema": OBJECTS,
     # An empty metadata object of a document is none, and an id or a score is a field of ours.
     "DocumentData.metadata": FACTS,
     "RankedDocumentData.metadata": FACTS.flatmap(
-        lambda facts: st.floats(allow_nan=False, allow_infinity=False).map(lambda score: {**facts, "score": score})),
+        lambda facts: st.floats(allow_nan=False, allow_infinity=False).map(lambda score: {**facts, "score": score})
+    ),
     # What a model, a loop and an embedder can work with is checked at the door.
     "GenerateActionOptions.maxTurns": st.integers(0, 100),
-    "EmbedRequest.options": st.fixed_dictionaries({"task": st.sampled_from(["query", "document"])},
-                                                  optional={"dimensions": st.integers(1, 4096)}),
-    "GenerationCommonConfig.maxOutputTokens": st.integers(1, 10**6), "GenerationCommonConfig.topK": st.integers(1, 100),
+    "EmbedRequest.options": st.fixed_dictionaries(
+        {"task": st.sampled_from(["query", "document"])}, optional={"dimensions": st.integers(1, 4096)}
+    ),
+    "GenerationCommonConfig.maxOutputTokens": st.integers(1, 10**6),
+    "GenerationCommonConfig.topK": st.integers(1, 100),
     "EmbedResponse.embeddings": VECTORS.map(lambda rows: [{"embedding": row} for row in rows]),
-    "GenerateRequest.candidates": None, "GenerateResponse.candidates": None,
-}  # fmt: skip
+    "GenerateRequest.candidates": None,
+    "GenerateResponse.candidates": None,
+}
 """Where we take less than the schema allows: what is generated there, and None for what is not generated at all."""
 
 WRITTEN_OUT = {"EmbedRequest": {"options": {"task": "document"}}}
@@ -209,13 +306,30 @@ OURS: dict[str, st.SearchStrategy[Any]] = {
     **{
         name: instances(TYPES[name])
         for name in (
-            "EmbedRequest", "Embedding", "GenerateActionOptions", "GenerateActionOutputConfig", "GenerateRequest",
-            "GenerateResponse", "GenerateResponseChunk", "GenerationUsage", "Media", "Message", "ModelInfo",
-            "ModelRequest", "ModelResponseChunk", "MultipartToolResponse", "Operation", "OutputConfig",
-            "RerankerRequest", "RetrieverRequest", "ToolDefinition", "ToolRequest", "ToolResponse",
+            "EmbedRequest",
+            "Embedding",
+            "GenerateActionOptions",
+            "GenerateActionOutputConfig",
+            "GenerateRequest",
+            "GenerateResponse",
+            "GenerateResponseChunk",
+            "GenerationUsage",
+            "Media",
+            "Message",
+            "ModelInfo",
+            "ModelRequest",
+            "ModelResponseChunk",
+            "MultipartToolResponse",
+            "Operation",
+            "OutputConfig",
+            "RerankerRequest",
+            "RetrieverRequest",
+            "ToolDefinition",
+            "ToolRequest",
+            "ToolResponse",
         )
     },
-}  # fmt: skip
+}
 
 
 @NEEDS_FILE

@@ -9,9 +9,9 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from hypothesis import strategies as st
 
-from genkit_rag._blocks.interrupts import Resume
-from genkit_rag._blocks.middleware.base import MiddlewareRef
-from genkit_rag._blocks.part import Part
+from genkit_rag._documents.part import Part
+from genkit_rag._generation.middleware.base import MiddlewareRef
+from genkit_rag._generation.tools.interrupts import Resume
 from genkit_rag.plugin_api import Document, Media, Resource, ToolRequest, ToolResponse, WireModel
 
 NUMBERS = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
@@ -125,9 +125,13 @@ def _model(kind: type[WireModel]) -> st.SearchStrategy[Any]:
 
 def _parts(kinds: Mapping[str, Any] | None = None) -> st.SearchStrategy[Part]:
     kinds = kinds or {
-        "text": str, "media": Media, "tool_request": ToolRequest, "tool_response": ToolResponse, "reasoning": str,
+        "text": str,
+        "media": Media,
+        "tool_request": ToolRequest,
+        "tool_response": ToolResponse,
+        "reasoning": str,
         "resource": Resource,
-    }  # fmt: skip
+    }
     beside: Any = {"data": ANY_JSON, "custom": OBJECTS, "metadata": st.none() | OBJECTS}
     options = [st.fixed_dictionaries({name: instances(kind)}, optional=beside) for name, kind in kinds.items()]
     if len(kinds) > 2:

@@ -48,8 +48,9 @@ async def test_json_is_validated_and_the_output_is_json() -> None:
         return Order(item=order.item, amounts=order.amounts * 2)
 
     assert await flow(double, input_type=Order).run_json({"item": "tea", "amounts": [1]}) == {
-        "item": "tea", "amounts": [1, 1],
-    }  # fmt: skip
+        "item": "tea",
+        "amounts": [1, 1],
+    }
 
 
 async def test_wrong_json_is_refused_with_the_path_of_the_mistake() -> None:
@@ -299,9 +300,20 @@ async def _star(*args: Any) -> Any:
 
 @pytest.mark.parametrize(
     "fn",
-    [_both, _swapped, _named, _keyword, _default_between, _unnamed_second, _sync, _star, Callable_(),
-     functools.partial(_both), lambda value, ctx: _both(value, ctx)],
-)  # fmt: skip
+    [
+        _both,
+        _swapped,
+        _named,
+        _keyword,
+        _default_between,
+        _unnamed_second,
+        _sync,
+        _star,
+        Callable_(),
+        functools.partial(_both),
+        lambda value, ctx: _both(value, ctx),
+    ],
+)
 async def test_a_handler_takes_input_and_context_in_any_way(fn: Any) -> None:
     value, ctx = await flow(fn)(7, context={"user": "a"})
     assert value == 7

@@ -170,9 +170,16 @@ async def test_outside_dev_no_content_stands_in_a_span(spans: InMemorySpanExport
 
 @pytest.mark.parametrize(
     ("variable", "value", "captured"),
-    [("GENKIT_ENV", "dev", True), ("GENKIT_ENV", "prod", False), (CAPTURE, "SPAN_ONLY", True),
-     (CAPTURE, "true", True), (CAPTURE, "SPAN_AND_EVENT", True), (CAPTURE, "EVENT_ONLY", False), (CAPTURE, "", False)],
-)  # fmt: skip
+    [
+        ("GENKIT_ENV", "dev", True),
+        ("GENKIT_ENV", "prod", False),
+        (CAPTURE, "SPAN_ONLY", True),
+        (CAPTURE, "true", True),
+        (CAPTURE, "SPAN_AND_EVENT", True),
+        (CAPTURE, "EVENT_ONLY", False),
+        (CAPTURE, "", False),
+    ],
+)
 async def test_content_is_captured_in_dev_or_when_asked_for(
     spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, captured: bool
 ) -> None:

@@ -63,7 +63,7 @@ def test_every_action_kind_in_use_is_in_the_reference() -> None:
 
 def test_every_option_is_in_the_reference() -> None:
     from genkit_rag import EmbedderOptions, IndexerOptions, RerankerOptions
-    from genkit_rag._blocks.generate import GenerateOptions
+    from genkit_rag._generation.generate import GenerateOptions
     from genkit_rag.ingest import IngestOptions, LoadLimits, Splitter
     from genkit_rag_faiss import FaissOptions
 
@@ -106,7 +106,7 @@ def shown(value: object) -> str:
 
 
 def test_the_defaults_of_the_options_are_those_of_the_code() -> None:
-    from genkit_rag._blocks.store_search import EVEN_WORDS, HYBRID_CANDIDATES
+    from genkit_rag._rag.stores.search import EVEN_WORDS, HYBRID_CANDIDATES
     from genkit_rag.ingest import IngestOptions, LoadLimits, Splitter
     from genkit_rag_faiss import FaissOptions
 
@@ -143,7 +143,7 @@ def test_the_defaults_of_the_plugins_are_those_of_the_code() -> None:
 
 
 def test_every_filter_operator_is_in_the_reference() -> None:
-    from genkit_rag._blocks.filters import LOGICAL, OPERATORS
+    from genkit_rag._documents.filters import LOGICAL, OPERATORS
 
     page = (ROOT / "docs/reference/filters.md").read_text()
     assert [operator for operator in (*OPERATORS, *LOGICAL) if f"`{operator}`" not in page] == []

@@ -83,9 +83,17 @@ class TestContractWithEverything(EmbedderContract):
     @pytest.fixture
     async def embedder(self, tmp_path: Path) -> Any:
         wrap = Wrap(
-            "fake/words", cache=tmp_path / "vectors.db", dimensions=32, prefixes=PREFIXES, max_tokens=100,
-            max_texts=5, max_concurrency=2, requests_per_minute=600_000, tokens_per_minute=1e9, too_long="truncate",
-        )  # fmt: skip
+            "fake/words",
+            cache=tmp_path / "vectors.db",
+            dimensions=32,
+            prefixes=PREFIXES,
+            max_tokens=100,
+            max_texts=5,
+            max_concurrency=2,
+            requests_per_minute=600_000,
+            tokens_per_minute=1e9,
+            too_long="truncate",
+        )
         return await wrapped(FakeEmbedder(), wrap)
 
 
@@ -298,13 +306,19 @@ async def test_a_text_that_is_too_long_is_cut_or_refused() -> None:
 @pytest.mark.parametrize(
     ("wrong", "argument"),
     [
-        ({"too_long": "cut"}, "too_long"), ({"shorten": "there"}, "shorten"), ({"dimensions": 0}, "dimensions"),
-        ({"max_tokens": -1}, "max_tokens"), ({"requests_per_minute": float("nan")}, "requests_per_minute"),
-        ({"tokens_per_minute": 0}, "tokens_per_minute"), ({"retries": -1}, "retries"),
-        ({"retry_seconds": float("inf")}, "retry_seconds"), ({"prefixes": "query: "}, "prefixes"),
-        ({"cache_bytes": 10}, "cache_bytes"), ({"max_concurrency": "4"}, "max_concurrency"),
+        ({"too_long": "cut"}, "too_long"),
+        ({"shorten": "there"}, "shorten"),
+        ({"dimensions": 0}, "dimensions"),
+        ({"max_tokens": -1}, "max_tokens"),
+        ({"requests_per_minute": float("nan")}, "requests_per_minute"),
+        ({"tokens_per_minute": 0}, "tokens_per_minute"),
+        ({"retries": -1}, "retries"),
+        ({"retry_seconds": float("inf")}, "retry_seconds"),
+        ({"prefixes": "query: "}, "prefixes"),
+        ({"cache_bytes": 10}, "cache_bytes"),
+        ({"max_concurrency": "4"}, "max_concurrency"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_setting_is_refused_when_the_wrap_is_made(wrong: Any, argument: str) -> None:
     with pytest.raises(GenkitError) as caught:
         Wrap("inner/words", **wrong)
@@ -314,10 +328,12 @@ def test_a_wrong_setting_is_refused_when_the_wrap_is_made(wrong: Any, argument: 
 @pytest.mark.parametrize(
     "embedders",
     [
-        "inner/words", {"w": "inner/words"}, {"w": Wrap("wrapped/other")},
+        "inner/words",
+        {"w": "inner/words"},
+        {"w": Wrap("wrapped/other")},
         {"a": Wrap("x/y", cache="v.db"), "b": Wrap("x/z", cache="v.db", cache_bytes=99)},
     ],
-)  # fmt: skip
+)
 def test_wraps_that_make_no_sense_are_refused(embedders: Any) -> None:
     with pytest.raises(GenkitError) as caught:
         Wrapped(embedders)

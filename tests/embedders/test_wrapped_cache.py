@@ -248,10 +248,14 @@ def test_a_damaged_file_is_set_aside_and_begun_anew(
     cache.put({key: np.ones(64, dtype=np.float32) for key in keys})
     cache.close()
     body = path.read_bytes()
-    path.write_bytes({
-        "header": b"\0" * 100 + body[100:], "pages": body[:4096] + b"\xa5" * (len(body) - 4096),
-        "short": body[: len(body) // 2 + 100], "text": b"these are no vectors",
-    }[damage])  # fmt: skip
+    path.write_bytes(
+        {
+            "header": b"\0" * 100 + body[100:],
+            "pages": body[:4096] + b"\xa5" * (len(body) - 4096),
+            "short": body[: len(body) // 2 + 100],
+            "text": b"these are no vectors",
+        }[damage]
+    )
     cache = VectorCache(path)
     with caplog.at_level(logging.WARNING):
         assert cache.get(keys) == {}
@@ -329,8 +333,9 @@ for number in range(count):
 
 
 def _writer(path: Path, mark: int, count: int) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-c", _WRITER, str(path), str(mark), str(count)],
-                            stdout=subprocess.PIPE, text=True)  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, "-c", _WRITER, str(path), str(mark), str(count)], stdout=subprocess.PIPE, text=True
+    )
 
 
 def _said(lines: Iterable[str]) -> list[tuple[int, int]]:

@@ -113,11 +113,18 @@ def failing(*errors: Exception) -> Any:
 @pytest.mark.parametrize(
     ("status", "details", "made"),
     [
-        ("UNAVAILABLE", {}, 2), ("RESOURCE_EXHAUSTED", {}, 2), ("DEADLINE_EXCEEDED", {}, 2),
-        ("INTERNAL", {"http_status": 500}, 2), ("INTERNAL", {}, 1), ("INVALID_ARGUMENT", {"http_status": 422}, 1),
-        ("UNAUTHENTICATED", {}, 1), ("PERMISSION_DENIED", {}, 1), ("NOT_FOUND", {}, 1), ("FAILED_PRECONDITION", {}, 1),
+        ("UNAVAILABLE", {}, 2),
+        ("RESOURCE_EXHAUSTED", {}, 2),
+        ("DEADLINE_EXCEEDED", {}, 2),
+        ("INTERNAL", {"http_status": 500}, 2),
+        ("INTERNAL", {}, 1),
+        ("INVALID_ARGUMENT", {"http_status": 422}, 1),
+        ("UNAUTHENTICATED", {}, 1),
+        ("PERMISSION_DENIED", {}, 1),
+        ("NOT_FOUND", {}, 1),
+        ("FAILED_PRECONDITION", {}, 1),
     ],
-)  # fmt: skip
+)
 async def test_only_what_may_pass_is_tried_again(
     status: Any, details: dict[str, Any], made: int, pauses: list[float]
 ) -> None:
@@ -183,8 +190,13 @@ async def test_a_429_of_a_real_server_is_waited_for(pauses: list[float]) -> None
         nonlocal refusals
         if scope["path"].endswith("/embeddings") and refusals:
             refusals -= 1
-            await send({"type": "http.response.start", "status": 429, "headers": [
-                (b"content-type", b"application/json"), (b"retry-after", b"0.25")]})  # fmt: skip
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": 429,
+                    "headers": [(b"content-type", b"application/json"), (b"retry-after", b"0.25")],
+                }
+            )
             await send({"type": "http.response.body", "body": b'{"error": {"message": "Rate limit reached"}}'})
             return
         await fake.app(scope, receive, send)

@@ -30,8 +30,9 @@ def save_clip(folder: Path) -> Path:
     ends = {"bos_token_id": len(pieces) - 2, "eos_token_id": len(pieces) - 1, "pad_token_id": len(pieces) - 1}
     config = CLIPConfig(
         text_config={**shape, **ends, "vocab_size": len(pieces), "max_position_embeddings": 32},
-        vision_config={**shape, "image_size": SIZE, "patch_size": 8}, projection_dim=24,
-    )  # fmt: skip
+        vision_config={**shape, "image_size": SIZE, "patch_size": 8},
+        projection_dim=24,
+    )
     CLIPModel(config).eval().save_pretrained(folder)
     return folder
 

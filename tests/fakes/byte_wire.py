@@ -49,9 +49,14 @@ class ByteWire:
         return self._client
 
     def ask(
-        self, action: Any, request: ModelRequest, pieces: Sequence[bytes], *, breaks: bool = False,
+        self,
+        action: Any,
+        request: ModelRequest,
+        pieces: Sequence[bytes],
+        *,
+        breaks: bool = False,
         content_type: str = "",
-    ) -> tuple[list[ModelResponseChunk], ModelResponse | GenkitError]:  # fmt: skip
+    ) -> tuple[list[ModelResponseChunk], ModelResponse | GenkitError]:
         """Returns the chunks, and the response or the error, of a streamed call that these bytes answer."""
         self._pieces, self._breaks, self._content_type = pieces, breaks, content_type
         chunks: list[ModelResponseChunk] = []

@@ -23,11 +23,17 @@ from tests.fakes.samples import sample, vector
 Json = dict[str, Any]
 
 CAPABILITIES = {
-    "echo": ["completion", "tools", "vision"], "thinker": ["completion", "thinking"], "cut": ["completion"],
-    "late-error": ["completion"], "stall": ["completion"], "broken": ["completion"], "empty": ["completion"],
-    "two-calls": ["completion", "tools"], "endless": ["completion"],
+    "echo": ["completion", "tools", "vision"],
+    "thinker": ["completion", "thinking"],
+    "cut": ["completion"],
+    "late-error": ["completion"],
+    "stall": ["completion"],
+    "broken": ["completion"],
+    "empty": ["completion"],
+    "two-calls": ["completion", "tools"],
+    "endless": ["completion"],
     "nomic-embed-text:latest": ["embedding"],
-}  # fmt: skip
+}
 
 
 class FakeOllama:

@@ -25,15 +25,43 @@ from tests.fakes.samples import sample, vector
 Json = dict[str, Any]
 
 MODELS = [
-    "echo", "reasoner", "bad-arguments", "two-calls", "refuser", "cut", "reset", "stall", "broken", "empty",
-    "no-choices", "endless", "late-error", "html", "no-done", "not-streaming", "text-embedding-3-small",
+    "echo",
+    "reasoner",
+    "bad-arguments",
+    "two-calls",
+    "refuser",
+    "cut",
+    "reset",
+    "stall",
+    "broken",
+    "empty",
+    "no-choices",
+    "endless",
+    "late-error",
+    "html",
+    "no-done",
+    "not-streaming",
+    "text-embedding-3-small",
     "whisper-1",
-]  # fmt: skip
+]
 _ARGUMENTS = {
-    "model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "stop", "seed", "stream",
-    "stream_options", "tools", "tool_choice", "response_format", "frequency_penalty", "logprobs",
+    "model",
+    "messages",
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "max_completion_tokens",
+    "stop",
+    "seed",
+    "stream",
+    "stream_options",
+    "tools",
+    "tool_choice",
+    "response_format",
+    "frequency_penalty",
+    "logprobs",
     "reasoning_effort",
-}  # fmt: skip
+}
 
 
 class Refused(Exception):
@@ -90,8 +118,10 @@ class FakeOpenAI:
             raise Refused(400, "'$.input' is invalid.")
         size = body.get("dimensions", 8)
         coded = body.get("encoding_format") == "base64" and body["model"] != "lists"  # which knows no base64
-        data = [{"object": "embedding", "index": i, "embedding": _base64(row) if coded else row}
-                for i, row in enumerate(vector(text, size) for text in texts)]  # fmt: skip
+        data = [
+            {"object": "embedding", "index": i, "embedding": _base64(row) if coded else row}
+            for i, row in enumerate(vector(text, size) for text in texts)
+        ]
         if body["model"] == "short-embedder":
             data.pop()
         return JSONResponse({"object": "list", "data": data[::-1], "usage": {"prompt_tokens": 1, "total_tokens": 1}})
@@ -162,8 +192,9 @@ def _check(body: Json) -> None:
 def _check_form(body: Json) -> None:
     wanted = body.get("response_format") or {"type": "text"}
     if wanted["type"] == "json_object" and "json" not in str(body["messages"]).lower():
-        raise Refused(400, "'messages' must contain the word 'json' in some form, to use 'response_format' of type "
-                           "'json_object'.")  # fmt: skip
+        raise Refused(
+            400, "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'."
+        )
     if wanted["type"] == "json_schema":
         schema = wanted["json_schema"]["schema"]
         if schema.get("type") != "object":
@@ -202,9 +233,12 @@ def _head(body: Json) -> Json:
 def _usage(body: Json, answer: Json) -> Json:
     prompt, completion = len(str(body["messages"])) // 4, len(_words(answer["message"]["content"] or "x"))
     return {
-        "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": 2}, "completion_tokens_details": {"reasoning_tokens": 3},
-    }  # fmt: skip
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": 2},
+        "completion_tokens_details": {"reasoning_tokens": 3},
+    }
 
 
 def _words(text: str) -> list[str]:

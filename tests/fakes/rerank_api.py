@@ -116,9 +116,13 @@ class FakeRerank:
 
 def _spoil(model: str, found: list[Json], name: str) -> None:
     spoilt: dict[str, Json] = {
-        "beyond": {"index": 99}, "negative": {"index": -1}, "words": {"index": "0"}, "nan": {name: float("nan")},
-        "huge": {name: 10**400}, "true": {name: True},
-    }  # fmt: skip
+        "beyond": {"index": 99},
+        "negative": {"index": -1},
+        "words": {"index": "0"},
+        "nan": {name: float("nan")},
+        "huge": {name: 10**400},
+        "true": {name: True},
+    }
     found[0].update(spoilt.get(model, {}))
     if model == "short":
         found.pop()

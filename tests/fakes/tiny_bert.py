@@ -17,17 +17,29 @@ VOCABULARY += [".", ",", "!", "?", "-", *(f"##{letter}" for letter in string.asc
 def _config(labels: int = 1) -> BertConfig:
     torch.manual_seed(0)
     return BertConfig(
-        vocab_size=len(VOCABULARY), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-        max_position_embeddings=64, num_labels=labels, initializer_range=0.5,
-    )  # fmt: skip
+        vocab_size=len(VOCABULARY),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        num_labels=labels,
+        initializer_range=0.5,
+    )
 
 
 def _save_tokenizer(folder: Path) -> None:
     pieces = BertWordPieceTokenizer(vocab={word: number for number, word in enumerate(VOCABULARY)})
     PreTrainedTokenizerFast(
-        tokenizer_object=pieces._tokenizer, unk_token="[UNK]", sep_token="[SEP]", pad_token="[PAD]", cls_token="[CLS]",
-        mask_token="[MASK]", model_max_length=64, model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-    ).save_pretrained(folder)  # fmt: skip
+        tokenizer_object=pieces._tokenizer,
+        unk_token="[UNK]",
+        sep_token="[SEP]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        mask_token="[MASK]",
+        model_max_length=64,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    ).save_pretrained(folder)
 
 
 def save_classifier(folder: Path, labels: int = 1) -> Path:

@@ -20,15 +20,23 @@ _U32, _F32, _BOOL, _STRING, _ARRAY, _I32 = 4, 6, 7, 8, 9, 5
 _RANK = 4  # the pooling type that gives a score
 _NORMAL, _UNKNOWN, _CONTROL = 1, 2, 3
 _LAYER = {
-    "attention.self.query": "attn_q", "attention.self.key": "attn_k", "attention.self.value": "attn_v",
-    "attention.output.dense": "attn_output", "attention.output.LayerNorm": "attn_output_norm",
-    "intermediate.dense": "ffn_up", "output.dense": "ffn_down", "output.LayerNorm": "layer_output_norm",
-}  # fmt: skip
+    "attention.self.query": "attn_q",
+    "attention.self.key": "attn_k",
+    "attention.self.value": "attn_v",
+    "attention.output.dense": "attn_output",
+    "attention.output.LayerNorm": "attn_output_norm",
+    "intermediate.dense": "ffn_up",
+    "output.dense": "ffn_down",
+    "output.LayerNorm": "layer_output_norm",
+}
 _NAMES = {
-    "bert.embeddings.word_embeddings": "token_embd", "bert.embeddings.position_embeddings": "position_embd",
-    "bert.embeddings.token_type_embeddings": "token_types", "bert.embeddings.LayerNorm": "token_embd_norm",
-    "bert.pooler.dense": "cls", "classifier": "cls.output",
-}  # fmt: skip
+    "bert.embeddings.word_embeddings": "token_embd",
+    "bert.embeddings.position_embeddings": "position_embd",
+    "bert.embeddings.token_type_embeddings": "token_types",
+    "bert.embeddings.LayerNorm": "token_embd_norm",
+    "bert.pooler.dense": "cls",
+    "classifier": "cls.output",
+}
 
 
 def save_gguf(classifier: Path, path: Path) -> Path:
@@ -53,11 +61,20 @@ def _piece(word: str) -> str:
 
 
 def _keys(config: Any) -> dict[str, bytes]:
-    pieces = [f"[unused{number}]" if word in VOCABULARY[number + 1 :] else _piece(word)  # of twins the last one counts
-              for number, word in enumerate(VOCABULARY)]  # fmt: skip
+    pieces = [
+        f"[unused{number}]" if word in VOCABULARY[number + 1 :] else _piece(word)  # of twins the last one counts
+        for number, word in enumerate(VOCABULARY)
+    ]
     kinds = [_UNKNOWN if word == "[UNK]" else _CONTROL if word[0] == "[" else _NORMAL for word in VOCABULARY]
-    special = {"bos": "[CLS]", "eos": "[SEP]", "unknown": "[UNK]", "seperator": "[SEP]", "padding": "[PAD]",
-               "cls": "[CLS]", "mask": "[MASK]"}  # fmt: skip
+    special = {
+        "bos": "[CLS]",
+        "eos": "[SEP]",
+        "unknown": "[UNK]",
+        "seperator": "[SEP]",
+        "padding": "[PAD]",
+        "cls": "[CLS]",
+        "mask": "[MASK]",
+    }
     ids = {f"tokenizer.ggml.{name}_token_id": _u32(VOCABULARY.index(word)) for name, word in special.items()}
     return {
         "general.architecture": _string("bert"),

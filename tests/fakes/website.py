@@ -80,10 +80,9 @@ class Website:
             await answer.gate.wait()
         await asyncio.sleep(answer.wait)
         given = {name.lower(): value for name, value in answer.headers.items()}
-        seen = (
-            ("etag" in given and asked.get("if-none-match") == given["etag"])
-            or ("last-modified" in given and asked.get("if-modified-since") == given["last-modified"])
-        )  # fmt: skip
+        seen = ("etag" in given and asked.get("if-none-match") == given["etag"]) or (
+            "last-modified" in given and asked.get("if-modified-since") == given["last-modified"]
+        )
         if answer.content_type is not None:
             given.setdefault("content-type", answer.content_type)
         raw = [(name.encode(), value.encode("latin-1")) for name, value in given.items()]

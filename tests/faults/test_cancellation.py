@@ -224,9 +224,11 @@ async def test_one_who_is_cancelled_takes_none_with_it(kind: Kind, tmp_path: Pat
 
         def calls(n: int) -> list[Awaitable[Any]]:
             return [
-                app.found(f"cat {n}", k=1), app.found(f"cat {n}", k=1, mode="text"),
-                app.index([Document(f"dog {n}", id=f"new {n}")]), app.delete(ids=[f"{n}"]),
-            ]  # fmt: skip
+                app.found(f"cat {n}", k=1),
+                app.found(f"cat {n}", k=1, mode="text"),
+                app.index([Document(f"dog {n}", id=f"new {n}")]),
+                app.delete(ids=[f"{n}"]),
+            ]
 
         tasks = [asyncio.ensure_future(call) for n in range(40) for call in calls(n)]
         for turn, task in enumerate(tasks[1::2]):

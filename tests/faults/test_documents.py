@@ -41,11 +41,29 @@ TEXTS = {
 }
 
 NAMES = {
-    "quotes": "it's \"x\"", "dots": "a.b..c", "dollar": "$in", "brackets": "a[0][*]", "NUL": "a\0b", "empty": "",
-    "proto": "__proto__", "constructor": "constructor", "lc": "lc", "slashes": "a/b\\c", "SQL": "'); DROP TABLE x;--",
-    "own words": "id", "score": "score", "rank": "rank", "retriever": "retriever", "scores": "scores", "space": " ",
-    "decomposed": "e\u0301", "composed": "é", "long": "k" * 5000, "emoji": "👩‍👧", "content": "content",
-}  # fmt: skip
+    "quotes": 'it\'s "x"',
+    "dots": "a.b..c",
+    "dollar": "$in",
+    "brackets": "a[0][*]",
+    "NUL": "a\0b",
+    "empty": "",
+    "proto": "__proto__",
+    "constructor": "constructor",
+    "lc": "lc",
+    "slashes": "a/b\\c",
+    "SQL": "'); DROP TABLE x;--",
+    "own words": "id",
+    "score": "score",
+    "rank": "rank",
+    "retriever": "retriever",
+    "scores": "scores",
+    "space": " ",
+    "decomposed": "e\u0301",
+    "composed": "é",
+    "long": "k" * 5000,
+    "emoji": "👩‍👧",
+    "content": "content",
+}
 
 
 @each
@@ -195,8 +213,9 @@ async def test_tuples_come_back_as_lists_and_parts_belong_to_the_caller(kind: Ki
             found = await app.get("d")
             assert found.metadata == {"box": [1, [2, 3]]}
             assert [part.to_wire() for part in found.content] == [
-                {"text": "a", "metadata": {"tags": ["x"]}}, {"text": "b"},
-            ]  # fmt: skip
+                {"text": "a", "metadata": {"tags": ["x"]}},
+                {"text": "b"},
+            ]
             assert found.content[0].metadata is not None
             found.content[0].metadata["tags"].append("mine")
             found.content.append(Part(text="mine"))
@@ -237,9 +256,13 @@ async def test_writers_of_one_id_at_the_same_time_leave_one_of_theirs(kind: Kind
 
 texts = st.text(st.characters(), max_size=20)  # lone surrogates and NUL among them
 scalars = (
-    st.none() | st.booleans() | st.floats() | texts
-    | st.integers(-(2**64), 2**64) | st.sampled_from([2**63 - 1, 2**63, -(2**63), -0.0, 1e308, 5e-324])
-)  # fmt: skip
+    st.none()
+    | st.booleans()
+    | st.floats()
+    | texts
+    | st.integers(-(2**64), 2**64)
+    | st.sampled_from([2**63 - 1, 2**63, -(2**63), -0.0, 1e308, 5e-324])
+)
 values = st.recursive(
     scalars | st.binary(max_size=2) | st.dates(),
     lambda inner: (
@@ -320,15 +343,18 @@ def test_any_document_comes_back_equal_or_is_refused_by_every_store_in_the_same_
 
 
 async def test_a_text_beyond_the_limit_is_refused_before_it_is_embedded(monkeypatch: pytest.MonkeyPatch) -> None:
-    from genkit_rag._blocks import document_checks
+    from genkit_rag._documents import checks as document_checks
     from genkit_rag.testing import FakeEmbedder
     from genkit_rag_memory import Memory
 
     monkeypatch.setattr(document_checks, "MAX_TEXT", 10_000)
     embedder = FakeEmbedder()
     async with Genkit(plugins=[embedder, Memory(["docs"], embedder=embedder.embedder)]) as ai:
-        for document in (Document("x" * 10_001, id="a"), Document("x", {"deep": [{"k": "x" * 10_001}]}, id="a"),
-                         Document("x", {"k": "x" * 10_001}, id="a")):  # fmt: skip
+        for document in (
+            Document("x" * 10_001, id="a"),
+            Document("x", {"deep": [{"k": "x" * 10_001}]}, id="a"),
+            Document("x", {"k": "x" * 10_001}, id="a"),
+        ):
             with pytest.raises(GenkitError, match=r"INVALID_ARGUMENT: The document 'a'.*10,001 characters"):
                 await ai.index("memory/docs", [document])
         assert embedder.calls == []

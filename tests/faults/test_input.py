@@ -127,7 +127,7 @@ FAULTS: dict[str, dict[str, str]] = {
         "indexers/test_pgvector_server.py": "a_server_that_restarts_is_found_again "
         "a_busy_pool_and_a_slow_statement_are_said",
     },
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -27,8 +27,10 @@ class Server:
         command = [str(Path(sys.executable).with_name("chroma")), "run", "--path", str(self.path)]
         self._process = subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", str(self.port)],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.path.parent,
-        )  # fmt: skip
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=self.path.parent,
+        )
         for _ in range(300):
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()

@@ -71,7 +71,10 @@ def run(code: str, *arguments: object, flag: str = "-B") -> str:
     """Returns what a process prints that runs the code after `PRELUDE`."""
     done = subprocess.run(
         [sys.executable, flag, "-c", PRELUDE + code, *map(str, arguments)],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)
     return done.stdout

@@ -53,19 +53,40 @@ class Postgres:
         secret = self.folder / "password"
         secret.write_text(PASSWORD)
         secret.chmod(0o644)
-        self._run("initdb", "-D", self.folder / "data", "-U", _ADMIN, "-E", "UTF8", "--locale=C", "--no-sync",
-                  "--auth-local=trust", "--auth-host=scram-sha-256", f"--pwfile={secret}")  # fmt: skip
+        self._run(
+            "initdb",
+            "-D",
+            self.folder / "data",
+            "-U",
+            _ADMIN,
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "--no-sync",
+            "--auth-local=trust",
+            "--auth-host=scram-sha-256",
+            f"--pwfile={secret}",
+        )
 
     def start(self, **settings: str) -> None:
         """Returns when it takes connections."""
-        options = {"port": str(self.port), "unix_socket_directories": str(self.folder), "fsync": "off",
-                   "listen_addresses": "127.0.0.1", "shared_buffers": "256MB", **settings}  # fmt: skip
+        options = {
+            "port": str(self.port),
+            "unix_socket_directories": str(self.folder),
+            "fsync": "off",
+            "listen_addresses": "127.0.0.1",
+            "shared_buffers": "256MB",
+            **settings,
+        }
         words = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [str(self.binaries / "postgres"), "-D", str(self.folder / "data"), *words],
-                user=self.user, stdout=log, stderr=log, env=_environment(),
-            )  # fmt: skip
+                user=self.user,
+                stdout=log,
+                stderr=log,
+                env=_environment(),
+            )
         for _ in range(600):
             ready = [str(self.binaries / "pg_isready"), "-q", "-h", str(self.folder), "-p", str(self.port)]
             if subprocess.run(ready, env=_environment(), check=False).returncode == 0:

@@ -20,9 +20,10 @@ from tests.indexers.test_chroma_reindex import FINGERPRINT
 
 fields = st.sampled_from(["a", "b", "a.b", "a.b.c", "é'\"", "$x", "", "."])
 numbers = st.one_of(
-    st.integers(-3, 3), st.sampled_from([0.5, -0.0, 2.0, 1e300, -1e300, 5e-324]),
+    st.integers(-3, 3),
+    st.sampled_from([0.5, -0.0, 2.0, 1e300, -1e300, 5e-324]),
     st.sampled_from([2**53, 2**53 + 1, 2**53 - 1, 2.0**53, -(2**53) - 1, 2**62, 2**63 - 1]),
-)  # fmt: skip
+)
 scalars = st.one_of(
     numbers, st.sampled_from(["", "a", "ab", "B", "1", "true", "null", "\ud800", "\0"]), st.booleans(), st.none()
 )
@@ -108,9 +109,13 @@ async def test_a_rare_filter_gives_all_k_and_the_best_of_them(tmp_path: Path) ->
     await store.upsert(documents, vectors)
     queries = unit_vectors(4, seed=5)
     for raw in (
-        {"c": 3}, {"n": {"$gte": 1488}}, {"s": {"$gt": "x98"}, "c": 7}, {"s": {"$contains": "29"}},
-        {"n": {"$in": list(range(0, 1500, 7))}}, {"$not": {"s": {"$contains": "1"}}},
-    ):  # fmt: skip
+        {"c": 3},
+        {"n": {"$gte": 1488}},
+        {"s": {"$gt": "x98"}, "c": 7},
+        {"s": {"$contains": "29"}},
+        {"n": {"$in": list(range(0, 1500, 7))}},
+        {"$not": {"s": {"$contains": "1"}}},
+    ):
         tree = parse_filter(raw)
         passing = [i for i, one in enumerate(documents) if matches(tree, one.metadata)]
         for query, hits in zip(queries, await store.search(queries, 10, filter=tree), strict=True):

@@ -62,8 +62,10 @@ async def test_a_store_object_that_another_has_made_stale_refuses_to_write_and_t
     await other.bind(FINGERPRINT)
     assert await other.reindex(OTHER, embed) == 40
     for call in (
-        stale.upsert([Document("41", id="d41")], OLD[41:42]), stale.search(OLD[:1], 1), stale.delete(ids=["d1"]),
-    ):  # fmt: skip
+        stale.upsert([Document("41", id="d41")], OLD[41:42]),
+        stale.search(OLD[:1], 1),
+        stale.delete(ids=["d1"]),
+    ):
         with pytest.raises(GenkitError, match="holds vectors of test/other"):
             await call
     assert await other.count() == 40

@@ -54,9 +54,15 @@ async def recall(store: FaissStore, alive: Any, raw: Any = None) -> float:
 
 @pytest.mark.parametrize(
     ("index", "quantize", "name"),
-    [("auto", None, "ivf"), ("ivf", "sq8", "ivf+sq8"), ("hnsw", None, "hnsw"), ("hnsw", "fp16", "hnsw+fp16"),
-     ("flat", "fp16", "flat+fp16"), ("flat", None, None)],
-)  # fmt: skip
+    [
+        ("auto", None, "ivf"),
+        ("ivf", "sq8", "ivf+sq8"),
+        ("hnsw", None, "hnsw"),
+        ("hnsw", "fp16", "hnsw+fp16"),
+        ("flat", "fp16", "flat+fp16"),
+        ("flat", None, None),
+    ],
+)
 async def test_an_index_finds_nearly_all_neighbours_before_and_after_reopening(
     tmp_path: Path, index: Any, quantize: Any, name: str | None
 ) -> None:

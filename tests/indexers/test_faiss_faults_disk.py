@@ -147,8 +147,9 @@ async def main():
     print(done, status, searched, compacted)
 asyncio.run(main())
 """,
-        tmp_path / "docs", limit,
-    )  # fmt: skip
+        tmp_path / "docs",
+        limit,
+    )
     done, status, searched, compacted = out.split()
     assert status in ("RESOURCE_EXHAUSTED", "UNAVAILABLE")
     assert (searched, compacted) == ("done", "FAILED_PRECONDITION")

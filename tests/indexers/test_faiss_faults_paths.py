@@ -91,9 +91,20 @@ asyncio.run(main())
 
 @pytest.mark.parametrize(
     "folder",
-    ["two words", "Grüße 日本 🦊", "cafe\u0301", "a?b#c%20d&mode=memory", "quote'\"", "trailing. ", "CON", "*[x]",
-     "\udcff\udcfe not utf-8", "/".join(["deep"] * 80), "x" * 250],
-)  # fmt: skip
+    [
+        "two words",
+        "Grüße 日本 🦊",
+        "cafe\u0301",
+        "a?b#c%20d&mode=memory",
+        "quote'\"",
+        "trailing. ",
+        "CON",
+        "*[x]",
+        "\udcff\udcfe not utf-8",
+        "/".join(["deep"] * 80),
+        "x" * 250,
+    ],
+)
 async def test_a_store_works_below_any_path(tmp_path: Path, folder: str) -> None:
     path = tmp_path / folder / "docs"
     await (await fill(path)).close()

@@ -37,9 +37,7 @@ asyncio.run(main())
 @contextmanager
 def writing(path: Path, versions: int) -> Iterator[subprocess.Popen[str]]:
     """Gives a process that writes version after version, once it has acknowledged some of them."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", PRELUDE + WRITER, str(path)], stdout=subprocess.PIPE, text=True
-    )  # fmt: skip
+    process = subprocess.Popen([sys.executable, "-c", PRELUDE + WRITER, str(path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
         for _ in range(versions):

@@ -113,9 +113,13 @@ async def test_an_id_that_the_database_lost_is_never_taken_for_absent(tmp_path: 
     connection.close()
     store = await FaissStore.open(tmp_path / "docs")
     for call in (
-        store.get(["d7"]), store.vectors(["d7"]), store.delete(ids=["d7"]), store.search(unit(60, 1)[7][None], 1),
-        store.upsert([Document("7", id="d7")], unit(1, 5)), store.search_text("7", 1),
-    ):  # fmt: skip
+        store.get(["d7"]),
+        store.vectors(["d7"]),
+        store.delete(ids=["d7"]),
+        store.search(unit(60, 1)[7][None], 1),
+        store.upsert([Document("7", id="d7")], unit(1, 5)),
+        store.search_text("7", 1),
+    ):
         with pytest.raises(GenkitError, match=r"DATA_LOSS|after an error"):
             await call
     assert await store.get(["d8", "nobody"]) != [None, None]

@@ -110,12 +110,16 @@ async def test_an_id_twice_in_one_batch_is_refused(store: FaissStore) -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(codec="utf-8")),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=3)
+    ),
     max_leaves=8,
-)  # fmt: skip
+)
 
 
 @settings(max_examples=40, deadline=None)
@@ -202,10 +206,19 @@ async def test_after_close_every_call_is_refused_and_closing_again_is_not(tmp_pa
     await store.close()
     await store.close()
     for call in (
-        store.bind(Fingerprint("p", "m", 8)), store.upsert([Document("b", id="b")], unit(1)), store.delete(ids=["a"]),
-        store.get(["a"]), store.vectors(["a"]), store.search(unit(1), 1), store.search_text("a", 1), store.count(),
-        store.ids(), store.describe(), store.verify(), store.compact(),
-    ):  # fmt: skip
+        store.bind(Fingerprint("p", "m", 8)),
+        store.upsert([Document("b", id="b")], unit(1)),
+        store.delete(ids=["a"]),
+        store.get(["a"]),
+        store.vectors(["a"]),
+        store.search(unit(1), 1),
+        store.search_text("a", 1),
+        store.count(),
+        store.ids(),
+        store.describe(),
+        store.verify(),
+        store.compact(),
+    ):
         await refused(call, "FAILED_PRECONDITION", "closed")
 
 

@@ -36,10 +36,18 @@ async def store(tmp_path: Path) -> AsyncIterator[FaissStore]:
 @pytest.mark.parametrize(
     ("query", "first"),
     [
-        ("fox", "fox"), ("LAZY DOG", "fox"), ("run", "runner"), ("CAFE", "cafe"), ("café", "cafe"), ("東京", "tokyo"),
-        ("parse_filter(", "code"), ("capital AND OR NOT (", "tokyo"), ('"quick brown', "fox"), ("body:fox^2 *", "fox"),
+        ("fox", "fox"),
+        ("LAZY DOG", "fox"),
+        ("run", "runner"),
+        ("CAFE", "cafe"),
+        ("café", "cafe"),
+        ("東京", "tokyo"),
+        ("parse_filter(", "code"),
+        ("capital AND OR NOT (", "tokyo"),
+        ('"quick brown', "fox"),
+        ("body:fox^2 *", "fox"),
     ],
-)  # fmt: skip
+)
 async def test_words_are_found_in_any_form(store: FaissStore, query: str, first: str) -> None:
     hits = await store.search_text(query, 3)
     assert hits[0].id == first

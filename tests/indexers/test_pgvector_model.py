@@ -27,7 +27,7 @@ strings = st.sampled_from(
 )
 numbers = st.sampled_from(
     [0, -0.0, 1, 1.0, -1, 1.5, 0.1, 2**53, 2**53 + 1, float(2**53), 2**62, float(2**62), 1e300, -1e300, 5e-324, 1e22]
-) | st.floats(allow_nan=False, allow_infinity=False)  # fmt: skip
+) | st.floats(allow_nan=False, allow_infinity=False)
 scalars = st.one_of(st.none(), st.booleans(), numbers, strings)
 keys = st.sampled_from(["a", "b", "n", "a.b", "n.x", "0", "", "we ird'; --", 'q"uote', "%s", "{0}"])
 stored = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=2))

@@ -208,8 +208,10 @@ async def test_a_new_embedder_comes_into_force_at_once_and_for_all(postgres: Pos
     right = {hit.id for hit in hits if hit.score > 0.99}
     assert right == {f"d{i}" for i in range(150) if i % 6 == 3} | {"late"}
     for call in (
-        other.search(unit_vectors(1), 3), other.upsert([Document("t", id="t")], unit_vectors(1)), other.vectors(["d2"])
-    ):  # fmt: skip
+        other.search(unit_vectors(1), 3),
+        other.upsert([Document("t", id="t")], unit_vectors(1)),
+        other.vectors(["d2"]),
+    ):
         with pytest.raises(GenkitError, match=r"vectors of test/new.*embedder is test/old"):
             await call
     assert (await other.get(["d2"]))[0] is not None

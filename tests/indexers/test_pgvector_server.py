@@ -218,8 +218,15 @@ async def test_what_looks_like_sql_is_text(postgres: Postgres, text: str) -> Non
     store = await opened(postgres)
     await store.upsert([Document(text, {text: text, "l": [text]}, id=text)], ONES, namespace=text)
     await store.upsert([Document("other", {"l": ["o"]}, id="o")], ONES, namespace=text)
-    for raw in ({text: text}, {"l": text}, {text: {"$contains": text}}, {text: {"$gte": text}}, {"l": {"$in": [text]}},
-                {text: {"$exists": True}}, {"$not": {text: {"$ne": text}}}):  # fmt: skip
+    for raw in (
+        {text: text},
+        {"l": text},
+        {text: {"$contains": text}},
+        {text: {"$gte": text}},
+        {"l": {"$in": [text]}},
+        {text: {"$exists": True}},
+        {"$not": {text: {"$ne": text}}},
+    ):
         tree = parse_filter(raw)
         assert await store.ids(filter=tree, namespace=text) == [text]
         (hits,) = await store.search(ONES, 5, filter=tree, namespace=text)

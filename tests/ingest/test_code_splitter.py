@@ -40,9 +40,12 @@ def split(text: str, language: str, size: int) -> list[Chunk]:
 def test_functions_stay_whole_and_know_what_they_belong_to() -> None:
     chunks = split(PYTHON, "python", 130)
     assert [(chunk.heading_path, chunk.text.split("\n")[0]) for chunk in chunks] == [
-        ((), '"""A module."""'), (("Stack",), "# Why there is a stack."), (("Stack", "push"), "def push(self, thing):"),
-        (("Stack", "pop"), "def pop(self):"), (("alone",), "def alone():"),
-    ]  # fmt: skip
+        ((), '"""A module."""'),
+        (("Stack",), "# Why there is a stack."),
+        (("Stack", "push"), "def push(self, thing):"),
+        (("Stack", "pop"), "def pop(self):"),
+        (("alone",), "def alone():"),
+    ]
     assert chunks[2].text.endswith("# the newest")
 
 
@@ -74,21 +77,29 @@ def test_a_function_that_does_not_fit_is_cut_at_statements_and_keeps_its_signatu
         ("c", "#include <a.h>\n#include <b.h>\n\nstatic int *push(int a) { return run(a); }\n", ("push",)),
         ("c++", "#include <a>\n#include <bb>\n\nint A::push(int a) { return run(a, a); }\n", ("A", "push")),
         (
-            "csharp", "namespace N { class A { int longFieldName; void Push() { Run(1); Run(2); Run(3); } } }\n",
+            "csharp",
+            "namespace N { class A { int longFieldName; void Push() { Run(1); Run(2); Run(3); } } }\n",
             ("N", "A", "Push"),
         ),
         (
-            "ruby", "module M\n  class A\n    def push(a)\n      @things << a\n      a\n    end\n  end\nend\n",
+            "ruby",
+            "module M\n  class A\n    def push(a)\n      @things << a\n      a\n    end\n  end\nend\n",
             ("M", "A", "push"),
         ),
         ("php", "<?php\nuse A\\B\\C;\nuse A\\B\\D;\nfunction push($a) { return run($a, $a, 1); }\n", ("push",)),
         ("bash", "#!/bin/sh\nset -e\nexport A=1 B=2 C=3\npush() {\n  echo one\n  echo two\n}\n", ("push",)),
         ("scala", "class A {\n  val longFieldName = 1\n  def push(a: Int): Int = run(a, a)\n}\n", ("A", "push")),
     ],
-)  # fmt: skip
+)
 def test_every_language_names_its_definitions(language: str, code: str, path: tuple[str, ...]) -> None:
-    found = next(chunk for chunk in split(code, language, 60) if "run(" in chunk.text.lower() or "two" in chunk.text
-                 or "text is here" in chunk.text or "push(a)" in chunk.text)  # fmt: skip
+    found = next(
+        chunk
+        for chunk in split(code, language, 60)
+        if "run(" in chunk.text.lower()
+        or "two" in chunk.text
+        or "text is here" in chunk.text
+        or "push(a)" in chunk.text
+    )
     assert found.heading_path == path
 
 
@@ -140,7 +151,7 @@ async def test_programs_are_ingested_by_their_language(corpus: Corpus) -> None:
 
 
 def test_a_missing_grammar_is_named_and_never_replaced_by_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    from genkit_rag._ingest import grammars
+    from genkit_rag._ingest.splitters.by_kind import grammars
 
     grammars._grammar.cache_clear()
     monkeypatch.setitem(sys.modules, "tree_sitter_ruby", None)

@@ -48,8 +48,13 @@ async def test_a_folder_is_indexed_with_its_metadata(corpus: Corpus) -> None:
     assert pages == [1, 2]
     heading = next(doc for doc in corpus.sink.documents.values() if doc.metadata["source"] == "docs/a.md")
     assert heading.metadata == {
-        "title": "Title", "source": "docs/a.md", "chunk": 0, "start": 0, "end": 19, "heading_path": ["Title"],
-    }  # fmt: skip
+        "title": "Title",
+        "source": "docs/a.md",
+        "chunk": 0,
+        "start": 0,
+        "end": 19,
+        "heading_path": ["Title"],
+    }
 
 
 async def test_a_second_run_embeds_nothing(corpus: Corpus) -> None:
@@ -202,9 +207,13 @@ async def test_a_bad_file_stops_nothing_and_says_why(corpus: Corpus) -> None:
     (corpus.folder / "ring.txt").symlink_to("ring.txt")
     report = await corpus.ingest()
     assert {problem.source: problem.reason.split(" ")[0] for problem in report.failed} == {
-        "docs/binary.txt": "a", "docs/locked.pdf": "encrypted:", "docs/damaged.pdf": "damaged", "docs/broken.txt": "a",
-        "docs/pipe.txt": "not", "docs/ring.txt": "a",
-    }  # fmt: skip
+        "docs/binary.txt": "a",
+        "docs/locked.pdf": "encrypted:",
+        "docs/damaged.pdf": "damaged",
+        "docs/broken.txt": "a",
+        "docs/pipe.txt": "not",
+        "docs/ring.txt": "a",
+    }
     assert [problem.source for problem in report.skipped] == ["docs/picture.png"]
     assert [problem.source for problem in report.notes] == ["docs/empty.txt"]
     assert corpus.sink.texts() == ["Good."]
@@ -393,10 +402,12 @@ async def test_rows_keep_their_ids_and_identical_rows_are_one(corpus: Corpus) ->
 
 async def test_documents_are_ingested_by_their_source(corpus: Corpus) -> None:
     documents = [
-        Document("Alpha one.", {"source": "u/a", "page": 1}), Document("Alpha two.", {"source": "u/a", "page": 2}),
-        Document("# H\n\nBeta.", {"source": "u/b", "content_type": "text/markdown"}), Document("Gamma."),
+        Document("Alpha one.", {"source": "u/a", "page": 1}),
+        Document("Alpha two.", {"source": "u/a", "page": 2}),
+        Document("# H\n\nBeta.", {"source": "u/b", "content_type": "text/markdown"}),
+        Document("Gamma."),
         Document.from_media("data:image/png;base64,AAAA", "image/png", {"source": "u/m"}),
-    ]  # fmt: skip
+    ]
     report = await corpus.ingest((), documents=documents)
     assert (report.added, [problem.source for problem in report.failed]) == (3, ["u/m"])
     assert corpus.sink.texts("u/a") == ["Alpha one.", "Alpha two."]

@@ -83,10 +83,36 @@ def test_html_gives_what_a_reader_sees_as_markdown(load: Load) -> None:
     assert sections[0].metadata == {"title": "My page"}
     assert sections[0].markdown
     assert sections[0].text.split("\n") == [
-        "# Top bold", "", "Hello big world & more", "second line", "", "loose", "", "a", "", "b", "", "c", "",
-        "- one", "  - inner", "- two", "", "```", "# no heading", "  x = 1", "```", "",
-        "| A | B |", "| --- | --- |", "| 1\\|2 | x y |", "", "## Next", "", "end",
-    ]  # fmt: skip
+        "# Top bold",
+        "",
+        "Hello big world & more",
+        "second line",
+        "",
+        "loose",
+        "",
+        "a",
+        "",
+        "b",
+        "",
+        "c",
+        "",
+        "- one",
+        "  - inner",
+        "- two",
+        "",
+        "```",
+        "# no heading",
+        "  x = 1",
+        "```",
+        "",
+        "| A | B |",
+        "| --- | --- |",
+        "| 1\\|2 | x y |",
+        "",
+        "## Next",
+        "",
+        "end",
+    ]
 
 
 @pytest.mark.parametrize("content", ["", "<", "no tags", "<div>" * 900 + "deep", "<table><td>x<table><tr><td>y"])
@@ -143,8 +169,9 @@ def test_a_csv_gives_a_section_per_row(load: Load) -> None:
     content = 'id,name,note,score\n7,Ada,"two\nlines, and a comma",0.5\n8,Bob,,\n\n'
     sections, notes = load("a.csv", content)
     assert [section.text for section in sections] == [
-        "id: 7\nname: Ada\nnote: two\nlines, and a comma\nscore: 0.5", "id: 8\nname: Bob",
-    ]  # fmt: skip
+        "id: 7\nname: Ada\nnote: two\nlines, and a comma\nscore: 0.5",
+        "id: 8\nname: Bob",
+    ]
     assert sections[0].metadata == {"id_": "7", "name": "Ada", "note": "two\nlines, and a comma", "score_": "0.5"}
     assert [section.row_id for section in sections] == ["7", "8"]
     assert notes == []
@@ -202,13 +229,16 @@ def test_the_text_field_can_be_named(load: Load) -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("{", "line 2"), ("[1]", "not a JSON object"), ('{"a": 1}', "no text in"), ('{"text": 5}', "no text in"),
+        ("{", "line 2"),
+        ("[1]", "not a JSON object"),
+        ('{"a": 1}', "no text in"),
+        ('{"text": 5}', "no text in"),
         ('{"text": "x", "n": ' + "1" * 5000 + "}", "line 2"),
         ('{"text": "x", "d": ' + "[" * 70 + "]" * 70 + "}", "nests deeper than 64"),
         ('{"text": "x", "d": ' + "[" * 100_000, "nests deeper than 64"),
         ('{"text": "' + "x" * 200_000 + '"}', "longer than 150,000"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_line_is_left_out_and_noted(load: Load, line: str, reason: str) -> None:
     good = '{"text": "fine"}'
     sections, notes = load("a.jsonl", f"{good}\n{line}\n{good}\n", Loaders(LoadLimits(max_row_characters=150_000)))

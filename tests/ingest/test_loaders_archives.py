@@ -39,14 +39,24 @@ def members(sections: list[Section]) -> list[tuple[str, str]]:
 def test_every_member_that_has_a_loader_is_read(load: Load) -> None:
     archive = make_zip(
         {
-            "docs/a.md": "# A", "docs/b.pdf": make_pdf(["one", "two"], "B"), "rows.csv": "id,n\n7,x\n", "c.bin": b"\0",
-            "d.bin": b"\0", "word.docx": make_docx(), ".hidden/e.txt": "no", "__MACOSX/f.txt": "no", "README": "hi",
+            "docs/a.md": "# A",
+            "docs/b.pdf": make_pdf(["one", "two"], "B"),
+            "rows.csv": "id,n\n7,x\n",
+            "c.bin": b"\0",
+            "d.bin": b"\0",
+            "word.docx": make_docx(),
+            ".hidden/e.txt": "no",
+            "__MACOSX/f.txt": "no",
+            "README": "hi",
         }
-    )  # fmt: skip
+    )
     sections, notes = load("a.zip", archive)
     assert members(sections)[:4] == [
-        ("docs/a.md", "# A"), ("docs/b.pdf", "one"), ("docs/b.pdf", "two"), ("rows.csv", "id: 7\nn: x"),
-    ]  # fmt: skip
+        ("docs/a.md", "# A"),
+        ("docs/b.pdf", "one"),
+        ("docs/b.pdf", "two"),
+        ("rows.csv", "id: 7\nn: x"),
+    ]
     assert [section.metadata["member"] for section in sections[4:]] == ["word.docx", "README"]
     assert sections[1].metadata == {"title": "B", "page": 1, "member": "docs/b.pdf"}
     assert sections[3].row_id == "7"
@@ -90,8 +100,10 @@ def test_a_gzip_file_is_what_its_name_says_inside(load: Load) -> None:
     "name", ["../up.txt", "a/../../up.txt", "/etc/up.txt", "C:/up.txt", "..\\up.txt", "a\\b.txt", "\\\\host\\up.txt"]
 )
 def test_a_name_that_leads_elsewhere_is_left_out(load: Load, name: str) -> None:
-    for archive, kind in ((make_zip({name: "evil", "b.txt": "fine"}), "zip"),
-                          (make_tar({name: b"evil", "b.txt": b"fine"}), "tar")):  # fmt: skip
+    for archive, kind in (
+        (make_zip({name: "evil", "b.txt": "fine"}), "zip"),
+        (make_tar({name: b"evil", "b.txt": b"fine"}), "tar"),
+    ):
         sections, notes = load(f"a.{kind}", archive)
         assert members(sections) == [("b.txt", "fine")]
         assert "1 left out" in notes[0]
@@ -132,9 +144,10 @@ def test_protected_repeated_and_damaged_members_are_left_out(load: Load) -> None
     sections, notes = load("a.zip", bytes(content))
     assert members(sections) == [("a.txt", "first")]
     assert notes == [
-        "1 left out: 'a.txt': a name that came before", "1 left out: 'b.txt': protected by a password",
+        "1 left out: 'a.txt': a name that came before",
+        "1 left out: 'b.txt': protected by a password",
         "1 left out: 'c.txt': damaged (Bad CRC-32 for file 'c.txt')",
-    ]  # fmt: skip
+    ]
 
 
 def test_a_loader_that_fails_costs_its_member_only(load: Load) -> None:

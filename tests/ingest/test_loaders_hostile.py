@@ -268,12 +268,16 @@ def test_a_page_whose_tags_open_again_and_again_is_refused(attack: Attack) -> No
 
 def test_deep_json_xml_and_mail_raise_no_recursion_error(attacks: Attacks) -> None:
     parts = "".join(f"Content-Type: multipart/mixed; boundary=b{n}\n\n--b{n}\n" for n in range(20_000))
-    rows, notebook, xml, multipart, comment, parameters = attacks([
-        ("a.json", b'[{"text":' + b"[" * 100_000), ("a.ipynb", b'{"cells":' + b"[" * 100_000),
-        ("a.xml", b"<a>" * 100_000 + b"x" + b"</a>" * 100_000), ("a.eml", parts.encode()),
-        ("a.eml", b"From: " + b"(" * 100_000 + b"\n\nbody"),
-        ("a.eml", b"Content-Type: text/plain; " + b'a="b"; ' * 100_000 + b"\n\nbody"),
-    ])  # fmt: skip
+    rows, notebook, xml, multipart, comment, parameters = attacks(
+        [
+            ("a.json", b'[{"text":' + b"[" * 100_000),
+            ("a.ipynb", b'{"cells":' + b"[" * 100_000),
+            ("a.xml", b"<a>" * 100_000 + b"x" + b"</a>" * 100_000),
+            ("a.eml", parts.encode()),
+            ("a.eml", b"From: " + b"(" * 100_000 + b"\n\nbody"),
+            ("a.eml", b"Content-Type: text/plain; " + b'a="b"; ' * 100_000 + b"\n\nbody"),
+        ]
+    )
     assert rows.texts[0].startswith('[{"text":[[')
     assert "damaged or not a notebook" in notebook.reason
     assert xml.texts == ["x"]
@@ -297,12 +301,20 @@ def test_a_large_archive_is_streamed(attack: Attack) -> None:
 
 SUFFIXES = sorted(Loaders()._by_suffix)
 SEEDS = {
-    ".docx": make_docx(), ".pptx": make_pptx(), ".epub": make_epub({"a.xhtml": "<p>x</p>"}),
-    ".zip": make_zip({"a.txt": "x"}), ".tar": make_tar({"a.txt": b"x"}), ".gz": gzip.compress(b"x"),
-    ".pdf": make_pdf(["x"]), ".eml": b"Subject: x\n\nbody", ".json": b'[{"text": "x"}]',
-    ".ipynb": b'{"cells": [{"source": "x"}]}', ".xml": b"<a>x</a>", ".html": b"<p>x",
+    ".docx": make_docx(),
+    ".pptx": make_pptx(),
+    ".epub": make_epub({"a.xhtml": "<p>x</p>"}),
+    ".zip": make_zip({"a.txt": "x"}),
+    ".tar": make_tar({"a.txt": b"x"}),
+    ".gz": gzip.compress(b"x"),
+    ".pdf": make_pdf(["x"]),
+    ".eml": b"Subject: x\n\nbody",
+    ".json": b'[{"text": "x"}]',
+    ".ipynb": b'{"cells": [{"source": "x"}]}',
+    ".xml": b"<a>x</a>",
+    ".html": b"<p>x",
     ".mbox": b"From a\nSubject: x\n\nbody\n",
-}  # fmt: skip
+}
 SLOW = frozenset((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"))  # each in a process
 
 

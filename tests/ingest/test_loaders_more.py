@@ -29,9 +29,12 @@ def mail(subject: str = "Prices", body: str = "Five euros.\n") -> EmailMessage:
 
 
 FACTS = {
-    "title": "Prices", "from": "Ada <ada@example.org>", "to": "bob@example.org", "message_id": "<1@example.org>",
+    "title": "Prices",
+    "from": "Ada <ada@example.org>",
+    "to": "bob@example.org",
+    "message_id": "<1@example.org>",
     "date": "2030-05-01T12:30:00+02:00",
-}  # fmt: skip
+}
 
 
 def test_a_message_stands_under_its_subject(load: Load) -> None:
@@ -57,9 +60,12 @@ def test_attachments_are_read_by_their_loaders(load: Load) -> None:
     message.add_attachment(make_zip({"a.txt": "zipped"}), maintype="application", subtype="zip", filename="z.zip")
     sections, notes = load("a.eml", message.as_bytes())
     assert [(s.metadata.get("attachment"), s.text) for s in sections] == [
-        (None, "# Prices\n\nFive euros.\n"), (".._a.pdf", "page"), ("rows.csv", "id: 7\nn: x"),
-        ("attachment-4.eml", "# Inner\n\nwithin\n"), ("z.zip", "zipped"),
-    ]  # fmt: skip
+        (None, "# Prices\n\nFive euros.\n"),
+        (".._a.pdf", "page"),
+        ("rows.csv", "id: 7\nn: x"),
+        ("attachment-4.eml", "# Inner\n\nwithin\n"),
+        ("z.zip", "zipped"),
+    ]
     assert sections[1].metadata == {**FACTS, "page": 1, "attachment": ".._a.pdf"}
     assert sections[3].metadata["title"] == "Inner"
     assert sections[4].metadata["member"] == "a.txt"
@@ -182,10 +188,12 @@ def test_source_code_says_its_language(load: Load, suffix: str, language: str) -
 @pytest.mark.parametrize(
     ("content", "text", "markdown"),
     [
-        (make_pdf(["page"]), "page", False), (b"\n<!DOCTYPE HTML><p>hi</p>", "hi", True), (b"plain", "plain", False),
+        (make_pdf(["page"]), "page", False),
+        (b"\n<!DOCTYPE HTML><p>hi</p>", "hi", True),
+        (b"plain", "plain", False),
         (make_docx(), "# The report", True),
     ],
-)  # fmt: skip
+)
 def test_a_file_without_a_suffix_is_what_it_begins_with(load: Load, content: bytes, text: str, markdown: bool) -> None:
     section = load("report", content)[0][0]
     assert section.text.startswith(text)
@@ -201,12 +209,15 @@ PAGE = "<header><h1>Site</h1></header><nav>menu</nav><aside>ads</aside>{}<footer
     ("content", "text"),
     [
         ("<main><p>a</p><aside>note</aside><footer>by Ada</footer></main>", "a\n\nnote\n\nby Ada"),
-        ("<div role=main>a</div>", "a"), ("<article>a</article>", "a"), ("<main hidden>x</main><main>a</main>", "a"),
-        ("<article>a</article><article>b</article>", "# Site\n\na\n\nb"), ("<p>a</p>", "# Site\n\na"),
+        ("<div role=main>a</div>", "a"),
+        ("<article>a</article>", "a"),
+        ("<main hidden>x</main><main>a</main>", "a"),
+        ("<article>a</article><article>b</article>", "# Site\n\na\n\nb"),
+        ("<p>a</p>", "# Site\n\na"),
         ("<main></main>", "# Site\n\nads\n\nimprint"),
         ("<main>a<i hidden>x</i><b style='VISIBILITY:hidden'>y</b><i role=navigation>z</i></main>", "a"),
     ],
-)  # fmt: skip
+)
 def test_of_a_page_its_content_is_taken(load: Load, content: str, text: str) -> None:
     assert load("a.html", PAGE.format(content))[0][0].text == text
 
@@ -222,11 +233,17 @@ def test_scripts_full_of_angle_brackets_are_no_elements(load: Load) -> None:
 
 SENTENCES = {
     "cp1252": [
-        "Größe", "café", "L'été dernier, à côté", "Não há informação", "Räksmörgås på en ö", "It’s 5 € – “fine”",
+        "Größe",
+        "café",
+        "L'été dernier, à côté",
+        "Não há informação",
+        "Räksmörgås på en ö",
+        "It’s 5 € – “fine”",
     ],
     "cp1250": ["Příliš žluťoučký kůň úpěl ďábelské ódy", "Zażółć gęślą jaźń w Łodzi"],
-    "cp1251": ["Привет, как дела сегодня?"], "shift_jis": ["こんにちは世界、今日はいい天気です"],
-}  # fmt: skip
+    "cp1251": ["Привет, как дела сегодня?"],
+    "shift_jis": ["こんにちは世界、今日はいい天気です"],
+}
 
 
 @pytest.mark.parametrize(("encoding", "text"), [(e, text) for e, texts in SENTENCES.items() for text in texts])

@@ -20,10 +20,27 @@ def test_a_word_document_keeps_headings_lists_and_tables_in_their_order(load: Lo
     assert section.markdown
     assert section.metadata == {"title": "The report", "author": "Ada"}
     assert section.text.split("\n") == [
-        "# The report", "", "# First part", "", "Before inserted", "", "| name | pri\\|ce |", "| --- | --- |",
-        "| small | 5 |", "| merged |  |", "", "between", "", "- one", "- two", "1. three", "", "## Second part", "",
+        "# The report",
+        "",
+        "# First part",
+        "",
+        "Before inserted",
+        "",
+        "| name | pri\\|ce |",
+        "| --- | --- |",
+        "| small | 5 |",
+        "| merged |  |",
+        "",
+        "between",
+        "",
+        "- one",
+        "- two",
+        "1. three",
+        "",
+        "## Second part",
+        "",
         "in a control",
-    ]  # fmt: skip
+    ]
     assert notes == []
 
 
@@ -32,9 +49,17 @@ def test_a_presentation_gives_a_section_per_slide(load: Load) -> None:
     assert [section.metadata["page"] for section in sections] == [1, 3]
     assert sections[0].metadata["title"] == "Plans"
     assert sections[0].text.split("\n") == [
-        "# Plans", "", "- small", "  - cheap", "", "| plan | price |", "| --- | --- |", "| small | 5 |", "",
+        "# Plans",
+        "",
+        "- small",
+        "  - cheap",
+        "",
+        "| plan | price |",
+        "| --- | --- |",
+        "| small | 5 |",
+        "",
         "Notes: Say it slowly.",
-    ]  # fmt: skip
+    ]
     assert sections[1].text == "The end"
     assert all(section.markdown for section in sections)
     assert notes == []
@@ -47,20 +72,31 @@ def test_the_title_of_a_presentation_is_its_own_before_that_of_a_slide(load: Loa
 
 def test_a_workbook_gives_its_rows_sheet_by_sheet(load: Load) -> None:
     rows = [
-        [], ["id", "name", "when", "row", None, "name"], [7, "Ada", datetime(2030, 5, 1), 1.5, "x", "Lovelace"], [],
+        [],
+        ["id", "name", "when", "row", None, "name"],
+        [7, "Ada", datetime(2030, 5, 1), 1.5, "x", "Lovelace"],
+        [],
         [8.0, None, datetime(2030, 5, 1, 12, 30), True, None, time(9, 5)],
-    ]  # fmt: skip
+    ]
     sections, notes = load("a.xlsx", make_xlsx({"People": rows, "Empty": [], "More": [["id"], [7]]}))
     assert sections[0].text == "id: 7\nname: Ada\nwhen: 2030-05-01\nrow: 1.5\ncolumn_5: x\nname_6: Lovelace"
     assert sections[0].metadata == {
-        "id_": 7, "name": "Ada", "when": "2030-05-01", "row_": 1.5, "column_5": "x", "name_6": "Lovelace",
-        "sheet": "People", "row": 3,
-    }  # fmt: skip
+        "id_": 7,
+        "name": "Ada",
+        "when": "2030-05-01",
+        "row_": 1.5,
+        "column_5": "x",
+        "name_6": "Lovelace",
+        "sheet": "People",
+        "row": 3,
+    }
     assert sections[1].metadata["when"] == "2030-05-01T12:30:00"
     assert (sections[1].metadata["row_"], sections[1].metadata["name_6"]) == (True, "09:05:00")
     assert [(s.metadata["sheet"], s.metadata["row"], s.row_id) for s in sections] == [
-        ("People", 3, "7"), ("People", 5, "8"), ("More", 2, "7"),
-    ]  # fmt: skip
+        ("People", 3, "7"),
+        ("People", 5, "8"),
+        ("More", 2, "7"),
+    ]
     assert len({section.key for section in sections}) == 3
     assert notes == []
 
@@ -118,10 +154,12 @@ def test_a_part_that_is_damaged_makes_the_file_unreadable(load: Load) -> None:
 @pytest.mark.parametrize(
     ("name", "extra", "package"),
     [
-        ("a.docx", "office", "docx"), ("a.pptx", "office", "pptx"), ("a.xlsx", "office", "python_calamine"),
+        ("a.docx", "office", "docx"),
+        ("a.pptx", "office", "pptx"),
+        ("a.xlsx", "office", "python_calamine"),
         ("a.xml", "xml", "defusedxml"),
     ],
-)  # fmt: skip
+)
 def test_a_missing_package_names_the_extra(
     load: Load, monkeypatch: pytest.MonkeyPatch, name: str, extra: str, package: str
 ) -> None:

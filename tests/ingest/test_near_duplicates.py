@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from genkit_rag import Document, GenkitError
-from genkit_rag._ingest.near import similarity, sketch
+from genkit_rag._ingest.near_duplicates.similarity import similarity, sketch
 from genkit_rag.ingest import IngestOptions, IngestReport, IngestStopped, Splitter, ingest
 
 from .conftest import Corpus, MemorySink
@@ -184,8 +184,9 @@ class Histories(RuleBasedStateMachine):
     def ingest(
         self, sink: MemorySink, name: str = "main", *, near: float | None = 0.8, documents: list[Document] | None = None
     ) -> IngestReport:
-        options = IngestOptions(base=self.base, name=name, splitter=Splitter(100, 0, len), batch_size=2,
-                                near_duplicates=near)  # fmt: skip
+        options = IngestOptions(
+            base=self.base, name=name, splitter=Splitter(100, 0, len), batch_size=2, near_duplicates=near
+        )
         return asyncio.run(ingest("docs", sink=sink, documents=documents, options=options))
 
     def check(self) -> None:

@@ -62,9 +62,11 @@ async def test_a_source_that_cannot_be_read_now_keeps_what_was_indexed_of_it(cor
 
 async def test_a_source_that_fails_in_its_middle_or_twice_is_reported_once_each(corpus: Corpus) -> None:
     documents = [
-        UnreadableSource("u/a", "timeout"), UnreadableSource("u/a", "timeout"), Document("A.", {"source": "u/a"}),
+        UnreadableSource("u/a", "timeout"),
+        UnreadableSource("u/a", "timeout"),
+        Document("A.", {"source": "u/a"}),
         Document("B.", {"source": "u/b"}),
-    ]  # fmt: skip
+    ]
     report = await corpus.ingest((), documents=documents)
     assert [problem.reason.split(":")[0] for problem in report.failed] == ["timeout", "came twice"]
     assert corpus.sink.sources() == {"u/b"}

@@ -14,12 +14,35 @@ from genkit_rag.ingest import Chunk, Splitter, estimate_tokens, split_text
 from .conftest import Corpus
 
 PIECES = [
-    "word", "longer words here", "A sentence. ", "Why? ", "\n", "\n\n", "\r\n", "\r\n\r\n", "\t", "  ", "# Head\n",
-    "## Sub\n\n", "Title\n=====\n", "```py\n# code\nx = 1\n```\n", "```\nopen", "~~~\n",
+    "word",
+    "longer words here",
+    "A sentence. ",
+    "Why? ",
+    "\n",
+    "\n\n",
+    "\r\n",
+    "\r\n\r\n",
+    "\t",
+    "  ",
+    "# Head\n",
+    "## Sub\n\n",
+    "Title\n=====\n",
+    "```py\n# code\nx = 1\n```\n",
+    "```\nopen",
+    "~~~\n",
     "| a | b |\n| - | - |\n| 1 | 2 |\n",
-    "x" * 40, "漢字の文。", "多、", "e\u0301" * 5, "👩‍👩‍👧", "\u00a0", "\u2028", "\0",
-    "---\ntitle: t\n---\n", "- item\n", "\ud800",
-]  # fmt: skip
+    "x" * 40,
+    "漢字の文。",
+    "多、",
+    "e\u0301" * 5,
+    "👩‍👩‍👧",
+    "\u00a0",
+    "\u2028",
+    "\0",
+    "---\ntitle: t\n---\n",
+    "- item\n",
+    "\ud800",
+]
 texts = st.lists(st.sampled_from(PIECES) | st.text(max_size=30), max_size=40).map("".join)
 sizes = st.integers(1, 120).flatmap(lambda size: st.tuples(st.just(size), st.integers(0, size - 1)))
 
@@ -116,13 +139,22 @@ def test_a_character_is_never_cut_from_its_marks() -> None:
 
 def test_chunks_stand_under_their_headings() -> None:
     text = (
-        "# Guide\n\n## Install\n\n" + "Run the installer now. " * 5 + "\n\n## Use\n\n" + "Call the function. " * 5
-        + "\n\n### Deep ##\n\n" + "Deeper still. " * 6 + "\n\nOther\n-----\n\n" + "Under a line. " * 6
-    )  # fmt: skip
+        "# Guide\n\n## Install\n\n"
+        + "Run the installer now. " * 5
+        + "\n\n## Use\n\n"
+        + "Call the function. " * 5
+        + "\n\n### Deep ##\n\n"
+        + "Deeper still. " * 6
+        + "\n\nOther\n-----\n\n"
+        + "Under a line. " * 6
+    )
     chunks = split_text(text, 160, 30, markdown=True)
     assert [chunk.heading_path for chunk in chunks] == [
-        ("Guide", "Install"), ("Guide", "Use"), ("Guide", "Use", "Deep"), ("Guide", "Other"),
-    ]  # fmt: skip
+        ("Guide", "Install"),
+        ("Guide", "Use"),
+        ("Guide", "Use", "Deep"),
+        ("Guide", "Other"),
+    ]
     assert chunks[1].text.startswith("## Use")
 
 
@@ -210,9 +242,12 @@ def test_a_table_that_does_not_fit_repeats_its_header_before_whole_rows(count: C
 
 @settings(max_examples=300)
 @given(
-    st.lists(st.integers(1, 60), min_size=1, max_size=12), st.integers(0, 60), st.integers(20, 160),
-    st.integers(0, 40), st.sampled_from(UNITS),
-)  # fmt: skip
+    st.lists(st.integers(1, 60), min_size=1, max_size=12),
+    st.integers(0, 60),
+    st.integers(20, 160),
+    st.integers(0, 40),
+    st.sampled_from(UNITS),
+)
 def test_a_row_that_fits_is_never_cut(
     widths: list[int], lead: int, size: int, overlap: int, count: Callable[[str], int] | None
 ) -> None:

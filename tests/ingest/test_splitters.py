@@ -26,15 +26,29 @@ from .conftest import Corpus
 from .test_splitter import PIECES, check, halves, words
 
 CODE = [
-    "def f(a):\n    return a\n", "class A:\n    x = 1\n\n    def m(self):\n        pass\n", "# a comment\n",
-    "@decorated\n", "if x:\n    y = [1, 2,\n         3]\n", '"""doc\nstring"""\n', "function g() { return 1; }\n",
-    "}\n", "é = '漢字 👩'\n", "\t", "struct S { int x; };\n", "(((((", "x" * 90 + "\n",
-]  # fmt: skip
+    "def f(a):\n    return a\n",
+    "class A:\n    x = 1\n\n    def m(self):\n        pass\n",
+    "# a comment\n",
+    "@decorated\n",
+    "if x:\n    y = [1, 2,\n         3]\n",
+    '"""doc\nstring"""\n',
+    "function g() { return 1; }\n",
+    "}\n",
+    "é = '漢字 👩'\n",
+    "\t",
+    "struct S { int x; };\n",
+    "(((((",
+    "x" * 90 + "\n",
+]
 SENTENCES = ["One thing. ", "Is it? ", "Dr. No came. ", "3.5 apples, e.g. red ones", "...and so on. ", "終わり。"]
 TABLES = [
-    "| a | b |\n| - | - |\n", "| 1 | 2 |\n" * 9, "| " + "long cell " * 9 + "| x |\n", "|\n", "  | i | j |\n",
+    "| a | b |\n| - | - |\n",
+    "| 1 | 2 |\n" * 9,
+    "| " + "long cell " * 9 + "| x |\n",
+    "|\n",
+    "  | i | j |\n",
     "| only | header |\r\n|---|---|\r\n",
-]  # fmt: skip
+]
 texts = st.lists(st.sampled_from(PIECES + CODE + SENTENCES + TABLES) | st.text(max_size=20), max_size=40).map("".join)
 languages = st.sampled_from(["", "python", "javascript", "c", "ruby", "klingon"])
 
@@ -63,9 +77,12 @@ MAKERS: dict[str, Callable[[int, Any], TextSplitter]] = {
 @pytest.mark.parametrize("kind", MAKERS)
 @settings(max_examples=150, deadline=None)
 @given(
-    text=texts, size=st.integers(1, 120), count=st.sampled_from([len, None, words, halves]), markdown=st.booleans(),
+    text=texts,
+    size=st.integers(1, 120),
+    count=st.sampled_from([len, None, words, halves]),
+    markdown=st.booleans(),
     language=languages,
-)  # fmt: skip
+)
 def test_chunks_are_exact_complete_small_enough_and_the_same_again(
     kind: str, text: str, size: int, count: Any, markdown: bool, language: str
 ) -> None:
@@ -123,11 +140,20 @@ async def test_a_splitter_of_ones_own_may_be_used(corpus: Corpus) -> None:
 
 def test_the_settings_tell_splitters_apart() -> None:
     made = [
-        Splitter(), Splitter(100), Splitter(100, 32, len), SentenceSplitter(), SentenceSplitter(sentences=1),
-        CodeSplitter(), CodeSplitter(100), SemanticSplitter(embed), SemanticSplitter(embed, embedder="other"),
-        Splitters(), Splitters(code=CodeSplitter()), Splitters(code=CodeSplitter(100)),
+        Splitter(),
+        Splitter(100),
+        Splitter(100, 32, len),
+        SentenceSplitter(),
+        SentenceSplitter(sentences=1),
+        CodeSplitter(),
+        CodeSplitter(100),
+        SemanticSplitter(embed),
+        SemanticSplitter(embed, embedder="other"),
+        Splitters(),
+        Splitters(code=CodeSplitter()),
+        Splitters(code=CodeSplitter(100)),
         Splitters(markdown=SentenceSplitter()),
-    ]  # fmt: skip
+    ]
     assert len({splitter.settings for splitter in made}) == len(made)
 
 
@@ -149,16 +175,18 @@ def test_each_kind_of_text_gets_its_splitter() -> None:
 @pytest.mark.parametrize(
     ("make", "argument"),
     [
-        (lambda: SentenceSplitter(size=0), "size"), (lambda: SentenceSplitter(sentences=0), "sentences"),
+        (lambda: SentenceSplitter(size=0), "size"),
+        (lambda: SentenceSplitter(sentences=0), "sentences"),
         (lambda: SentenceSplitter(sentences=2, overlap=2), "overlap"),
         (lambda: SentenceSplitter(overlap=-1), "overlap"),
-        (lambda: CodeSplitter(size=0), "size"), (lambda: SemanticSplitter(None), "embed"),  # type: ignore[arg-type]
+        (lambda: CodeSplitter(size=0), "size"),
+        (lambda: SemanticSplitter(None), "embed"),  # type: ignore[arg-type]
         (lambda: SemanticSplitter(embed, percentile=float("nan")), "percentile"),
         (lambda: SemanticSplitter(embed, percentile=100), "percentile"),
         (lambda: SemanticSplitter(embed, window=0), "window"),
         (lambda: SemanticSplitter(embed, batch_size=0), "batch_size"),
     ],
-)  # fmt: skip
+)
 def test_impossible_settings_are_refused_by_name(make: Callable[[], Any], argument: str) -> None:
     with pytest.raises(GenkitError, match=f"`{argument}`") as caught:
         make()

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from genkit_rag import Document, GenkitError
-from genkit_rag._core.net.policy import FetchPolicy
 from genkit_rag._ingest.web import WebOptions, WebPages, web_pages
+from genkit_rag._net.policy import FetchPolicy
 from tests.fakes.serving import closed_port, serve
 from tests.fakes.website import Answer, Website
 
@@ -80,9 +80,12 @@ async def test_a_page_is_one_document_of_markdown_with_its_facts(site: Site) -> 
     assert "# Tokens" in document.text
     assert "## Renewal" in document.text
     assert document.metadata == {
-        "source": f"{site.url}/", "title": "Tokens", "language": "en", "content_type": "text/markdown",
+        "source": f"{site.url}/",
+        "title": "Tokens",
+        "language": "en",
+        "content_type": "text/markdown",
         "last_modified": "2026-02-02T10:00:00Z",
-    }  # fmt: skip
+    }
 
 
 async def test_a_modification_time_that_is_now_is_no_fact(site: Site) -> None:
@@ -98,13 +101,14 @@ async def test_a_modification_time_that_is_now_is_no_fact(site: Site) -> None:
     [
         Answer("<p>Grüße für Zoë</p>".encode("latin-1"), content_type="text/html; charset=iso-8859-1"),
         Answer('<meta charset="iso-8859-1"><p>Grüße für Zoë</p>'.encode("latin-1"), content_type="text/html"),
-        Answer('<meta charset="utf-8"><p>Grüße für Zoë</p>'.encode("latin-1"),
-               content_type="text/html; charset=latin1"),
+        Answer(
+            '<meta charset="utf-8"><p>Grüße für Zoë</p>'.encode("latin-1"), content_type="text/html; charset=latin1"
+        ),
         Answer('<meta charset="iso-8859-1"><p>Grüße für Zoë</p>'.encode(), content_type="text/html; charset=utf-8"),
         Answer("Grüße für Zoë".encode("cp1252"), content_type="text/plain; charset=windows-1252"),
     ],
     ids=["header", "meta", "header before meta", "utf-8 before meta", "text"],
-)  # fmt: skip
+)
 async def test_a_page_is_read_in_the_encoding_that_the_server_declares(site: Site, answer: Answer) -> None:
     site.pages["/"] = answer
     (document,) = await listed(site.crawl())
@@ -146,8 +150,16 @@ async def test_what_no_loader_reads_is_left_out_with_the_reason(site: Site) -> N
 
 async def test_links_are_followed_to_the_depth_in_the_order_in_which_they_stand(site: Site) -> None:
     link = site.website.link
-    site.pages.update({"/": link("/b", "/a"), "/b": link("/b1", "/"), "/a": link("/a1", "/b"), "/b1": link("/deep"),
-                   "/a1": "a1", "/deep": "deep"})  # fmt: skip
+    site.pages.update(
+        {
+            "/": link("/b", "/a"),
+            "/b": link("/b1", "/"),
+            "/a": link("/a1", "/b"),
+            "/b1": link("/deep"),
+            "/a1": "a1",
+            "/deep": "deep",
+        }
+    )
     assert await site.names(site.crawl()) == ["/"]
     assert await site.names(site.crawl(depth=1)) == ["/", "/b", "/a"]
     assert await site.names(site.crawl(depth=2)) == ["/", "/b", "/a", "/b1", "/a1"]
@@ -200,9 +212,19 @@ async def test_a_page_with_very_many_links_does_not_hold_up_others(site: Site) -
 
 async def test_only_links_that_can_be_pages_of_the_site_are_followed(site: Site) -> None:
     site.pages["/"] = site.website.link(
-        "mailto:a@example.com", "javascript:alert(1)", "http://other.example/", "http://10.0.0.1/", "/film.mp4",
-        "/style.css", "http://[", "http://user@x/", "/good", "file:///etc/passwd", "#top", "",
-    )  # fmt: skip
+        "mailto:a@example.com",
+        "javascript:alert(1)",
+        "http://other.example/",
+        "http://10.0.0.1/",
+        "/film.mp4",
+        "/style.css",
+        "http://[",
+        "http://user@x/",
+        "/good",
+        "file:///etc/passwd",
+        "#top",
+        "",
+    )
     site.pages["/good"] = "good"
     pages = site.crawl(depth=1)
     assert await site.names(pages) == ["/", "/good"]
@@ -211,8 +233,14 @@ async def test_only_links_that_can_be_pages_of_the_site_are_followed(site: Site)
 
 
 async def test_patterns_choose_among_links_but_not_among_given_pages(site: Site) -> None:
-    site.pages.update({"/": site.website.link("/docs/a", "/docs/old/b", "/blog/c"), "/docs/a": "a", "/docs/old/b": "b",
-                   "/blog/c": "c"})  # fmt: skip
+    site.pages.update(
+        {
+            "/": site.website.link("/docs/a", "/docs/old/b", "/blog/c"),
+            "/docs/a": "a",
+            "/docs/old/b": "b",
+            "/blog/c": "c",
+        }
+    )
     assert await site.names(site.crawl(depth=1, include="/docs/*", exclude="/docs/old/*")) == ["/", "/docs/a"]
     assert await site.names(site.crawl(depth=1, exclude=[f"{site.url}/docs/*"])) == ["/", "/blog/c"]
 
@@ -227,11 +255,16 @@ async def test_no_more_pages_are_fetched_than_allowed(site: Site) -> None:
 
 
 async def test_a_link_that_is_not_to_be_followed_is_not(site: Site) -> None:
-    site.pages.update({
-        "/": "<a rel='nofollow' href='/a'>a</a><a href='/b'>b</a><a href='/c'>c</a>",
-        "/a": "a", "/b": "<meta name='ROBOTS' content='NoFollow'><a href='/b1'>b1</a>",
-        "/c": Answer("<a href='/c1'>c1</a>", headers={"x-robots-tag": "nofollow"}), "/b1": "b1", "/c1": "c1",
-    })  # fmt: skip
+    site.pages.update(
+        {
+            "/": "<a rel='nofollow' href='/a'>a</a><a href='/b'>b</a><a href='/c'>c</a>",
+            "/a": "a",
+            "/b": "<meta name='ROBOTS' content='NoFollow'><a href='/b1'>b1</a>",
+            "/c": Answer("<a href='/c1'>c1</a>", headers={"x-robots-tag": "nofollow"}),
+            "/b1": "b1",
+            "/c1": "c1",
+        }
+    )
     assert await site.names(site.crawl(depth=3)) == ["/", "/b", "/c"]
 
 
@@ -239,11 +272,15 @@ async def test_a_link_that_is_not_to_be_followed_is_not(site: Site) -> None:
 
 
 async def test_a_redirect_and_the_canonical_address_name_the_source(site: Site) -> None:
-    site.pages.update({
-        "/": site.website.link("/old", "/new", "/b?from=mail", "/b"),
-        "/old": Answer(status=301, headers={"location": "/new#part"}), "/new": "new",
-        "/b?from=mail": "<link rel='canonical' href='/b'>b", "/b": "<link rel='canonical' href='/b'>b",
-    })  # fmt: skip
+    site.pages.update(
+        {
+            "/": site.website.link("/old", "/new", "/b?from=mail", "/b"),
+            "/old": Answer(status=301, headers={"location": "/new#part"}),
+            "/new": "new",
+            "/b?from=mail": "<link rel='canonical' href='/b'>b",
+            "/b": "<link rel='canonical' href='/b'>b",
+        }
+    )
     assert await site.names(site.crawl(depth=1)) == ["/", "/new", "/b"]
 
 
@@ -271,18 +308,26 @@ async def test_redirects_in_a_circle_are_a_failure(site: Site) -> None:
 
 
 async def test_what_robots_txt_forbids_is_not_fetched(site: Site) -> None:
-    site.pages.update({
-        "/robots.txt": Answer("User-agent: *\nDisallow: /private\nAllow: /private/open", content_type="text/plain"),
-        "/": site.website.link("/private/a", "/private/open", "/hop"), "/private/a": "a", "/private/open": "open",
-        "/hop": Answer(status=302, headers={"location": "/private/b"}), "/private/b": "b",
-    })  # fmt: skip
+    site.pages.update(
+        {
+            "/robots.txt": Answer("User-agent: *\nDisallow: /private\nAllow: /private/open", content_type="text/plain"),
+            "/": site.website.link("/private/a", "/private/open", "/hop"),
+            "/private/a": "a",
+            "/private/open": "open",
+            "/hop": Answer(status=302, headers={"location": "/private/b"}),
+            "/private/b": "b",
+        }
+    )
     pages = site.crawl(depth=1)
     assert await site.names(pages) == ["/", "/private/open"]
     assert reasons(pages.skipped) == {"private/a": "robots.txt forbids it", "private/b": "robots.txt forbids it"}
     assert "/private/a" not in site.website.paths
     assert await site.names(site.crawl(depth=1, options={"obey_robots": False})) == [
-        "/", "/private/a", "/private/open", "/private/b",
-    ]  # fmt: skip
+        "/",
+        "/private/a",
+        "/private/open",
+        "/private/b",
+    ]
 
 
 async def test_rules_are_those_for_our_name(site: Site) -> None:
@@ -307,12 +352,14 @@ async def test_robots_txt_that_cannot_be_had_forbids_unless_it_is_not_there(
 
 
 async def test_a_page_that_asks_not_to_be_indexed_is_left_out_but_its_links_are_followed(site: Site) -> None:
-    site.pages.update({
-        "/": "<meta name='robots' content='noindex'><a href='/a'>a</a><a href='/b'>b</a><a href='/c'>c</a>",
-        "/a": Answer("a", headers={"x-robots-tag": "noindex"}),
-        "/b": Answer("b", headers={"x-robots-tag": "otherbot: noindex, nofollow"}),
-        "/c": "<meta name='genkit-rag' content='none'>c",
-    })  # fmt: skip
+    site.pages.update(
+        {
+            "/": "<meta name='robots' content='noindex'><a href='/a'>a</a><a href='/b'>b</a><a href='/c'>c</a>",
+            "/a": Answer("a", headers={"x-robots-tag": "noindex"}),
+            "/b": Answer("b", headers={"x-robots-tag": "otherbot: noindex, nofollow"}),
+            "/c": "<meta name='genkit-rag' content='none'>c",
+        }
+    )
     pages = site.crawl(depth=1)
     assert await site.names(pages) == ["/b"]
     assert set(reasons(pages.skipped)) == {"", "a", "c"}
@@ -345,10 +392,15 @@ async def test_a_distance_of_hours_is_a_failure(site: Site) -> None:
 
 
 async def test_a_page_that_fails_is_reported_and_the_others_go_on(site: Site) -> None:
-    site.pages.update({
-        "/": site.website.link("/broken", "/gone", "/long", "/secret", "/good"), "/good": "good",
-        "/broken": Answer("", status=500), "/long": Answer("x" * 5000), "/secret": Answer("", status=403),
-    })  # fmt: skip
+    site.pages.update(
+        {
+            "/": site.website.link("/broken", "/gone", "/long", "/secret", "/good"),
+            "/good": "good",
+            "/broken": Answer("", status=500),
+            "/long": Answer("x" * 5000),
+            "/secret": Answer("", status=403),
+        }
+    )
     policy = FetchPolicy(allow_hosts=(site.url.removeprefix("http://"),), max_bytes=3000)
     pages = site.crawl(depth=1, options={"policy": policy})
     assert await site.names(pages) == ["/", "/good"]
@@ -424,20 +476,25 @@ async def test_the_pages_of_a_sitemap_count_as_given(site: Site) -> None:
     )
     found = await listed(site.crawl("/sitemap.xml"))
     assert [(d.metadata["source"], d.metadata["last_modified"]) for d in found] == [
-        (f"{site.url}/a", "2026-01-01"), (f"{site.url}/b", "2026-01-02"),
-    ]  # fmt: skip
+        (f"{site.url}/a", "2026-01-01"),
+        (f"{site.url}/b", "2026-01-02"),
+    ]
     assert await site.names(site.crawl("/sitemap.xml", depth=1)) == ["/a", "/b", "/b1"]
 
 
 async def test_an_index_leads_to_sitemaps_also_compressed_ones(site: Site) -> None:
     names = "".join(f"<sitemap><loc>{url}</loc></sitemap>" for url in site.at("/1.xml", "/2.xml.gz", "/index.xml"))
-    site.pages.update({
-        "/index.xml": xml(INDEX.format(names)),
-        "/1.xml": xml(URLSET.format(f"<url><loc>{site.url}/a</loc></url>"), "text/xml"),
-        "/2.xml.gz": xml(gzip.compress(URLSET.format(f"<url><loc>{site.url}/b</loc></url>").encode()),
-                         "application/x-gzip"),
-        "/a": "a", "/b": "b",
-    })  # fmt: skip
+    site.pages.update(
+        {
+            "/index.xml": xml(INDEX.format(names)),
+            "/1.xml": xml(URLSET.format(f"<url><loc>{site.url}/a</loc></url>"), "text/xml"),
+            "/2.xml.gz": xml(
+                gzip.compress(URLSET.format(f"<url><loc>{site.url}/b</loc></url>").encode()), "application/x-gzip"
+            ),
+            "/a": "a",
+            "/b": "b",
+        }
+    )
     assert await site.names(site.crawl("/index.xml")) == ["/a", "/b"]
 
 
@@ -449,10 +506,18 @@ LAUGHS = (
 
 @pytest.mark.parametrize(
     "body",
-    [ENTITIES, LAUGHS, "<urlset><url>", b"<urlset>\xff\xfe", "<urlset>" * 100_000,
-     gzip.compress(b"<urlset>" + bytes(60_000_000)), gzip.compress(b"x" * 100)[:20], ""],
+    [
+        ENTITIES,
+        LAUGHS,
+        "<urlset><url>",
+        b"<urlset>\xff\xfe",
+        "<urlset>" * 100_000,
+        gzip.compress(b"<urlset>" + bytes(60_000_000)),
+        gzip.compress(b"x" * 100)[:20],
+        "",
+    ],
     ids=["external", "laughs", "cut", "bytes", "deep", "bomb", "cut gzip", "empty"],
-)  # fmt: skip
+)
 async def test_a_hostile_sitemap_is_a_failure(site: Site, body: str | bytes) -> None:
     site.pages["/sitemap.xml"] = xml(body)
     pages = site.crawl("/sitemap.xml")
@@ -465,10 +530,13 @@ async def test_a_hostile_sitemap_is_a_failure(site: Site, body: str | bytes) -> 
 
 async def test_a_page_that_did_not_change_is_not_downloaded_again(site: Site, tmp_path: Path) -> None:
     cache = tmp_path / "web" / "pages.db"
-    site.pages.update({
-        "/": Answer(site.website.link("/a", "/b"), headers={"etag": '"1"'}),
-        "/a": Answer("<p>a</p>", headers={"last-modified": "Mon, 02 Feb 2026 10:00:00 GMT"}), "/b": "b",
-    })  # fmt: skip
+    site.pages.update(
+        {
+            "/": Answer(site.website.link("/a", "/b"), headers={"etag": '"1"'}),
+            "/a": Answer("<p>a</p>", headers={"last-modified": "Mon, 02 Feb 2026 10:00:00 GMT"}),
+            "/b": "b",
+        }
+    )
     first = [(d.text, d.metadata) for d in await listed(site.crawl(depth=1, cache=cache))]
     site.website.requests.clear()
     second = [(d.text, d.metadata) for d in await listed(site.crawl(depth=1, cache=cache))]
@@ -493,10 +561,15 @@ async def test_a_damaged_cache_says_what_to_do(site: Site, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("urls", "status"),
-    [("ftp://example.com/", "INVALID_ARGUMENT"), ("example.com", "INVALID_ARGUMENT"), ([], "INVALID_ARGUMENT"),
-     ("http://127.0.0.1/", "PERMISSION_DENIED"), ("http://169.254.169.254/", "PERMISSION_DENIED"),
-     ("http://a:b@example.com/", "INVALID_ARGUMENT")],
-)  # fmt: skip
+    [
+        ("ftp://example.com/", "INVALID_ARGUMENT"),
+        ("example.com", "INVALID_ARGUMENT"),
+        ([], "INVALID_ARGUMENT"),
+        ("http://127.0.0.1/", "PERMISSION_DENIED"),
+        ("http://169.254.169.254/", "PERMISSION_DENIED"),
+        ("http://a:b@example.com/", "INVALID_ARGUMENT"),
+    ],
+)
 def test_urls_that_are_not_to_be_fetched_are_refused_at_once(urls: Any, status: str) -> None:
     with pytest.raises(GenkitError) as caught:
         web_pages(urls)
@@ -505,9 +578,18 @@ def test_urls_that_are_not_to_be_fetched_are_refused_at_once(urls: Any, status: 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"depth": -1}, {"max_pages": 0}, {"concurrency": 0}, {"requests_per_second": 0}, {"retries": -1},
-     {"requests_per_second": float("nan")}, {"user_agent": "a\r\nb: c"}, {"user_agent": " "}, {"retry_seconds": -1}],
-)  # fmt: skip
+    [
+        {"depth": -1},
+        {"max_pages": 0},
+        {"concurrency": 0},
+        {"requests_per_second": 0},
+        {"retries": -1},
+        {"requests_per_second": float("nan")},
+        {"user_agent": "a\r\nb: c"},
+        {"user_agent": " "},
+        {"retry_seconds": -1},
+    ],
+)
 def test_options_that_cannot_be_meant_are_refused(wrong: dict[str, Any]) -> None:
     scope = set(wrong) <= {"depth", "max_pages"}
     with pytest.raises(GenkitError) as caught:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from genkit_rag._core.net.policy import FetchPolicy
 from genkit_rag._ingest.web import WebOptions, web_pages
+from genkit_rag._net.policy import FetchPolicy
 from genkit_rag.ingest import IngestOptions, IngestReport, ingest
 from tests.fakes.serving import serve
 from tests.fakes.website import Answer, Website

@@ -64,10 +64,13 @@ async def test_the_config_becomes_options_but_for_what_stands_beside_them(plugin
     config = {"temperature": 0.5, "topK": 3, "max_output_tokens": 9, "num_ctx": 512, "think": False, "keep_alive": "5m"}
     await run(plugin, "echo", ask("hi", config={**config, "stopSequences": ["x"]}))
     assert fake.requests[-1] == {
-        "model": "echo", "messages": [{"role": "user", "content": "hi"}], "stream": False,
+        "model": "echo",
+        "messages": [{"role": "user", "content": "hi"}],
+        "stream": False,
         "options": {"temperature": 0.5, "top_k": 3, "num_predict": 9, "num_ctx": 512, "stop": ["x"]},
-        "think": False, "keep_alive": "5m",
-    }  # fmt: skip
+        "think": False,
+        "keep_alive": "5m",
+    }
 
 
 @network
@@ -289,11 +292,15 @@ async def test_a_missing_embedder_says_how_to_fetch_it(plugin: Ollama) -> None:
 @pytest.mark.parametrize(
     ("given", "url"),
     [
-        ("", "http://127.0.0.1:11434"), ("0.0.0.0", "http://127.0.0.1:11434"), (":8080", "http://127.0.0.1:8080"),
-        ("0.0.0.0:8080", "http://127.0.0.1:8080"), ("ollama.lan", "http://ollama.lan:11434"),
-        ("https://ollama.lan/", "https://ollama.lan"), ("http://ollama.lan:1/x", "http://ollama.lan:1/x"),
+        ("", "http://127.0.0.1:11434"),
+        ("0.0.0.0", "http://127.0.0.1:11434"),
+        (":8080", "http://127.0.0.1:8080"),
+        ("0.0.0.0:8080", "http://127.0.0.1:8080"),
+        ("ollama.lan", "http://ollama.lan:11434"),
+        ("https://ollama.lan/", "https://ollama.lan"),
+        ("http://ollama.lan:1/x", "http://ollama.lan:1/x"),
     ],
-)  # fmt: skip
+)
 def test_the_host_may_be_written_as_ollama_takes_it(given: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLLAMA_HOST", given)
     assert base_url_of(None) == url

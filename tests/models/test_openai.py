@@ -86,9 +86,14 @@ async def test_the_config_is_sent_under_the_servers_names(plugin: OpenAI, fake: 
     }
     await run(plugin, "echo", ask("hi", config=config))
     assert fake.requests[-1] == {
-        "model": "echo", "messages": [{"role": "user", "content": "hi"}],
-        "temperature": 0.5, "top_p": 0.9, "max_tokens": 9, "stop": ["x"], "seed": 4,
-    }  # fmt: skip
+        "model": "echo",
+        "messages": [{"role": "user", "content": "hi"}],
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "max_tokens": 9,
+        "stop": ["x"],
+        "seed": 4,
+    }
     assert fake.headers[-1]["authorization"] == f"Bearer {KEY}"
 
 
@@ -341,12 +346,23 @@ async def test_a_whole_answer_that_is_none_is_an_error(plugin: OpenAI, model: st
 @pytest.mark.parametrize(
     ("code", "status"),
     [
-        (400, "INVALID_ARGUMENT"), (401, "UNAUTHENTICATED"), (403, "PERMISSION_DENIED"), (404, "NOT_FOUND"),
-        (408, "DEADLINE_EXCEEDED"), (409, "ABORTED"), (413, "INVALID_ARGUMENT"), (418, "INVALID_ARGUMENT"),
-        (422, "INVALID_ARGUMENT"), (429, "RESOURCE_EXHAUSTED"), (500, "INTERNAL"), (502, "UNAVAILABLE"),
-        (503, "UNAVAILABLE"), (504, "DEADLINE_EXCEEDED"), (529, "UNAVAILABLE"),
+        (400, "INVALID_ARGUMENT"),
+        (401, "UNAUTHENTICATED"),
+        (403, "PERMISSION_DENIED"),
+        (404, "NOT_FOUND"),
+        (408, "DEADLINE_EXCEEDED"),
+        (409, "ABORTED"),
+        (413, "INVALID_ARGUMENT"),
+        (418, "INVALID_ARGUMENT"),
+        (422, "INVALID_ARGUMENT"),
+        (429, "RESOURCE_EXHAUSTED"),
+        (500, "INTERNAL"),
+        (502, "UNAVAILABLE"),
+        (503, "UNAVAILABLE"),
+        (504, "DEADLINE_EXCEEDED"),
+        (529, "UNAVAILABLE"),
     ],
-)  # fmt: skip
+)
 async def test_a_failed_call_says_what_the_server_said(plugin: OpenAI, code: int, status: str, streamed: bool) -> None:
     with pytest.raises(GenkitError, match="as you asked") as caught:
         await run(plugin, f"status-{code}", ask("hi"), streamed)
@@ -359,9 +375,20 @@ async def test_a_failed_call_says_what_the_server_said(plugin: OpenAI, code: int
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [(None, None), ("3", 3.0), ("1.5", 1.5), ("-5", 0.0), ("1000000", 1e6), ("soon", None), ("nan", None),
-     ("inf", None), ("", None), ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0), ("Thu, 01 Jan 99999999 00:00:00 GMT", None)],
-)  # fmt: skip
+    [
+        (None, None),
+        ("3", 3.0),
+        ("1.5", 1.5),
+        ("-5", 0.0),
+        ("1000000", 1e6),
+        ("soon", None),
+        ("nan", None),
+        ("inf", None),
+        ("", None),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+        ("Thu, 01 Jan 99999999 00:00:00 GMT", None),
+    ],
+)
 def test_retry_after_is_seconds_or_nothing(header: str | None, seconds: float | None) -> None:
     assert retry_after(header) == seconds
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from genkit_rag._blocks.openai_wire import (
+from genkit_rag._core.schema import check_json
+from genkit_rag._plugin_kit.openai_wire import (
     ChatStream,
     chat_body,
     chat_response,
@@ -19,7 +20,6 @@ from genkit_rag._blocks.openai_wire import (
     tool_input,
     wrapped_tools,
 )
-from genkit_rag._core.schema import check_json
 from genkit_rag.plugin_api import (
     GenkitError,
     Media,
@@ -78,17 +78,25 @@ def test_arguments_in_any_pieces_are_the_same_call(city: str, cuts: list[int]) -
 @pytest.mark.parametrize(
     "deltas",
     [
-        pytest.param([[call(0, "a", "f", '{"x"'), call(1, "b", "g", "{")], [call(1, None, None, "}"),
-                     call(0, None, None, ":1}")]], id="interleaved by index"),
+        pytest.param(
+            [
+                [call(0, "a", "f", '{"x"'), call(1, "b", "g", "{")],
+                [call(1, None, None, "}"), call(0, None, None, ":1}")],
+            ],
+            id="interleaved by index",
+        ),
         pytest.param([[call(0, "a", "f", '{"x":1}')], [call(0, "b", "g", "{}")]], id="every call has index 0"),
-        pytest.param([[call(None, "a", "f", '{"x"')], [call(None, None, None, ":1}")], [call(None, "b", "g", "{}")]],
-                     id="no index"),
+        pytest.param(
+            [[call(None, "a", "f", '{"x"')], [call(None, None, None, ":1}")], [call(None, "b", "g", "{}")]],
+            id="no index",
+        ),
         pytest.param([[call(None, "a", "f", {"x": 1}), call(None, "b", "g", {})]], id="arguments as data"),
         pytest.param([[call(0, "a", "f", '{"x":1}')], [call(1, "b", "g", None)]], id="no arguments"),
-        pytest.param([[call(0, "a", "f", '{"x"')], [call(0, "a", "f", ":1}")], [call(1, "b", "g", "")]],
-                     id="names repeated"),
+        pytest.param(
+            [[call(0, "a", "f", '{"x"')], [call(0, "a", "f", ":1}")], [call(1, "b", "g", "")]], id="names repeated"
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_ways_of_servers_to_stream_two_calls(deltas: list[list[dict[str, Any]]]) -> None:
     assert requests(*deltas) == [("a", "f", {"x": 1}), ("b", "g", {})]
 
@@ -170,15 +178,16 @@ def test_results_of_tools_are_text() -> None:
     "message",
     [
         Message.model(Part(media=Media(url="data:image/png;base64,AAAA"))),
-        Message(role="tool", content=[Part(tool_response=ToolResponse(
-            name="f", content=[{"resource": {"uri": "a:b"}}]))]),
+        Message(
+            role="tool", content=[Part(tool_response=ToolResponse(name="f", content=[{"resource": {"uri": "a:b"}}]))]
+        ),
         Message(role="tool", content=[Part(text="no result")]),
         Message.user(Part(custom={"a": 1})),
         Message.user(Part(resource=Resource(uri="a:b"))),
         Message.user(Part(tool_response=ToolResponse(name="f", output=1))),
         Message.user(Part(media=Media(url="https://example.org/a.wav", content_type="audio/wav"))),
     ],
-)  # fmt: skip
+)
 def test_what_the_format_cannot_say_is_refused(message: Message) -> None:
     with pytest.raises(GenkitError, match="messages") as caught:
         chat_body("m", ask(message))
@@ -232,10 +241,15 @@ def test_a_whole_answer_is_asked_for_whatever_the_config_says() -> None:
     assert "stream" not in chat_body("m", ask("hi", config={"stream": True, "stream_options": {}}))
 
 
-@pytest.mark.parametrize("payload", [
-    {"choices": []}, {"choices": None}, {"choices": [{"message": {"content": ""}, "finish_reason": "stop"}]},
-    {"choices": [{"message": {"content": None}, "finish_reason": "length"}]},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"choices": []},
+        {"choices": None},
+        {"choices": [{"message": {"content": ""}, "finish_reason": "stop"}]},
+        {"choices": [{"message": {"content": None}, "finish_reason": "length"}]},
+    ],
+)
 def test_an_answer_of_nothing_is_no_message_and_says_so(payload: Any) -> None:
     response = chat_response(ASK, payload)
     assert response.message is None
@@ -288,22 +302,28 @@ def test_a_types_schema_is_said_under_the_strict_rules() -> None:
             check_json(sent["schema"], {"value": wrong}, "It")
 
 
-@pytest.mark.parametrize("schema", [
-    {"type": "object", "properties": {"mail": {"type": "string"}}},
-    {"type": "object", "additionalProperties": {"type": "integer"}},
-    {"type": "object", "properties": {"a": {"allOf": [{"type": "string"}]}}, "required": ["a"]},
-    {"type": "object"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": {"mail": {"type": "string"}}},
+        {"type": "object", "additionalProperties": {"type": "integer"}},
+        {"type": "object", "properties": {"a": {"allOf": [{"type": "string"}]}}, "required": ["a"]},
+        {"type": "object"},
+    ],
+)
 def test_a_schema_that_strictness_would_change_is_said_as_it_is(schema: dict[str, Any]) -> None:
     assert sent_schema(schema) == {"name": "output", "schema": schema}
 
 
-@pytest.mark.parametrize("schema", [
-    {"type": "array", "items": {"$ref": "#/$defs/D"}, "$defs": {"D": {"enum": ["x"]}}},
-    {"type": "string", "enum": ["a", "b"]},
-    {"anyOf": [{"type": "integer"}, {"type": "null"}]},
-    {"type": "array", "items": {"anyOf": [{"type": "integer"}, {"$ref": "#"}]}},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "array", "items": {"$ref": "#/$defs/D"}, "$defs": {"D": {"enum": ["x"]}}},
+        {"type": "string", "enum": ["a", "b"]},
+        {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+        {"type": "array", "items": {"anyOf": [{"type": "integer"}, {"$ref": "#"}]}},
+    ],
+)
 def test_a_root_that_is_no_object_is_put_into_one(schema: dict[str, Any]) -> None:
     sent = sent_schema(schema, "array")
     assert sent["strict"] is True
@@ -319,10 +339,17 @@ def test_a_root_that_is_no_object_is_put_into_one(schema: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize(
     ("reason", "finish", "note"),
-    [("stop", "stop", None), ("length", "length", None), ("tool_calls", "stop", None),
-     ("content_filter", "blocked", None), ("eos", "stop", None), ("model_length", "length", None),
-     ("made_up", "other", "made_up"), (None, "unknown", None)],
-)  # fmt: skip
+    [
+        ("stop", "stop", None),
+        ("length", "length", None),
+        ("tool_calls", "stop", None),
+        ("content_filter", "blocked", None),
+        ("eos", "stop", None),
+        ("model_length", "length", None),
+        ("made_up", "other", "made_up"),
+        (None, "unknown", None),
+    ],
+)
 def test_why_the_model_stopped(reason: str | None, finish: str, note: str | None) -> None:
     choice = {"index": 0, "message": {"role": "assistant", "content": "a"}, "finish_reason": reason}
     response = chat_response(ASK, {"choices": [choice]})
@@ -343,8 +370,16 @@ def test_an_answer_that_is_none_is_an_error(payload: Any) -> None:
 
 @pytest.mark.parametrize(
     ("payload", "text"),
-    [({"error": {"message": "a"}}, "a"), ({"error": "b"}, "b"), ({"message": "c"}, "c"), ({"detail": "d"}, "d"),
-     ({"error": {}}, None), ([], None), ("  ", None), ({"error": None, "detail": "e"}, "e")],
-)  # fmt: skip
+    [
+        ({"error": {"message": "a"}}, "a"),
+        ({"error": "b"}, "b"),
+        ({"message": "c"}, "c"),
+        ({"detail": "d"}, "d"),
+        ({"error": {}}, None),
+        ([], None),
+        ("  ", None),
+        ({"error": None, "detail": "e"}, "e"),
+    ],
+)
 def test_the_message_is_found_wherever_servers_put_it(payload: Any, text: str | None) -> None:
     assert error_text(payload) == text

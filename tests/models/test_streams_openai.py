@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genkit_rag._blocks.openai_wire import ChatStream, chat_response
+from genkit_rag._plugin_kit.openai_wire import ChatStream, chat_response
 from genkit_rag.plugin_api import GenkitError, ModelResponse, OutputConfig
 from genkit_rag.testing._models import WEATHER, ask
 from genkit_rag_openai import OpenAI
@@ -116,9 +116,25 @@ def test_nonsense_is_an_error_with_a_hint_and_the_same_one_however_it_was_cut(
     assert told(*wire.ask(action, ASK, pieces_of(bytes_, cuts))) == told(chunks, error)
 
 
-NAMES = ["choices", "delta", "message", "content", "tool_calls", "function", "arguments", "name", "id", "index",
-         "usage", "prompt_tokens_details", "finish_reason", "reasoning", "reasoning_details", "refusal",
-         "text"]  # fmt: skip
+NAMES = [
+    "choices",
+    "delta",
+    "message",
+    "content",
+    "tool_calls",
+    "function",
+    "arguments",
+    "name",
+    "id",
+    "index",
+    "usage",
+    "prompt_tokens_details",
+    "finish_reason",
+    "reasoning",
+    "reasoning_details",
+    "refusal",
+    "text",
+]
 ODD = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["", "x", "stop"]),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=3),
@@ -137,8 +153,15 @@ def refusal(stream: ChatStream, body: list[Any]) -> GenkitError | None:
 
 
 @settings(max_examples=1500, deadline=None)
-@given(body=st.lists(st.fixed_dictionaries({"choices": st.lists(st.fixed_dictionaries({"delta": ODD}), max_size=1)},
-                                           optional={"usage": ODD}) | ODD, max_size=3))  # fmt: skip
+@given(
+    body=st.lists(
+        st.fixed_dictionaries(
+            {"choices": st.lists(st.fixed_dictionaries({"delta": ODD}), max_size=1)}, optional={"usage": ODD}
+        )
+        | ODD,
+        max_size=3,
+    )
+)
 def test_json_of_any_other_shape_is_read_or_refused_with_a_hint(body: list[Any]) -> None:
     stream = ChatStream(ASK)
     error = refusal(stream, body)
@@ -194,8 +217,12 @@ VALUES = st.recursive(
 
 
 @settings(max_examples=500, deadline=None)
-@given(value=VALUES, cuts=st.lists(st.integers(0, 60), max_size=6), indent=st.sampled_from([None, 1]),
-       around=st.sampled_from(["", " ", "\n", " \r\n"]))  # fmt: skip
+@given(
+    value=VALUES,
+    cuts=st.lists(st.integers(0, 60), max_size=6),
+    indent=st.sampled_from([None, 1]),
+    around=st.sampled_from(["", " ", "\n", " \r\n"]),
+)
 def test_an_answer_that_had_to_be_wrapped_arrives_as_what_was_asked_for(
     value: Any, cuts: list[int], indent: int | None, around: str
 ) -> None:

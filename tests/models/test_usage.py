@@ -31,9 +31,13 @@ async def test_characters_are_those_of_text_and_media_are_counted_by_kind() -> N
     prompt = [Part(text="olá 👋"), PICTURE, PICTURE, SOUND, FILM, Part(data={"not": "text"})]
     usage = await used([Message.model([Part(text="Yes."), Part(reasoning="Hm."), PICTURE])], prompt)
     assert usage.to_wire() == {
-        "inputCharacters": 5, "outputCharacters": 4, "inputImages": 2, "outputImages": 1, "inputAudioFiles": 1,
+        "inputCharacters": 5,
+        "outputCharacters": 4,
+        "inputImages": 2,
+        "outputImages": 1,
+        "inputAudioFiles": 1,
         "inputVideos": 1,
-    }  # fmt: skip
+    }
 
 
 async def test_calls_of_tools_and_their_results_are_no_characters() -> None:
@@ -52,13 +56,17 @@ async def test_what_the_model_counted_itself_stands() -> None:
     said = Usage(input_tokens=7, output_tokens=2, input_characters=99, cached_content_tokens=3)
     usage = await used([ModelResponse(message=Message.model("Hi"), finish_reason="stop", usage=said)], "Hello")
     assert usage.to_wire() == {
-        "inputTokens": 7, "outputTokens": 2, "inputCharacters": 99, "cachedContentTokens": 3, "outputCharacters": 2,
-    }  # fmt: skip
+        "inputTokens": 7,
+        "outputTokens": 2,
+        "inputCharacters": 99,
+        "cachedContentTokens": 3,
+        "outputCharacters": 2,
+    }
 
 
 @given(parts=st.lists(USAGES, min_size=1, max_size=5))
 def test_a_sum_over_turns_has_what_anybody_counted(parts: list[Usage]) -> None:
-    from genkit_rag._blocks.generate.usage import add_usage
+    from genkit_rag._generation.generate.usage import add_usage
 
     total: Usage | None = None
     for part in parts:
@@ -69,13 +77,20 @@ def test_a_sum_over_turns_has_what_anybody_counted(parts: list[Usage]) -> None:
         assert getattr(total, name) == (sum(counts) if counts else None)
 
 
-@pytest.mark.parametrize("part", [
-    Part(tool_request=ToolRequest(name="f", input="text")), Part(tool_response=ToolResponse(name="f", output="text")),
-    Part(reasoning="text"), Part(data="text"), Part(custom={"a": "text"}), Part(text=""),
-    Part(media=Media(url="https://example.org/unknown")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "part",
+    [
+        Part(tool_request=ToolRequest(name="f", input="text")),
+        Part(tool_response=ToolResponse(name="f", output="text")),
+        Part(reasoning="text"),
+        Part(data="text"),
+        Part(custom={"a": "text"}),
+        Part(text=""),
+        Part(media=Media(url="https://example.org/unknown")),
+    ],
+)
 async def test_only_text_has_characters(part: Part) -> None:
-    from genkit_rag._blocks.generate.usage import with_basic_stats
+    from genkit_rag._generation.generate.usage import with_basic_stats
 
     request = ModelRequest(messages=[Message(role="user", content=[part])])
     assert with_basic_stats(request, ModelResponse()).to_wire() == {"inputCharacters": 0, "outputCharacters": 0}

@@ -195,8 +195,13 @@ async def test_an_answer_that_is_no_ranking_is_refused(base_url: str, fake: Fake
 RESULT = st.fixed_dictionaries({"index": st.integers(-2, 6), "relevance_score": st.floats() | st.none() | st.text()})
 
 
-@given(answer=st.recursive(st.none() | st.integers(), lambda inner: st.lists(inner) | st.fixed_dictionaries(
-    {"results": st.lists(RESULT, max_size=5) | inner})), count=st.integers(0, 5))  # fmt: skip
+@given(
+    answer=st.recursive(
+        st.none() | st.integers(),
+        lambda inner: st.lists(inner) | st.fixed_dictionaries({"results": st.lists(RESULT, max_size=5) | inner}),
+    ),
+    count=st.integers(0, 5),
+)
 def test_any_answer_gives_finite_scores_or_an_error(answer: Any, count: int) -> None:
     with contextlib.suppress(GenkitError):
         scores = PROTOCOLS["jina"].scores(answer, count)
@@ -212,9 +217,15 @@ def test_any_answer_gives_finite_scores_or_an_error(answer: Any, count: int) -> 
 
 @pytest.mark.parametrize(
     ("model", "status"),
-    [("status-400", "INVALID_ARGUMENT"), ("status-403", "PERMISSION_DENIED"), ("unknown", "NOT_FOUND"),
-     ("status-413", "INVALID_ARGUMENT"), ("status-422", "INVALID_ARGUMENT"), ("status-501", "UNIMPLEMENTED")],
-)  # fmt: skip
+    [
+        ("status-400", "INVALID_ARGUMENT"),
+        ("status-403", "PERMISSION_DENIED"),
+        ("unknown", "NOT_FOUND"),
+        ("status-413", "INVALID_ARGUMENT"),
+        ("status-422", "INVALID_ARGUMENT"),
+        ("status-501", "UNIMPLEMENTED"),
+    ],
+)
 async def test_what_is_wrong_with_the_request_is_said_at_once(
     base_url: str, fake: FakeRerank, model: str, status: str
 ) -> None:
@@ -353,10 +364,15 @@ async def test_a_model_is_found_by_name_and_a_server_with_one_model_by_its_own()
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
-    [({"api": "coher"}, "api"), ({"api": "vllm"}, "base_url"), ({"api": "cohere", "base_url": "localhost:80"},
-     "base_url"), ({"api": "cohere", "max_documents": 0}, "max_documents"),
-     ({"api": "cohere", "max_character": 5}, "max_character"), ({"api": "cohere", "timeout": float("nan")}, "timeout")],
-)  # fmt: skip
+    [
+        ({"api": "coher"}, "api"),
+        ({"api": "vllm"}, "base_url"),
+        ({"api": "cohere", "base_url": "localhost:80"}, "base_url"),
+        ({"api": "cohere", "max_documents": 0}, "max_documents"),
+        ({"api": "cohere", "max_character": 5}, "max_character"),
+        ({"api": "cohere", "timeout": float("nan")}, "timeout"),
+    ],
+)
 def test_a_wrong_argument_is_named(arguments: dict[str, Any], named: str) -> None:
     with pytest.raises(GenkitError) as caught:
         HttpRerank(**arguments)

@@ -131,8 +131,11 @@ async def test_a_long_document_is_read_to_its_end() -> None:
 
 @needs_weights
 @settings(deadline=None)
-@given(text=st.text(max_size=40) | st.lists(st.sampled_from(["cat", "undoable", "\n", "😴", "\ud83d"])).map(" ".join),
-       many=st.integers(1, 60), max_tokens=st.integers(1, 700))  # fmt: skip
+@given(
+    text=st.text(max_size=40) | st.lists(st.sampled_from(["cat", "undoable", "\n", "😴", "\ud83d"])).map(" ".join),
+    many=st.integers(1, 60),
+    max_tokens=st.integers(1, 700),
+)
 def test_windows_fit_the_model_and_lose_no_word(text: str, many: int, max_tokens: int) -> None:
     encoder = _READER_ENCODER
     whole = f"{text} " * many

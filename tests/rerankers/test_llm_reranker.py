@@ -189,8 +189,12 @@ async def test_the_first_of_all_is_found_by_any_windows(count: int, window: int,
 
 
 @settings(deadline=None)
-@given(lengths=st.lists(st.integers(1, 3000), min_size=2, max_size=30), query=st.integers(1, 5000),
-       max_tokens=st.integers(300, 3000), passage_tokens=st.integers(1, 600))  # fmt: skip
+@given(
+    lengths=st.lists(st.integers(1, 3000), min_size=2, max_size=30),
+    query=st.integers(1, 5000),
+    max_tokens=st.integers(300, 3000),
+    passage_tokens=st.integers(1, 600),
+)
 async def test_prompts_stay_within_the_budget(
     lengths: list[int], query: int, max_tokens: int, passage_tokens: int
 ) -> None:
@@ -267,10 +271,18 @@ async def test_a_query_without_text_keeps_the_order_and_asks_nobody() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
-    [({"prompt": "Rank {passages}"}, "prompt"), ({"prompt": "Rank for {query}"}, "prompt"), ({"window": 1}, "window"),
-     ({"stride": 20}, "stride"), ({"stride": 0}, "stride"), ({"on_error": "ignore"}, "on_error"),
-     ({"max_tokens": 10}, "max_tokens"), ({"windw": 3}, "windw"), ({"passage_tokens": 0}, "passage_tokens")],
-)  # fmt: skip
+    [
+        ({"prompt": "Rank {passages}"}, "prompt"),
+        ({"prompt": "Rank for {query}"}, "prompt"),
+        ({"window": 1}, "window"),
+        ({"stride": 20}, "stride"),
+        ({"stride": 0}, "stride"),
+        ({"on_error": "ignore"}, "on_error"),
+        ({"max_tokens": 10}, "max_tokens"),
+        ({"windw": 3}, "windw"),
+        ({"passage_tokens": 0}, "passage_tokens"),
+    ],
+)
 def test_a_wrong_argument_is_named(arguments: dict[str, Any], named: str) -> None:
     with pytest.raises(GenkitError) as caught:
         LlmReranker("judge/one", **arguments)

@@ -52,9 +52,17 @@ async def test_weight_bounds_what_age_takes_away() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["2026-01-30", "2026-01-30T00:00:00", "2026-01-30T02:00:00+02:00", NOW - DAY, int(NOW - DAY), (NOW - DAY) * 1000,
-     datetime.date(2026, 1, 30), datetime.datetime(2026, 1, 30)],
-)  # fmt: skip
+    [
+        "2026-01-30",
+        "2026-01-30T00:00:00",
+        "2026-01-30T02:00:00+02:00",
+        NOW - DAY,
+        int(NOW - DAY),
+        (NOW - DAY) * 1000,
+        datetime.date(2026, 1, 30),
+        datetime.datetime(2026, 1, 30),
+    ],
+)
 async def test_a_date_may_be_written_in_any_of_these_ways(value: Any) -> None:
     found = await made(scored(("a", 1.0), a={"at": value}), Boosted("own", Decay("at", 1))).retrieve("boost/docs", "x")
     assert found[0].score == pytest.approx(0.5)
@@ -62,8 +70,15 @@ async def test_a_date_may_be_written_in_any_of_these_ways(value: Any) -> None:
 
 
 async def test_the_future_is_new_and_what_is_no_date_counts_as_missing() -> None:
-    dates = {"soon": "2030-01-01", "bad": "yesterday", "true": True, "none": None, "list": [], "inf": math.inf,
-             "far": 1e300}  # fmt: skip
+    dates = {
+        "soon": "2030-01-01",
+        "bad": "yesterday",
+        "true": True,
+        "none": None,
+        "list": [],
+        "inf": math.inf,
+        "far": 1e300,
+    }
     facts: dict[str, Any] = {name: {"at": value} for name, value in dates.items()}
     documents = scored(*((name, 1.0) for name in [*facts, "without"]), **facts)
     found = await made(documents, Boosted("own", Decay("at", 1, missing=0.25))).retrieve("boost/docs", "x", {"k": 20})
@@ -96,9 +111,15 @@ async def test_a_function_may_give_the_factor_and_changes_nothing_of_the_documen
 
 @pytest.mark.parametrize(
     ("scores", "expected"),
-    [([8.0, 4.0, 0.0], [1.0, 0.5, 0.0]), ([0.5, 0.0, -0.5], [1.0, 0.5, 0.0]), ([None, None], [1.0, 0.5]),
-     ([0.0, 0.0], [1.0, 1.0]), ([math.nan, 1.0], [1.0, 0.5]), ([-1.0], [1.0])],
-)  # fmt: skip
+    [
+        ([8.0, 4.0, 0.0], [1.0, 0.5, 0.0]),
+        ([0.5, 0.0, -0.5], [1.0, 0.5, 0.0]),
+        ([None, None], [1.0, 0.5]),
+        ([0.0, 0.0], [1.0, 1.0]),
+        ([math.nan, 1.0], [1.0, 0.5]),
+        ([-1.0], [1.0]),
+    ],
+)
 async def test_scores_are_scaled_by_one_rule(scores: list[float | None], expected: list[float]) -> None:
     documents = scored(*((str(n), score) for n, score in enumerate(scores)))
     found = await made(documents, Boosted("own")).retrieve("boost/docs", "x")
@@ -106,10 +127,22 @@ async def test_scores_are_scaled_by_one_rule(scores: list[float | None], expecte
 
 
 async def test_more_candidates_than_k_are_scored_and_options_go_on() -> None:
-    ai = Genkit(plugins=[FakeEmbedder(), Memory(["docs"], embedder="fake/words"), Hybrid({"docs": ["memory/docs"]}),
-                         Boost({"docs": Boosted("hybrid/docs", boosts={"hot": {True: 9.0}})})])  # fmt: skip
-    await ai.index("memory/docs", [Document("red fox", {"n": 1}, id="1"), Document("red hen", {"n": 2}, id="2"),
-                                   Document("red", {"n": 3, "hot": True}, id="3")])  # fmt: skip
+    ai = Genkit(
+        plugins=[
+            FakeEmbedder(),
+            Memory(["docs"], embedder="fake/words"),
+            Hybrid({"docs": ["memory/docs"]}),
+            Boost({"docs": Boosted("hybrid/docs", boosts={"hot": {True: 9.0}})}),
+        ]
+    )
+    await ai.index(
+        "memory/docs",
+        [
+            Document("red fox", {"n": 1}, id="1"),
+            Document("red hen", {"n": 2}, id="2"),
+            Document("red", {"n": 3, "hot": True}, id="3"),
+        ],
+    )
     assert [d.id for d in await ai.retrieve("boost/docs", "red fox", {"k": 1, "mode": "text"})] == ["3"]
     few = await ai.retrieve("boost/docs", "red fox", {"k": 1, "candidates": 1, "mode": "text"})
     assert [d.id for d in few] == ["1"]
@@ -121,9 +154,11 @@ async def test_more_candidates_than_k_are_scored_and_options_go_on() -> None:
 
 
 @given(
-    ages=st.tuples(st.floats(0, 1e7), st.floats(0, 1e7)), half=st.floats(0.01, 1e4), shape=st.sampled_from(SHAPES),
+    ages=st.tuples(st.floats(0, 1e7), st.floats(0, 1e7)),
+    half=st.floats(0.01, 1e4),
+    shape=st.sampled_from(SHAPES),
     weight=st.floats(0, 1),
-)  # fmt: skip
+)
 def test_the_older_never_counts_more(ages: tuple[float, float], half: float, shape: Any, weight: float) -> None:
     decay = Decay("at", half, shape, weight=weight)
     younger, older = (decay.factor({"at": NOW - age}, NOW)[0] for age in sorted(ages))
@@ -132,12 +167,18 @@ def test_the_older_never_counts_more(ages: tuple[float, float], half: float, sha
 
 @pytest.mark.parametrize(
     "wrong",
-    [lambda: Decay("at", 0), lambda: Decay("at", math.nan), lambda: Decay("at", 1, "cubic"),  # type: ignore[arg-type]
-     lambda: Decay("at", 1, weight=2), lambda: Decay("at", 1, missing=-1),
-     lambda: Boosted("x", boosts={"a": {"b": -1}}),
-     lambda: Boosted("x", boosts={"a": 2}), lambda: Boost({"x": "own"}),  # type: ignore[dict-item]
-     lambda: Boost({"x": Boosted("boost/x")})],
-)  # fmt: skip
+    [
+        lambda: Decay("at", 0),
+        lambda: Decay("at", math.nan),
+        lambda: Decay("at", 1, "cubic"),  # type: ignore[arg-type]
+        lambda: Decay("at", 1, weight=2),
+        lambda: Decay("at", 1, missing=-1),
+        lambda: Boosted("x", boosts={"a": {"b": -1}}),
+        lambda: Boosted("x", boosts={"a": 2}),
+        lambda: Boost({"x": "own"}),  # type: ignore[dict-item]
+        lambda: Boost({"x": Boosted("boost/x")}),
+    ],
+)
 def test_wrong_settings_are_refused_when_they_are_made(wrong: Any) -> None:
     with pytest.raises(GenkitError) as caught:
         wrong()

@@ -75,8 +75,9 @@ def test_legs_must_be_different_and_there() -> None:
 
 
 def joined(legs: Any, **settings: Any) -> Genkit:
-    return Genkit(plugins=[FakeEmbedder(), Memory(["left", "right"], embedder="fake/words"),
-                           Hybrid({"it": legs}, **settings)])  # fmt: skip
+    return Genkit(
+        plugins=[FakeEmbedder(), Memory(["left", "right"], embedder="fake/words"), Hybrid({"it": legs}, **settings)]
+    )
 
 
 async def test_legs_with_fixed_modes_rank_as_the_stores_own_hybrid_does() -> None:
@@ -124,9 +125,12 @@ async def test_the_stages_of_nested_retrievers_stay_in_the_scores() -> None:
     await ai.index("memory/left", CATS)
     found = await ai.retrieve("hybrid/outer", "cats", {"mode": "hybrid"})
     assert set(found[0].scores or {}) == {
-        "hybrid/inner", "hybrid/inner/rank", "hybrid/inner/memory/left", "hybrid/inner/memory/left/vector",
+        "hybrid/inner",
+        "hybrid/inner/rank",
+        "hybrid/inner/memory/left",
+        "hybrid/inner/memory/left/vector",
         "hybrid/inner/memory/left/text",
-    }  # fmt: skip
+    }
     assert [(d.scores or {})["hybrid/inner/rank"] for d in found] == [0.0, 1.0]
 
 
@@ -177,9 +181,16 @@ async def test_a_failing_leg_ends_the_others_before_it_is_raised() -> None:
 
 
 async def test_when_every_leg_fails_it_is_unavailable_but_a_wrong_request_stays_one() -> None:
-    ai = Genkit(plugins=[FakeEmbedder(), Memory(["left"], embedder="fake/words"),
-                         Hybrid({"down": ["flaky"], "typo": ["memory/left", "memroy/left"],
-                                 "wrong": ["memory/left"]}, on_leg_error="degrade")])  # fmt: skip
+    ai = Genkit(
+        plugins=[
+            FakeEmbedder(),
+            Memory(["left"], embedder="fake/words"),
+            Hybrid(
+                {"down": ["flaky"], "typo": ["memory/left", "memroy/left"], "wrong": ["memory/left"]},
+                on_leg_error="degrade",
+            ),
+        ]
+    )
 
     @ai.retriever("flaky")
     async def flaky(query: Document) -> list[Document]:
@@ -201,9 +212,14 @@ async def test_no_documents_are_asked_of_nobody() -> None:
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("mmr_lambda", 0.5), ("vector_weight", 0.5), ("weights", {"memory/left": -1}),
-     ("weights", {"memory/left": 0, "memory/right": 0}), ("weights", {"memory/left": float("nan")})]
-)  # fmt: skip
+    [
+        ("mmr_lambda", 0.5),
+        ("vector_weight", 0.5),
+        ("weights", {"memory/left": -1}),
+        ("weights", {"memory/left": 0, "memory/right": 0}),
+        ("weights", {"memory/left": float("nan")}),
+    ],
+)
 async def test_options_that_it_cannot_keep_are_refused(option: str, value: Any) -> None:
     with pytest.raises(GenkitError, match=option):
         await made().retrieve("hybrid/both", "cats", {option: value})
@@ -212,12 +228,19 @@ async def test_options_that_it_cannot_keep_are_refused(option: str, value: Any) 
 @pytest.mark.parametrize(
     "wrong",
     [
-        "memory/left", {}, [("memory/left", {"k": 3})], ["hybrid/it"], [3],
-        Legs(["a"], weights={"b": 1}), Legs(["a"], weights={"a": -1}), Legs(["a"], floors={"a": float("inf")}),
+        "memory/left",
+        {},
+        [("memory/left", {"k": 3})],
+        ["hybrid/it"],
+        [3],
+        Legs(["a"], weights={"b": 1}),
+        Legs(["a"], weights={"a": -1}),
+        Legs(["a"], floors={"a": float("inf")}),
         Legs(["a"], fusion="sum"),  # type: ignore[arg-type]
-        Legs(["a"], candidates=0), Legs(["a", "b"], weights={"a": 0, "b": 0}),
+        Legs(["a"], candidates=0),
+        Legs(["a", "b"], weights={"a": 0, "b": 0}),
     ],
-)  # fmt: skip
+)
 def test_wrong_legs_are_refused_when_the_plugin_is_made(wrong: Any) -> None:
     with pytest.raises(GenkitError) as caught:
         Hybrid({"it": wrong})

@@ -19,8 +19,13 @@ ANSWER = "Hold the power button until the lamp blinks."
 
 async def made(*answers: Any, **settings: Any) -> tuple[Genkit, ScriptedModel]:
     model = ScriptedModel("writer", answers)
-    ai = Genkit(plugins=[FakeEmbedder(), Memory(["docs"], embedder="fake/words"),
-                         Hyde({"docs": "memory/docs"}, model="writer", **settings)])  # fmt: skip
+    ai = Genkit(
+        plugins=[
+            FakeEmbedder(),
+            Memory(["docs"], embedder="fake/words"),
+            Hyde({"docs": "memory/docs"}, model="writer", **settings),
+        ]
+    )
     ai.registry.register(model.action)
     await ai.index("memory/docs", DOCS)
     return ai, model
@@ -78,7 +83,9 @@ async def test_a_failing_model_raises_unless_it_may_degrade() -> None:
     assert found.notices == ["MODEL_FAILED: a passage is missing: the model is down"]
     ai, _ = await made(GenkitError("UNAVAILABLE", "busy"), on_leg_error="degrade")
     assert [notice.partition(":")[0] for notice in (await ai.retrieve("hyde/docs", QUERY)).notices] == [
-        "MODEL_FAILED", "NOT_WRITTEN"]  # fmt: skip
+        "MODEL_FAILED",
+        "NOT_WRITTEN",
+    ]
 
 
 async def test_nobody_is_asked_for_nothing() -> None:
@@ -89,17 +96,27 @@ async def test_nobody_is_asked_for_nothing() -> None:
 
 
 async def test_an_unknown_model_is_an_error_even_when_it_may_degrade() -> None:
-    ai = Genkit(plugins=[FakeEmbedder(), Memory(["docs"], embedder="fake/words"),
-                         Hyde({"docs": "memory/docs"}, model="nobody", on_leg_error="degrade")])  # fmt: skip
+    ai = Genkit(
+        plugins=[
+            FakeEmbedder(),
+            Memory(["docs"], embedder="fake/words"),
+            Hyde({"docs": "memory/docs"}, model="nobody", on_leg_error="degrade"),
+        ]
+    )
     with pytest.raises(GenkitError, match="no model `nobody`"):
         await ai.retrieve("hyde/docs", QUERY)
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"passages": 0}, {"passages": 9}, {"prompt": "{count} {query}"}, {"on_leg_error": "x"},
-     {"retrievers": {"x": "hyde/x"}}],
-)  # fmt: skip
+    [
+        {"passages": 0},
+        {"passages": 9},
+        {"prompt": "{count} {query}"},
+        {"on_leg_error": "x"},
+        {"retrievers": {"x": "hyde/x"}},
+    ],
+)
 def test_wrong_settings_are_refused_when_the_plugin_is_made(wrong: dict[str, Any]) -> None:
     with pytest.raises(GenkitError) as caught:
         Hyde(**{"retrievers": {"x": "memory/docs"}, "model": "m", **wrong})

@@ -24,9 +24,16 @@ DOCS = [
 
 async def made(*answers: Any, **settings: Any) -> tuple[Genkit, ScriptedModel]:
     model = ScriptedModel("writer", answers)
-    ai = Genkit(plugins=[FakeEmbedder(), Memory(["docs"], embedder="fake/words"), Hybrid({"docs": ["memory/docs"]}),
-                         MultiQuery({"docs": "memory/docs", "deep": "hybrid/docs", "broken": "sometimes"},
-                                    model="writer", **settings)])  # fmt: skip
+    ai = Genkit(
+        plugins=[
+            FakeEmbedder(),
+            Memory(["docs"], embedder="fake/words"),
+            Hybrid({"docs": ["memory/docs"]}),
+            MultiQuery(
+                {"docs": "memory/docs", "deep": "hybrid/docs", "broken": "sometimes"}, model="writer", **settings
+            ),
+        ]
+    )
     ai.registry.register(model.action)
 
     @ai.retriever("sometimes")
@@ -135,7 +142,9 @@ async def test_a_query_with_media_is_asked_as_it_is() -> None:
     query = [Part(text="like this"), Part(media=Media(url="data:image/png;base64,AA=="))]
     found = await ai.retrieve("second/x", query)
     assert (found[0].text, found.notices) == (
-        "data:image/png;base64,AA==", ["NOT_REWRITTEN: a query with media is asked as it is."])  # fmt: skip
+        "data:image/png;base64,AA==",
+        ["NOT_REWRITTEN: a query with media is asked as it is."],
+    )
     assert model.requests == []
 
 
@@ -159,10 +168,18 @@ async def test_model_and_queries_are_traced_under_the_retriever(spans: Any) -> N
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"queries": 0}, {"queries": 99}, {"prompt": "no field"}, {"prompt": "{query} {other}"}, {"prompt": "{query!r}"},
-     {"prompt": "{query"}, {"prompt": "{query.text}"}, {"on_leg_error": "ignore"},
-     {"retrievers": {"x": "multi-query/x"}}],
-)  # fmt: skip
+    [
+        {"queries": 0},
+        {"queries": 99},
+        {"prompt": "no field"},
+        {"prompt": "{query} {other}"},
+        {"prompt": "{query!r}"},
+        {"prompt": "{query"},
+        {"prompt": "{query.text}"},
+        {"on_leg_error": "ignore"},
+        {"retrievers": {"x": "multi-query/x"}},
+    ],
+)
 def test_wrong_settings_are_refused_when_the_plugin_is_made(wrong: dict[str, Any]) -> None:
     with pytest.raises(GenkitError) as caught:
         MultiQuery(**{"retrievers": {"x": "memory/docs"}, "model": "m", **wrong})

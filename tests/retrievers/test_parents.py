@@ -25,8 +25,14 @@ def chunks(text: str, source: str = "a.md", splitter: Splitter = WORDS, **facts:
 
 async def made(documents: list[Document], memory: Memory | None = None, **retrievers: Any) -> Genkit:
     given = retrievers or {"docs": "memory/docs", "near": Widen("memory/docs", window=1)}
-    ai = Genkit(plugins=[FakeEmbedder(), memory or Memory(["docs"], embedder="fake/words"),
-                         Hybrid({"docs": ["memory/docs"]}), Parents(given)])  # fmt: skip
+    ai = Genkit(
+        plugins=[
+            FakeEmbedder(),
+            memory or Memory(["docs"], embedder="fake/words"),
+            Hybrid({"docs": ["memory/docs"]}),
+            Parents(given),
+        ]
+    )
     await ai.index("memory/docs", documents)
     return ai
 
@@ -102,8 +108,9 @@ async def test_neighbours_obey_the_rules_of_the_store() -> None:
     documents = chunks(TEXT)
     for document in documents:
         document.metadata["page"] = document.metadata["chunk"]
-    memory = Memory(["docs"], embedder="fake/words",
-                    required_filter=lambda ctx: {"page": {"$lte": ctx.context["clearance"]}})  # fmt: skip
+    memory = Memory(
+        ["docs"], embedder="fake/words", required_filter=lambda ctx: {"page": {"$lte": ctx.context["clearance"]}}
+    )
     ai = Genkit(plugins=[FakeEmbedder(), memory, Parents({"docs": "memory/docs", "near": Widen("memory/docs", 1)})])
     await ai.index("memory/docs", documents, context={"clearance": 99})
     for name in ("parents/docs", "parents/near"):
@@ -128,8 +135,10 @@ async def test_a_missing_chunk_ends_a_window_and_shows_in_a_whole_parent() -> No
 
 
 async def test_rows_of_a_table_are_not_each_others_neighbours() -> None:
-    rows = [Document(f"name: n{n}", {"source": "t.csv", "row": n, "chunk": 0, "start": 0, "end": 8},
-                     id=f"t#{n}") for n in range(5)]  # fmt: skip
+    rows = [
+        Document(f"name: n{n}", {"source": "t.csv", "row": n, "chunk": 0, "start": 0, "end": 8}, id=f"t#{n}")
+        for n in range(5)
+    ]
     ai = await made(rows)
     found = await ai.retrieve("parents/docs", "n3", {"k": 2})
     assert found[0].text == "name: n3"
@@ -144,7 +153,10 @@ async def test_pages_are_put_together_with_a_break_and_share_what_is_equal() -> 
     found = await ai.retrieve("parents/docs", "page 1", {"k": 1})
     assert found[0].text == "text of page 0\n\ntext of page 1\n\ntext of page 2"
     assert {k: v for k, v in found[0].metadata.items() if k != "matches"} == {
-        "source": "a.pdf", "title": "T", "chunks": [0, 2]}  # fmt: skip
+        "source": "a.pdf",
+        "title": "T",
+        "chunks": [0, 2],
+    }
 
 
 async def test_the_header_of_a_table_is_not_repeated() -> None:
@@ -189,8 +201,13 @@ async def test_hits_without_a_place_stay_as_they_are() -> None:
 async def test_when_the_neighbours_cannot_be_read_it_raises_or_gives_the_hits() -> None:
     documents = chunks(TEXT)
     for policy in ("raise", "degrade"):
-        ai = Genkit(plugins=[FakeEmbedder(), memory := Memory(["docs"], embedder="fake/words"),
-                             Parents({"docs": "memory/docs"}, on_leg_error=policy)])  # type: ignore[arg-type]  # fmt: skip
+        ai = Genkit(
+            plugins=[
+                FakeEmbedder(),
+                memory := Memory(["docs"], embedder="fake/words"),
+                Parents({"docs": "memory/docs"}, on_leg_error=policy),
+            ]
+        )  # type: ignore[arg-type]
         await ai.index("memory/docs", documents)
         store = await memory.handle("docs").store()
 
@@ -225,17 +242,26 @@ async def test_offsets_that_do_not_fit_the_text_are_not_used(facts: dict[str, An
 
 
 async def test_a_gap_that_is_more_than_white_space_is_a_break() -> None:
-    far = [Document("one", {"source": "s", "chunk": 0, "start": 0, "end": 3}),
-           Document("two", {"source": "s", "chunk": 1, "start": 900, "end": 903})]  # fmt: skip
+    far = [
+        Document("one", {"source": "s", "chunk": 0, "start": 0, "end": 3}),
+        Document("two", {"source": "s", "chunk": 1, "start": 900, "end": 903}),
+    ]
     found = await (await made(far)).retrieve("parents/docs", "one", {"k": 1})
     assert found[0].text == "one\n\ntwo"
     assert "start" not in found[0].metadata
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"x": "parents/x"}, {"x": 3}, lambda: Widen("a", window=-1), lambda: Widen("a", max_chunks=0),
-              lambda: Widen("a", position=("source",)), lambda: Parents({}, on_leg_error="x")],  # type: ignore[arg-type]
-)  # fmt: skip
+    "wrong",
+    [
+        {"x": "parents/x"},
+        {"x": 3},
+        lambda: Widen("a", window=-1),
+        lambda: Widen("a", max_chunks=0),
+        lambda: Widen("a", position=("source",)),
+        lambda: Parents({}, on_leg_error="x"),
+    ],  # type: ignore[arg-type]
+)
 def test_wrong_settings_are_refused_when_they_are_made(wrong: Any) -> None:
     with pytest.raises(GenkitError) as caught:
         wrong() if callable(wrong) else Parents(wrong)
@@ -249,9 +275,13 @@ SOURCES = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(
-    pieces=SOURCES, size=st.integers(5, 60), overlap=st.integers(0, 4), window=st.none() | st.integers(0, 3),
-    markdown=st.booleans(), at=st.integers(0, 99),
-)  # fmt: skip
+    pieces=SOURCES,
+    size=st.integers(5, 60),
+    overlap=st.integers(0, 4),
+    window=st.none() | st.integers(0, 3),
+    markdown=st.booleans(),
+    at=st.integers(0, 99),
+)
 def test_what_is_given_is_the_text_of_the_source(
     pieces: list[str], size: int, overlap: int, window: int | None, markdown: bool, at: int
 ) -> None:

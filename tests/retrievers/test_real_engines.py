@@ -44,13 +44,21 @@ async def test_all_of_them_nest_over_faiss_and_minilm(tmp_path: Path) -> None:
     model = ScriptedModel("writer", [passage, queries, queries])  # the inner one rewrites query and passage
     legs = Legs({"meaning": ("faiss/docs", {"mode": "vector"}), "words": ("faiss/docs", {"mode": "text"})})
     plugins = [
-        MiniLM(), Faiss(["docs"], path=tmp_path, embedder=MINILM), Hybrid({"docs": legs}),
+        MiniLM(),
+        Faiss(["docs"], path=tmp_path, embedder=MINILM),
+        Hybrid({"docs": legs}),
         Parents({"near": Widen("hybrid/docs", window=1, store="faiss/docs"), "whole": "faiss/docs"}),
-        MultiQuery({"docs": "parents/near"}, model="writer"), Hyde({"docs": "multi-query/docs"}, model="writer"),
+        MultiQuery({"docs": "parents/near"}, model="writer"),
+        Hyde({"docs": "multi-query/docs"}, model="writer"),
         Boost({"docs": Boosted("parents/near", Decay("year", 365.0), boosts={"source": {"guide.md": 2.0}})}),
-        Router({"phone": Route("hyde/docs", "telephone, calls and voice mail"),
-                "printer": Route("boost/docs", "printer, paper, toner and errors")}, choose=ByEmbedding(MINILM)),
-    ]  # fmt: skip
+        Router(
+            {
+                "phone": Route("hyde/docs", "telephone, calls and voice mail"),
+                "printer": Route("boost/docs", "printer, paper, toner and errors"),
+            },
+            choose=ByEmbedding(MINILM),
+        ),
+    ]
     async with Genkit(plugins=plugins) as ai:
         ai.registry.register(model.action)
         document = Document(GUIDE, {"source": "guide.md", "content_type": "text/markdown"})

@@ -19,8 +19,13 @@ ROUTES = {
 
 
 async def made(choose: Any, *answers: Any, routes: dict[str, Route] | None = None, **settings: Any) -> Genkit:
-    ai = Genkit(plugins=[FakeEmbedder(), Memory(["manuals", "people"], embedder="fake/words"),
-                         Router(routes or ROUTES, choose=choose, **settings)])  # fmt: skip
+    ai = Genkit(
+        plugins=[
+            FakeEmbedder(),
+            Memory(["manuals", "people"], embedder="fake/words"),
+            Router(routes or ROUTES, choose=choose, **settings),
+        ]
+    )
     ai.registry.register(ScriptedModel("judge", answers).action)
 
     @ai.retriever("broken")
@@ -49,8 +54,7 @@ async def test_several_routes_are_joined() -> None:
 
     found = await (await made(choose)).retrieve("router", "phone")
     assert {d.id for d in found} == {"tray", "ann"}
-    assert {stage for d in found for stage in d.scores or {}} == {
-        "manuals", "manuals/rank", "people", "people/rank"}  # fmt: skip
+    assert {stage for d in found for stage in d.scores or {}} == {"manuals", "manuals/rank", "people", "people/rank"}
     assert all(d.retriever == "router" for d in found)
 
 
@@ -65,8 +69,13 @@ async def test_the_nearest_description_or_example_is_chosen() -> None:
 
 async def test_descriptions_are_embedded_once() -> None:
     embedder = FakeEmbedder()
-    ai = Genkit(plugins=[embedder, Memory(["manuals", "people"], embedder="fake/words"),
-                         Router(ROUTES, choose=ByEmbedding("fake/words"))])  # fmt: skip
+    ai = Genkit(
+        plugins=[
+            embedder,
+            Memory(["manuals", "people"], embedder="fake/words"),
+            Router(ROUTES, choose=ByEmbedding("fake/words")),
+        ]
+    )
     for query in ("one", "two"):
         await ai.retrieve("router", query)
     assert sum("colleagues phone office" in call for call in embedder.calls) == 1
@@ -159,13 +168,21 @@ async def test_options_go_to_the_route_and_what_it_fixes_stays() -> None:
 async def test_retrievers_nest_to_any_depth() -> None:
     from genkit_rag_hybrid import Hybrid
 
-    plugins = [FakeEmbedder(), Memory(["docs"], embedder="fake/words"), Parents({"docs": "memory/docs"}),
-               Hybrid({"docs": ["parents/docs"]}),
-               Router({"docs": Route("hybrid/docs")}, choose=lambda query: "docs")]  # fmt: skip
+    plugins = [
+        FakeEmbedder(),
+        Memory(["docs"], embedder="fake/words"),
+        Parents({"docs": "memory/docs"}),
+        Hybrid({"docs": ["parents/docs"]}),
+        Router({"docs": Route("hybrid/docs")}, choose=lambda query: "docs"),
+    ]
     ai = Genkit(plugins=plugins)
-    await ai.index("memory/docs", [
-        Document("first part", {"source": "s", "chunk": 0, "start": 0, "end": 10}),
-        Document("second part", {"source": "s", "chunk": 1, "start": 11, "end": 22})])  # fmt: skip
+    await ai.index(
+        "memory/docs",
+        [
+            Document("first part", {"source": "s", "chunk": 0, "start": 0, "end": 10}),
+            Document("second part", {"source": "s", "chunk": 1, "start": 11, "end": 22}),
+        ],
+    )
     found = await ai.retrieve("router", "second", {"k": 1})
     assert found[0].text == "first part\nsecond part"
     assert set(found[0].scores or {}) == {"parents/docs", "parents/docs/memory/docs"}
@@ -173,9 +190,17 @@ async def test_retrievers_nest_to_any_depth() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"routes": {}}, {"routes": {"a": "memory/a"}}, {"routes": {"a": Route("router", "x")}}, {"fallback": "nowhere"},
-     {"on_no_route": "x"}, {"on_leg_error": "x"}, {"choose": "model"}, {"routes": {"a": Route("b")}}],
-)  # fmt: skip
+    [
+        {"routes": {}},
+        {"routes": {"a": "memory/a"}},
+        {"routes": {"a": Route("router", "x")}},
+        {"fallback": "nowhere"},
+        {"on_no_route": "x"},
+        {"on_leg_error": "x"},
+        {"choose": "model"},
+        {"routes": {"a": Route("b")}},
+    ],
+)
 def test_wrong_settings_are_refused_when_the_plugin_is_made(wrong: dict[str, Any]) -> None:
     with pytest.raises(GenkitError) as caught:
         Router(**{"routes": ROUTES, "choose": ByEmbedding("fake/words"), **wrong})
@@ -183,9 +208,15 @@ def test_wrong_settings_are_refused_when_the_plugin_is_made(wrong: dict[str, Any
 
 
 @pytest.mark.parametrize(
-    "wrong", [lambda: ByEmbedding("e", most=0), lambda: ByEmbedding("e", least=2), lambda: ByModel("m", most=0),
-              lambda: ByModel("m", prompt="{query} {nope}"), lambda: Route("r", examples="one")],
-)  # fmt: skip
+    "wrong",
+    [
+        lambda: ByEmbedding("e", most=0),
+        lambda: ByEmbedding("e", least=2),
+        lambda: ByModel("m", most=0),
+        lambda: ByModel("m", prompt="{query} {nope}"),
+        lambda: Route("r", examples="one"),
+    ],
+)
 def test_wrong_choosers_are_refused_when_they_are_made(wrong: Any) -> None:
     with pytest.raises(GenkitError):
         wrong()
@@ -202,9 +233,17 @@ def test_reading_a_models_choice_never_fails(answer: str) -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    ["b\na", '["b", "a"]', "1. b\n2. a", "- `b`\n- **a**", "b, a", 'Sure: ["b", "a"].', "I would ask b, then a.",
-     "B\nA"],
-)  # fmt: skip
+    [
+        "b\na",
+        '["b", "a"]',
+        "1. b\n2. a",
+        "- `b`\n- **a**",
+        "b, a",
+        'Sure: ["b", "a"].',
+        "I would ask b, then a.",
+        "B\nA",
+    ],
+)
 def test_a_choice_is_read_in_whatever_form_it_comes(answer: str) -> None:
     from genkit_rag_router._choose import parse_routes
 

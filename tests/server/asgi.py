@@ -21,11 +21,20 @@ class Reply:
 def scope_of(method: str, path: str, headers: Iterable[tuple[str, str]], *, kind: str = "http") -> dict[str, Any]:
     route, _, query = path.partition("?")
     return {
-        "type": kind, "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": method,
-        "scheme": "http" if kind == "http" else "ws", "path": route, "raw_path": route.encode(),
-        "query_string": query.encode(), "root_path": "", "client": ("127.0.0.1", 5), "server": ("127.0.0.1", PORT),
-        "headers": [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers], "state": {},
-    }  # fmt: skip
+        "type": kind,
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http" if kind == "http" else "ws",
+        "path": route,
+        "raw_path": route.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "client": ("127.0.0.1", 5),
+        "server": ("127.0.0.1", PORT),
+        "headers": [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers],
+        "state": {},
+    }
 
 
 async def never() -> Any:

@@ -22,24 +22,51 @@ HOSTS: list[Headers] = [
     *(
         [("Host", host)]
         for host in (
-            "", "evil.example", f"evil.example:{PORT}", f"127.0.0.1.nip.io:{PORT}", f"localhost.:{PORT}",
-            f"LOCALHOST:{PORT}", f"127.0.0.1.:{PORT}", f"127.0.0.1:{PORT + 1}", "127.0.0.1", "localhost",
-            f"2130706433:{PORT}", f"0x7f.1:{PORT}", f"0.0.0.0:{PORT}", f"[::ffff:127.0.0.1]:{PORT}", f"::1:{PORT}",
-            f"{HOST}@evil.example", f"evil.example#{HOST}", f"{HOST}.evil.example", f" {HOST}x", f"{HOST},evil.example",
+            "",
+            "evil.example",
+            f"evil.example:{PORT}",
+            f"127.0.0.1.nip.io:{PORT}",
+            f"localhost.:{PORT}",
+            f"LOCALHOST:{PORT}",
+            f"127.0.0.1.:{PORT}",
+            f"127.0.0.1:{PORT + 1}",
+            "127.0.0.1",
+            "localhost",
+            f"2130706433:{PORT}",
+            f"0x7f.1:{PORT}",
+            f"0.0.0.0:{PORT}",
+            f"[::ffff:127.0.0.1]:{PORT}",
+            f"::1:{PORT}",
+            f"{HOST}@evil.example",
+            f"evil.example#{HOST}",
+            f"{HOST}.evil.example",
+            f" {HOST}x",
+            f"{HOST},evil.example",
         )
     ),
-]  # fmt: skip
+]
 ORIGINS: list[Headers] = [
     [("Origin", f"http://{HOST}"), ("Origin", "http://evil.example")],
     *(
         [("Origin", origin)]
         for origin in (
-            "", "null", "http://evil.example", "http://localhost.evil.com", "http://localhost:1",
-            f"http://localhost:{PORT}", f"https://{HOST}", f"HTTP://{HOST}", f"http://{HOST}/", f"http://{HOST}.evil.com",
-            f"http://evil.com/{HOST}", f"http://{HOST}, http://evil.example", "*", "file://",
+            "",
+            "null",
+            "http://evil.example",
+            "http://localhost.evil.com",
+            "http://localhost:1",
+            f"http://localhost:{PORT}",
+            f"https://{HOST}",
+            f"HTTP://{HOST}",
+            f"http://{HOST}/",
+            f"http://{HOST}.evil.com",
+            f"http://evil.com/{HOST}",
+            f"http://{HOST}, http://evil.example",
+            "*",
+            "file://",
         )
     ),
-]  # fmt: skip
+]
 SITES: list[Headers] = [
     [("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Site", "cross-site")],
     *([("Sec-Fetch-Site", site)] for site in ("cross-site", "same-site", "SAME-ORIGIN", "same-origin, cross-site", "")),
@@ -50,12 +77,19 @@ MEDIA: list[Headers] = [
     *(
         [("Content-Type", media)]
         for media in (
-            "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "",
-            "application/jsonp", "text/plain; application/json", "application/json, text/plain", "application/json+x",
-            "text/json", "*/*",
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=x",
+            "",
+            "application/jsonp",
+            "text/plain; application/json",
+            "application/json, text/plain",
+            "application/json+x",
+            "text/json",
+            "*/*",
         )
     ),
-]  # fmt: skip
+]
 
 
 def filled(path: str) -> str:
@@ -99,11 +133,17 @@ def for_all_methods(policy: GuardPolicy) -> Iterator[tuple[str, Headers]]:
 def without_token(policy: GuardPolicy) -> Iterator[tuple[str, Headers]]:
     assert policy.token is not None
     for headers in (
-        [], [("Authorization", "Bearer ")], [("Authorization", f"Basic {policy.token}")], [("X-Genkit-Token", "")],
-        [("Authorization", f"Bearer {policy.token[:-1]}")], [("X-Genkit-Token", policy.token + "x")],
-        [("Cookie", f"genkit_rag_{PORT}={policy.token}")], [("Cookie", f"genkit_rag_{PORT}=")],
-        [("X-Genkit-Token", policy.token.swapcase())], [("X-Genkit-Token", "\xff\xfe")],
-    ):  # fmt: skip
+        [],
+        [("Authorization", "Bearer ")],
+        [("Authorization", f"Basic {policy.token}")],
+        [("X-Genkit-Token", "")],
+        [("Authorization", f"Bearer {policy.token[:-1]}")],
+        [("X-Genkit-Token", policy.token + "x")],
+        [("Cookie", f"genkit_rag_{PORT}={policy.token}")],
+        [("Cookie", f"genkit_rag_{PORT}=")],
+        [("X-Genkit-Token", policy.token.swapcase())],
+        [("X-Genkit-Token", "\xff\xfe")],
+    ):
         yield "token", [("Host", HOST), *headers]
 
 

@@ -15,8 +15,18 @@ def trace_id(number: int) -> str:
     return format(number, "032x")
 
 
-def span(number: int, *, trace: str = TRACE, parent: int | None = None, at: float = 0, end: float | None = None,
-         name: str = "", error: str | None = None, links: Any = None, **attributes: Any) -> SpanData:  # fmt: skip
+def span(
+    number: int,
+    *,
+    trace: str = TRACE,
+    parent: int | None = None,
+    at: float = 0,
+    end: float | None = None,
+    name: str = "",
+    error: str | None = None,
+    links: Any = None,
+    **attributes: Any,
+) -> SpanData:
     """Returns a span that starts `at` ms after NOW; `end` None means that it runs."""
     named = {key.replace("__", ":").replace("_DOT_", "."): value for key, value in attributes.items()}
     wire: dict[str, Any] = {

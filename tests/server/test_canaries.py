@@ -27,10 +27,29 @@ from tests.server.test_reflection_lifecycle import Program, program
 pytestmark = pytest.mark.network
 
 WHERE = (
-    "environment", "dsn", "request_header", "sent_header", "userinfo", "query_key", "config_api_key", "tool_password",
-    "tool_client_secret", "bearer", "sk_key", "retry", "context", "init", "label", "offered_url", "wrong_input",
-    "logged", "chained", "chunk", "connection_string", "cookie",
-)  # fmt: skip
+    "environment",
+    "dsn",
+    "request_header",
+    "sent_header",
+    "userinfo",
+    "query_key",
+    "config_api_key",
+    "tool_password",
+    "tool_client_secret",
+    "bearer",
+    "sk_key",
+    "retry",
+    "context",
+    "init",
+    "label",
+    "offered_url",
+    "wrong_input",
+    "logged",
+    "chained",
+    "chunk",
+    "connection_string",
+    "cookie",
+)
 CANARIES = {where: f"cnry{number:02}Zq8vW3xK7nB5tR1m" for number, where in enumerate(WHERE)}
 ENVIRONMENT = {
     "SHOP_API_KEY": CANARIES["environment"],
@@ -186,11 +205,12 @@ def drive(url: str) -> bytes:
         for name in NAMES:
             wrong = {"count": "many", "api_key": CANARIES["wrong_input"]}
             body = {
-                "key": f"/flow/{name}", "input": wrong if name == "typed" else "Oslo",
+                "key": f"/flow/{name}",
+                "input": wrong if name == "typed" else "Oslo",
                 "context": {"auth": {"token": CANARIES["context"]}, "headers": {"x-api-key": CANARIES["context"]}},
                 "init": {"api_key": CANARIES["init"]},
                 "telemetryLabels": {"api_key": CANARIES["label"], "city": "Oslo"},
-            }  # fmt: skip
+            }
             for path in ("/api/runAction", "/api/runAction?stream=true"):
                 reply = client.post(path, json=body)
                 if name not in ("answers", "works"):  # what an action returns is its caller's
@@ -237,10 +257,15 @@ def test_no_canary_is_in_a_byte_of_what_leaves_the_app(tmp_path: Path) -> None:
     store = TraceStore(tmp_path / "store" / "traces.db")
     with serve_in_thread(telemetry_app(store)) as served, collector() as (other, exported):
         settings = {
-            **ENVIRONMENT, "ECHO": other, "CANARIES": json.dumps(CANARIES), "GENKIT_TELEMETRY_SERVER": served.url,
-            "GENKIT_ENABLE_REALTIME_TELEMETRY": "true", "GENKIT_RAG_SPAN_WRITERS": "gen_ai,openinference",
-            "OTEL_EXPORTER_OTLP_ENDPOINT": other, "OTEL_BSP_SCHEDULE_DELAY": "50",
-        }  # fmt: skip
+            **ENVIRONMENT,
+            "ECHO": other,
+            "CANARIES": json.dumps(CANARIES),
+            "GENKIT_TELEMETRY_SERVER": served.url,
+            "GENKIT_ENABLE_REALTIME_TELEMETRY": "true",
+            "GENKIT_RAG_SPAN_WRITERS": "gen_ai,openinference",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": other,
+            "OTEL_BSP_SCHEDULE_DELAY": "50",
+        }
         with program(tmp_path, APP, **settings) as made:
             places = run_it(tmp_path, made, store, served.url)
         places["the OTLP export"] = bytes(exported)

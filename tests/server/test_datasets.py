@@ -48,18 +48,50 @@ def test_a_dataset_lives_from_creation_to_deletion(datasets: DatasetStore) -> No
             gone("questions")
 
 
-BAD_NAMES = ["", ".", "..", "../x", "a/b", "a\\b", "/etc/passwd", "C:x", "a.json", "a b", "a\x00b", "-rf", "_x", "~",
-             "%2e%2e", "a" * 101, "con", "NUL", "lpt1", "ä", "a\n", "a:b", "．．", None, 3, ["a"]]  # fmt: skip
+BAD_NAMES = [
+    "",
+    ".",
+    "..",
+    "../x",
+    "a/b",
+    "a\\b",
+    "/etc/passwd",
+    "C:x",
+    "a.json",
+    "a b",
+    "a\x00b",
+    "-rf",
+    "_x",
+    "~",
+    "%2e%2e",
+    "a" * 101,
+    "con",
+    "NUL",
+    "lpt1",
+    "ä",
+    "a\n",
+    "a:b",
+    "．．",
+    None,
+    3,
+    ["a"],
+]
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: Any) -> None:
     datasets, runs = DatasetStore(tmp_path / "r"), RunStore(tmp_path / "r")
     for call in (
-        datasets.create, datasets.get, datasets.delete, datasets.versions, lambda n: datasets.append(n, []),
-        lambda n: datasets.update(n, []), lambda n: datasets.judge(n, Judgement(query="q", document_id="d")),
-        runs.get, runs.delete,
-    ):  # fmt: skip
+        datasets.create,
+        datasets.get,
+        datasets.delete,
+        datasets.versions,
+        lambda n: datasets.append(n, []),
+        lambda n: datasets.update(n, []),
+        lambda n: datasets.judge(n, Judgement(query="q", document_id="d")),
+        runs.get,
+        runs.delete,
+    ):
         with pytest.raises(GenkitError, match="INVALID_ARGUMENT"):
             call(name)
     assert list(tmp_path.rglob("*")) == []

@@ -16,8 +16,8 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from genkit_rag._blocks.evaluation.report import EvalReport
 from genkit_rag._core.errors import GenkitError
+from genkit_rag._evaluation.reports.report import EvalReport
 from genkit_rag._server.datasets import DatasetStore, RunStore
 from genkit_rag._server.dev_ui import dev_app
 from genkit_rag._server.dev_ui.screens import evaluate
@@ -37,9 +37,31 @@ pytestmark = pytest.mark.network
 
 HTML = {"accept": "text/html"}
 PATHS = [
-    "../outside", "..", ".", "/etc/passwd", "a/../../b", "..\\outside", "C:\\windows", "a\0b", "x" * 300, "con", "NUL",
-    "com1", "lpt9", "a b", ".hidden", "-x", "é", "a.json", "%2e%2e", "", "\n", "a:b", "~root", "..%2f..%2fetc",
-]  # fmt: skip
+    "../outside",
+    "..",
+    ".",
+    "/etc/passwd",
+    "a/../../b",
+    "..\\outside",
+    "C:\\windows",
+    "a\0b",
+    "x" * 300,
+    "con",
+    "NUL",
+    "com1",
+    "lpt9",
+    "a b",
+    ".hidden",
+    "-x",
+    "é",
+    "a.json",
+    "%2e%2e",
+    "",
+    "\n",
+    "a:b",
+    "~root",
+    "..%2f..%2fetc",
+]
 
 
 @pytest.fixture(scope="module")
@@ -89,10 +111,11 @@ def test_every_row_leads_to_a_trace_that_is_stored(dev: Dev, reports: list[dict[
 @pytest.mark.parametrize(
     ("target", "expected"),
     [
-        ("/retriever/atlas", "The capital of"), ("/model/play/echo", "I was told: "),
+        ("/retriever/atlas", "The capital of"),
+        ("/model/play/echo", "I was told: "),
         ("/executable-prompt/review.brief", "Review"),
     ],
-)  # fmt: skip
+)
 def test_retrievers_models_and_prompts_are_targets_too(dev: Dev, target: str, expected: str) -> None:
     rows: list[dict[str, Any]] = [{"input": land} for land in list(CAPITALS)[:3]]
     if "prompt" in target:
@@ -142,14 +165,26 @@ def test_a_row_over_its_time_is_an_error_and_the_others_go_on(dev: Dev) -> None:
 @pytest.mark.parametrize(
     ("change", "status"),
     [
-        ({"datasetId": "nothing"}, 404), ({"datasetId": "../x"}, 400), ({"datasetId": None}, 400),
-        ({"target": "/flow/nothing"}, 404), ({"target": "/evaluator/lab/words"}, 400), ({"target": 5}, 400),
-        ({"evaluators": ["lab/nothing"]}, 404), ({"evaluators": "lab/words"}, 400), ({"evaluators": [1]}, 400),
-        ({"evaluators": [], "target": None}, 400), ({"concurrency": 0}, 400), ({"concurrency": "4"}, 400),
-        ({"concurrency": 1000}, 400), ({"timeout": -1}, 400), ({"timeout": "soon"}, 400), ({"options": []}, 200),
-        ({"options": [1]}, 400), ({"name": "x" * 201}, 400),
+        ({"datasetId": "nothing"}, 404),
+        ({"datasetId": "../x"}, 400),
+        ({"datasetId": None}, 400),
+        ({"target": "/flow/nothing"}, 404),
+        ({"target": "/evaluator/lab/words"}, 400),
+        ({"target": 5}, 400),
+        ({"evaluators": ["lab/nothing"]}, 404),
+        ({"evaluators": "lab/words"}, 400),
+        ({"evaluators": [1]}, 400),
+        ({"evaluators": [], "target": None}, 400),
+        ({"concurrency": 0}, 400),
+        ({"concurrency": "4"}, 400),
+        ({"concurrency": 1000}, 400),
+        ({"timeout": -1}, 400),
+        ({"timeout": "soon"}, 400),
+        ({"options": []}, 200),
+        ({"options": [1]}, 400),
+        ({"name": "x" * 201}, 400),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_request_is_refused_before_anything_runs(dev: Dev, change: dict[str, Any], status: int) -> None:
     body = {"datasetId": "capitals", "target": "/flow/capital", "evaluators": ["lab/words"], **change}
     answer = dev.http.post("/evaluate/runs", json=body)
@@ -212,10 +247,11 @@ def test_a_report_is_deleted(dev: Dev) -> None:
 @pytest.mark.parametrize(
     ("filename", "text"),
     [
-        ("a.json", json.dumps(ROWS)), ("a.jsonl", "\n".join(json.dumps(row) for row in ROWS)),
+        ("a.json", json.dumps(ROWS)),
+        ("a.jsonl", "\n".join(json.dumps(row) for row in ROWS)),
         ("A.CSV", "testCaseId,input,reference\r\n" + "\r\n".join(",".join(row.values()) for row in ROWS)),
     ],
-)  # fmt: skip
+)
 def test_a_file_becomes_the_same_dataset_whatever_its_form(dev: Dev, filename: str, text: str) -> None:
     name = "from-" + filename.lower().replace(".", "-")
     answer = dev.http.post("/evaluate/datasets", json={"datasetId": name, "filename": filename, "text": text})
@@ -227,9 +263,12 @@ def test_a_file_becomes_the_same_dataset_whatever_its_form(dev: Dev, filename: s
 
 def test_a_file_that_cannot_be_read_is_named_with_its_line(dev: Dev) -> None:
     for filename, text, told in (
-        ("a.jsonl", '{"input": 1}\n{', "line 2"), ("a.csv", "x,y\n1,2", "header"), ("a.exe", "[]", "must end with"),
-        ("a.json", '{"a": 1}', "list"), ("../a", "[]", "must end with"),
-    ):  # fmt: skip
+        ("a.jsonl", '{"input": 1}\n{', "line 2"),
+        ("a.csv", "x,y\n1,2", "header"),
+        ("a.exe", "[]", "must end with"),
+        ("a.json", '{"a": 1}', "list"),
+        ("../a", "[]", "must end with"),
+    ):
         answer = dev.http.post("/evaluate/datasets", json={"datasetId": "bad", "filename": filename, "text": text})
         assert (answer.status_code, told in answer.json()["message"]) == (400, True), answer.text
         assert "/tmp" not in answer.text, "no path of this machine"
@@ -277,12 +316,16 @@ def test_no_name_leaves_the_folder(dev: Dev, name: str) -> None:
     assert made.status_code == 400, made.text
     quoted = quote(name, safe="").replace(".", "%2e") or "%20"  # a client would take dots away
     for method, path in (
-        ("GET", f"/evaluate/datasets/{quoted}"), ("DELETE", f"/evaluate/datasets/{quoted}"),
-        ("GET", f"/evaluate/datasets/{quoted}/export"), ("POST", f"/evaluate/datasets/{quoted}/rows"),
-        ("GET", f"/evaluate/runs/{quoted}"), ("DELETE", f"/evaluate/runs/{quoted}"),
-        ("GET", f"/evaluate/runs/{quoted}/export"), ("GET", f"/evaluate/jobs/{quoted}"),
+        ("GET", f"/evaluate/datasets/{quoted}"),
+        ("DELETE", f"/evaluate/datasets/{quoted}"),
+        ("GET", f"/evaluate/datasets/{quoted}/export"),
+        ("POST", f"/evaluate/datasets/{quoted}/rows"),
+        ("GET", f"/evaluate/runs/{quoted}"),
+        ("DELETE", f"/evaluate/runs/{quoted}"),
+        ("GET", f"/evaluate/runs/{quoted}/export"),
+        ("GET", f"/evaluate/jobs/{quoted}"),
         ("GET", f"/evaluate/compare?before={quoted}&after=x"),
-    ):  # fmt: skip
+    ):
         answer = dev.http.request(method, path, json=None if method == "GET" else {}, headers=HTML)
         assert answer.status_code in (400, 404, 405), (method, path, answer.text)
         assert "root:" not in answer.text
@@ -295,10 +338,16 @@ def test_hostile_text_is_escaped_on_every_page(dev: Dev) -> None:
     one = evaluated(dev, "hostile", "/flow/capital", "lab/says_reference", name=HOSTILE)["runId"]
     two = evaluated(dev, "hostile", None, "lab/says_reference", "lab/words", name=HOSTILE)["runId"]
     for path in (
-        "/evaluate", "/evaluate/new", "/evaluate/datasets/hostile", f"/evaluate/runs/{one}", f"/evaluate/runs/{two}",
-        f"/evaluate/compare?before={one}&after={two}", f"/evaluate/runs/{one}?q={quote(HOSTILE)}",
-        f"/evaluate/datasets/hostile?q={quote(HOSTILE)}", f"/evaluate/new?dataset={quote(HOSTILE)}",
-    ):  # fmt: skip
+        "/evaluate",
+        "/evaluate/new",
+        "/evaluate/datasets/hostile",
+        f"/evaluate/runs/{one}",
+        f"/evaluate/runs/{two}",
+        f"/evaluate/compare?before={one}&after={two}",
+        f"/evaluate/runs/{one}?q={quote(HOSTILE)}",
+        f"/evaluate/datasets/hostile?q={quote(HOSTILE)}",
+        f"/evaluate/new?dataset={quote(HOSTILE)}",
+    ):
         page = dev.http.get(path, headers=HTML)
         assert page.status_code == 200, page.text
         for tag in ("<img", "<script>", "alert(2)</script>", "{{49}}"):

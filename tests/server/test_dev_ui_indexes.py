@@ -95,11 +95,14 @@ def test_a_source_is_drawn_with_its_boundaries(dev: Dev) -> None:
 
 @pytest.mark.parametrize(
     ("path", "query"),
-    [("/indexes/store", {}), ("/indexes/source", {"source": HOSTILE}),
-     ("/indexes/map", {"query": HOSTILE, "field": HOSTILE}),
-     ("/indexes/store", {"prefix": HOSTILE, "namespace": HOSTILE}),
-     ("/indexes/store", {"filter": {"source": HOSTILE}})],
-)  # fmt: skip
+    [
+        ("/indexes/store", {}),
+        ("/indexes/source", {"source": HOSTILE}),
+        ("/indexes/map", {"query": HOSTILE, "field": HOSTILE}),
+        ("/indexes/store", {"prefix": HOSTILE, "namespace": HOSTILE}),
+        ("/indexes/store", {"filter": {"source": HOSTILE}}),
+    ],
+)
 def test_what_documents_hold_never_becomes_markup(dev: Dev, path: str, query: dict[str, Any]) -> None:
     text = page(dev, path, store="faiss/odd", **query)
     assert "<img src=x" not in text

@@ -34,9 +34,13 @@ def test_a_mark_lands_in_the_dataset_and_is_shown_again(dev: Dev) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [{}, {"query": "x"}, {"query": "x", "documentId": "y", "grade": "much"},
-     {"dataset": "../up", "query": "x", "documentId": "y"}],
-)  # fmt: skip
+    [
+        {},
+        {"query": "x"},
+        {"query": "x", "documentId": "y", "grade": "much"},
+        {"dataset": "../up", "query": "x", "documentId": "y"},
+    ],
+)
 def test_a_mark_that_is_none_is_refused(dev: Dev, body: dict[str, object]) -> None:
     answer = dev.http.post("/playground/judge", json=body)
     assert answer.status_code == 400

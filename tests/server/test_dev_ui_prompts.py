@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from starlette.applications import Starlette
 
 from genkit_rag import Genkit
-from genkit_rag._blocks.prompt.front_matter import parse_source
-from genkit_rag._blocks.prompt.wire_render import PromptSourceInput, prompt_source_actions
 from genkit_rag._core.errors import GenkitError
+from genkit_rag._generation.prompt.front_matter import parse_source
+from genkit_rag._generation.prompt.wire_render import PromptSourceInput, prompt_source_actions
 from genkit_rag._server.dev_ui import dev_app
 from genkit_rag._server.dev_ui.screens import prompts
 from genkit_rag._server.dev_ui.screens.prompts.files import PromptPlace, checked_path, place_of
@@ -37,10 +37,35 @@ pytestmark = pytest.mark.network
 
 HTML = {"accept": "text/html"}
 NAMES = [
-    "../outside", "..", ".", "", "/etc/passwd", "a/../../b", "a//b", "/", "..\\outside", "C:\\windows", "C:x", "a\0b",
-    "x" * 300, "a/" * 200 + "b", "con", "NUL", "aux.short", "mail/com1", "a b", ".hidden", "mail/.hidden", "trailing.",
-    "%2e%2e/x", "~root/x", "a\nb", "a:b", "a|b", "a*",
-]  # fmt: skip
+    "../outside",
+    "..",
+    ".",
+    "",
+    "/etc/passwd",
+    "a/../../b",
+    "a//b",
+    "/",
+    "..\\outside",
+    "C:\\windows",
+    "C:x",
+    "a\0b",
+    "x" * 300,
+    "a/" * 200 + "b",
+    "con",
+    "NUL",
+    "aux.short",
+    "mail/com1",
+    "a b",
+    ".hidden",
+    "mail/.hidden",
+    "trailing.",
+    "%2e%2e/x",
+    "~root/x",
+    "a\nb",
+    "a:b",
+    "a|b",
+    "a*",
+]
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +97,9 @@ async def test_what_is_rendered_is_what_the_library_renders(dev: Dev) -> None:
     found = rendered(dev, key="review", input=value)
     assert found["request"] == request.to_wire()
     assert texts(found["request"]) == [
-        ("system", "You are a strict reviewer."), ("user", f"Review this article: {HOSTILE}")
-    ]  # fmt: skip
+        ("system", "You are a strict reviewer."),
+        ("user", f"Review this article: {HOSTILE}"),
+    ]
     assert found["totalTokens"] == sum(found["tokens"]) + found["moreTokens"] > 0
 
 
@@ -105,12 +131,17 @@ async def test_a_source_defines_nothing_and_sees_partials_and_helpers() -> None:
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        ({"key": "review", "input": {}}, "article"), ({"key": "review", "source": "{{#if}"}, "review"),
-        ({"key": "review", "source": "---\nmodel: [\n---\nx"}, "review"), ({"key": "nothing"}, "nothing"),
-        ({"key": 5}, "key"), ({"key": "review", "source": 5}, "source"), ({"key": "review", "context": []}, "context"),
-        ({"key": "../x", "source": "x"}, "name"), ({"key": "review", "source": "{{> gone}}"}, "gone"),
+        ({"key": "review", "input": {}}, "article"),
+        ({"key": "review", "source": "{{#if}"}, "review"),
+        ({"key": "review", "source": "---\nmodel: [\n---\nx"}, "review"),
+        ({"key": "nothing"}, "nothing"),
+        ({"key": 5}, "key"),
+        ({"key": "review", "source": 5}, "source"),
+        ({"key": "review", "context": []}, "context"),
+        ({"key": "../x", "source": "x"}, "name"),
+        ({"key": "review", "source": "{{> gone}}"}, "gone"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_said_with_its_place(dev: Dev, body: dict[str, Any], told: str) -> None:
     answer = dev.http.post("/prompts/render", json=body)
     assert 400 <= answer.status_code < 500, answer.text

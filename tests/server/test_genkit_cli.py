@@ -88,10 +88,21 @@ def genkit() -> list[str]:
     if not command.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
-            [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(CACHE),
-             f"genkit-cli@{VERSION}"],
-            capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
+            [
+                npm,
+                "install",
+                "--no-audit",
+                "--no-fund",
+                "--ignore-scripts",
+                "--prefix",
+                str(CACHE),
+                f"genkit-cli@{VERSION}",
+            ],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
         if done.returncode or not command.exists():
             pytest.skip(f"genkit-cli cannot be installed: {done.stderr[-300:]}")
     return [node, str(command), "--non-interactive"]
@@ -105,9 +116,10 @@ class Project:
         for name, code in {**SCRIPTS, "definitions.py": DEFINITIONS, "pyproject.toml": ""}.items():
             (folder / name).write_text(code)
         for name, data in {
-            "batch.json": ["a", "b"], "eval.json": DATA,
+            "batch.json": ["a", "b"],
+            "eval.json": DATA,
             "rows.json": [{"testCaseId": "1", "input": "a", "output": "A", "context": ["x", "y"]}],
-        }.items():  # fmt: skip
+        }.items():
             (folder / name).write_text(json.dumps(data))
         settings = folder / "home" / "configstore" / "@genkit-ai" / "tools-common.json"
         settings.parent.mkdir(parents=True)
@@ -115,15 +127,25 @@ class Project:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("GENKIT", "OTEL"))}
         paths = [str(ROOT), *(str(ROOT / shelf) for shelf in ("indexers", "embedders"))]
         self.env = {
-            **clean, "HOME": str(folder / "home"), "XDG_CONFIG_HOME": str(folder / "home"),
-            "PYTHONPATH": os.pathsep.join(paths), "GENKIT_CLI_DISABLE_UPDATE_NOTIFICATIONS": "true",
-        }  # fmt: skip
+            **clean,
+            "HOME": str(folder / "home"),
+            "XDG_CONFIG_HOME": str(folder / "home"),
+            "PYTHONPATH": os.pathsep.join(paths),
+            "GENKIT_CLI_DISABLE_UPDATE_NOTIFICATIONS": "true",
+        }
 
     def run(self, *arguments: str, script: str | None = None) -> str:
         """Returns what the command says; it was killed with all its children when it does not end."""
         own = [*self._command, *arguments, *(["--", sys.executable, script] if script else [])]
-        with subprocess.Popen(own, cwd=self.folder, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              stdin=subprocess.DEVNULL, text=True) as process:  # fmt: skip
+        with subprocess.Popen(
+            own,
+            cwd=self.folder,
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        ) as process:
             try:
                 said, _ = process.communicate(timeout=60)
             except subprocess.TimeoutExpired:
@@ -138,8 +160,9 @@ class Project:
         log = self.folder / "start.log"
         command = [*self._command, "start", "--noui", *options, "--", sys.executable, script]
         with log.open("w") as file:
-            process = subprocess.Popen(command, cwd=self.folder, env=self.env, stdout=file, stderr=subprocess.STDOUT,
-                                       stdin=subprocess.DEVNULL)  # fmt: skip
+            process = subprocess.Popen(
+                command, cwd=self.folder, env=self.env, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+            )
         try:
             due = time.monotonic() + 30
             while not self.runtimes():
@@ -216,8 +239,9 @@ def test_commands_that_start_the_app_themselves(project: Project, script: str) -
 
 def test_batches_and_evaluations_that_start_the_app_themselves(project: Project) -> None:
     assert "Result:\nB" in project.run("flow:batchRun", "shout", "batch.json", script="only.py")
-    project.run("eval:flow", "shout", "--input", "eval.json", "--evaluators=judge", "--output", "out.json",
-                script="only.py")  # fmt: skip
+    project.run(
+        "eval:flow", "shout", "--input", "eval.json", "--evaluators=judge", "--output", "out.json", script="only.py"
+    )
     assert [row["metrics"][0]["score"] for row in project.read("out.json")] == [1, 1]
     project.run("eval:run", "rows.json", "--evaluators=judge", "--output", "run.json", script="main.py")
     assert project.read("run.json")[0]["metrics"][0]["score"] == 2

@@ -45,10 +45,12 @@ async def test_every_route_by_every_method_refuses_the_hostile_page(policy: Guar
         raise AssertionError("a hostile request came through")
 
     routes = [
-        Route("/", unreachable), Route("/items/{item_id}", unreachable, methods=["POST", "DELETE"]),
-        Mount("/static", StaticFiles(directory="tests")), Mount("/sub", routes=[Route("/inner", unreachable)]),
+        Route("/", unreachable),
+        Route("/items/{item_id}", unreachable, methods=["POST", "DELETE"]),
+        Mount("/static", StaticFiles(directory="tests")),
+        Mount("/sub", routes=[Route("/inner", unreachable)]),
         WebSocketRoute("/socket", unreachable),
-    ]  # fmt: skip
+    ]
     assert await assert_hostile_requests_are_refused(Guard(starlette.Starlette(routes=routes), policy)) > 1000
 
 

@@ -160,8 +160,10 @@ async def test_the_list_tells_the_schemas_and_leaves_out_those_that_cannot_be_ma
 async def test_an_evaluator_has_what_an_evaluation_needs(tools: Tools) -> None:
     actions = await tools.actions()
     assert actions["/evaluator/judge"]["metadata"]["evaluator"] == {
-        "evaluatorDisplayName": "judge", "evaluatorDefinition": "Judges.", "evaluatorIsBilled": False,
-    }  # fmt: skip
+        "evaluatorDisplayName": "judge",
+        "evaluatorDefinition": "Judges.",
+        "evaluatorIsBilled": False,
+    }
     assert actions["/evaluator/named"]["metadata"]["evaluator"]["evaluatorDisplayName"] == "Named"
 
 
@@ -244,11 +246,18 @@ async def test_labels_keep_their_types_and_the_context_is_told_without_who_the_c
     (span,) = [found for found in spans.get_finished_spans() if found.name == "context"]
     kept = {name: value for name, value in span.attributes.items() if name in labels}
     assert [(value, type(value)) for value in kept.values()] == [
-        (7, int), (0.5, float), (True, bool), (False, bool), ("x", str),
-    ]  # fmt: skip
+        (7, int),
+        (0.5, float),
+        (True, bool),
+        (False, bool),
+        ("x", str),
+    ]
     assert json.loads(span.attributes["genkit:metadata:context"]) == {
-        "auth": "<redacted>", "secrets": "<redacted>", "locale": "en", "headers": {"api_key": "[redacted]", "n": 1},
-    }  # fmt: skip
+        "auth": "<redacted>",
+        "secrets": "<redacted>",
+        "locale": "en",
+        "headers": {"api_key": "[redacted]", "n": 1},
+    }
     monkeypatch.setenv("GENKIT_ENV", "prod")
     spans.clear()
     await tools.run("/flow/context", context=context).outcome()
@@ -290,9 +299,16 @@ async def test_an_action_of_a_broken_plugin_is_refused(tools: Tools) -> None:
 
 @pytest.mark.parametrize(
     ("key", "more"),
-    [(None, {}), (5, {}), ("", {}), ("flow/echo", {}), ("/flow", {}), ("/flow/echo", {"context": [1]}),
-     ("/flow/echo", {"telemetryLabels": "x"})],
-)  # fmt: skip
+    [
+        (None, {}),
+        (5, {}),
+        ("", {}),
+        ("flow/echo", {}),
+        ("/flow", {}),
+        ("/flow/echo", {"context": [1]}),
+        ("/flow/echo", {"telemetryLabels": "x"}),
+    ],
+)
 async def test_a_request_of_the_wrong_form_is_refused(tools: Tools, key: Any, more: dict[str, Any]) -> None:
     with pytest.raises(Refused) as refused:
         await tools.run(key, **more).outcome()

@@ -95,10 +95,13 @@ class Program:
         paths = [str(ROOT), *(str(ROOT / shelf) for shelf in ("indexers", "embedders"))]
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("GENKIT", "OTEL"))}
         self.process = subprocess.Popen(
-            [sys.executable, "app.py"], cwd=folder / "inner", text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            [sys.executable, "app.py"],
+            cwd=folder / "inner",
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             env={**clean, "GENKIT_ENV": "dev", "PYTHONPATH": os.pathsep.join(paths), **env},
-        )  # fmt: skip
+        )
 
     @property
     def files(self) -> list[Path]:

@@ -63,9 +63,17 @@ async def test_what_is_sent_while_an_action_runs_reaches_it(tools: SocketTools) 
 async def test_frames_that_are_no_requests_do_no_harm(tools: SocketTools) -> None:
     assert tools._socket is not None
     for frame in (
-        "", "{", "[]", "1", "null", '{"id":"1"}', '{"jsonrpc":"2.0","result":5,"id":"1"}', "[" * 50_000,
-        '{"jsonrpc":"2.0","method":"endInputStream"}', '{"jsonrpc":"2.0","method":"configure","params":3}',
-    ):  # fmt: skip
+        "",
+        "{",
+        "[]",
+        "1",
+        "null",
+        '{"id":"1"}',
+        '{"jsonrpc":"2.0","result":5,"id":"1"}',
+        "[" * 50_000,
+        '{"jsonrpc":"2.0","method":"endInputStream"}',
+        '{"jsonrpc":"2.0","method":"configure","params":3}',
+    ):
         await tools._socket.send(frame)
     assert "/flow/echo" in await tools.actions()
     assert tools.connections == 1

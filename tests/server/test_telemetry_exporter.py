@@ -122,8 +122,9 @@ def test_a_post_with_the_root_names_and_times_its_trace() -> None:
         first, second, last = posts
         (root,) = last["spans"].values()
     assert {name: value for name, value in first.items() if name not in ("traceId", "spans")} == {
-        "displayName": "root", "startTime": root["startTime"],
-    }  # fmt: skip
+        "displayName": "root",
+        "startTime": root["startTime"],
+    }
     assert set(second) == {"traceId", "spans"}
     assert (last["displayName"], last["startTime"], last["endTime"]) == ("root", root["startTime"], root["endTime"])
 
@@ -436,10 +437,15 @@ def test_no_canary_leaves_the_process(monkeypatch: pytest.MonkeyPatch, tmp_path:
 @pytest.mark.parametrize(
     "text",
     [
-        "max_tokens=5, input_tokens: 7", "The secretary wrote to accounts payable.", "https://example.com/a?q=key&page=2",
-        '{"tokens": 5, "author": "Ann"}', "mail@example.com", "a basic idea, a bearer of news", "session ended",
+        "max_tokens=5, input_tokens: 7",
+        "The secretary wrote to accounts payable.",
+        "https://example.com/a?q=key&page=2",
+        '{"tokens": 5, "author": "Ann"}',
+        "mail@example.com",
+        "a basic idea, a bearer of news",
+        "session ended",
     ],
-)  # fmt: skip
+)
 def test_what_is_no_secret_stays(text: str) -> None:
     assert redact_text(text) == text
 
@@ -480,12 +486,18 @@ def model_attributes() -> dict[str, Any]:
     answer = {"role": "model", "content": [{"toolRequest": {"name": "clock", "ref": "r1", "input": {"zone": "UTC"}}}]}
     reply = {"role": "tool", "content": [{"toolResponse": {"name": "clock", "ref": "r1", "output": 12}}]}
     return {
-        "genkit:type": "action", "genkit:metadata:subtype": "model", "genkit:name": "m",
+        "genkit:type": "action",
+        "genkit:metadata:subtype": "model",
+        "genkit:name": "m",
         "genkit:input": json.dumps({"messages": [message, answer, reply]}),
-        "genkit:output": json.dumps({"message": answer}), "gen_ai.request.model": "m-1",
-        "gen_ai.provider.name": "openai", "gen_ai.request.temperature": 0.5,
-        "gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 4, "gen_ai.response.finish_reasons": ("stop",),
-    }  # fmt: skip
+        "genkit:output": json.dumps({"message": answer}),
+        "gen_ai.request.model": "m-1",
+        "gen_ai.provider.name": "openai",
+        "gen_ai.request.temperature": 0.5,
+        "gen_ai.usage.input_tokens": 10,
+        "gen_ai.usage.output_tokens": 4,
+        "gen_ai.response.finish_reasons": ("stop",),
+    }
 
 
 def test_openinference_of_a_model() -> None:
@@ -568,12 +580,15 @@ def test_writers_are_chosen_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     st.sampled_from(["model", "retriever", "reranker", "tool", "embedder", "flow"]),
     st.recursive(
         st.none() | st.integers() | st.text(max_size=3),
-        lambda inner: st.lists(inner) | st.dictionaries(
-            st.sampled_from(["messages", "message", "documents", "content", "query", "options", "metadata", "k"]),
-            inner,
+        lambda inner: (
+            st.lists(inner)
+            | st.dictionaries(
+                st.sampled_from(["messages", "message", "documents", "content", "query", "options", "metadata", "k"]),
+                inner,
+            )
         ),
     ),
-)  # fmt: skip
+)
 def test_no_content_breaks_a_writer(kind: str, value: Any) -> None:
     text = json.dumps(value)
     attributes = {

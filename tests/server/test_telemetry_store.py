@@ -66,10 +66,12 @@ def traces(draw: st.DrawFn) -> list[SpanData]:
     for number in range(draw(st.integers(1, 6))):
         start = draw(st.integers(0, 9))
         facts: dict[str, Any] = {
-            "trace": trace_id(draw(st.integers(1, 2))), "at": start, "name": draw(st.sampled_from(["a", "b"])),
+            "trace": trace_id(draw(st.integers(1, 2))),
+            "at": start,
+            "name": draw(st.sampled_from(["a", "b"])),
             "parent": draw(st.none() | st.integers(0, 6)),
             "genkit__metadata__subtype": draw(st.sampled_from(["flow", "model"])),
-        }  # fmt: skip
+        }
         posts.append(span(number, **facts))
         if draw(st.booleans()):
             tokens = {"gen_ai_DOT_usage_DOT_input_tokens": draw(st.integers(0, 9))}
@@ -129,8 +131,16 @@ def filled(store: TraceStore) -> TraceStore:
         facts = {"genkit__name": f"action {n}", "genkit__metadata__subtype": kinds[n % 3], "genkitx__label": f"l{n}"}
         error = "Überlauf" if n == 4 else None
         root = span(0, trace=trace_id(n), at=n * 1000, end=n * 1000 + n * 10 + 1, error=error, **facts)
-        inner = span(1, trace=trace_id(n), parent=0, at=n * 1000, end=n * 1000 + 500, genkit__metadata__subtype="tool",
-                     name=f"inner{n}", genkit__input=json.dumps({"query": f"When is lunch number{n}?"}))  # fmt: skip
+        inner = span(
+            1,
+            trace=trace_id(n),
+            parent=0,
+            at=n * 1000,
+            end=n * 1000 + 500,
+            genkit__metadata__subtype="tool",
+            name=f"inner{n}",
+            genkit__input=json.dumps({"query": f"When is lunch number{n}?"}),
+        )
         store.save([root, inner])
     store.save([span(0, trace=trace_id(9), at=9000, genkit__name="action 9")])
     return store
@@ -161,7 +171,7 @@ def filled(store: TraceStore) -> TraceStore:
         ({"text": "lunch", "where": (Condition("kind", "eq", "model"),)}, [7, 4, 1]),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_list_is_filtered(filled: TraceStore, query: dict[str, Any], found: list[int]) -> None:
     assert names(filled, **query) == [f"action {n}" for n in found]
 

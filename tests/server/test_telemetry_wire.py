@@ -128,12 +128,22 @@ async def test_what_older_and_careless_senders_post_is_understood(app: Guard) ->
 @pytest.mark.parametrize(
     "change",
     [
-        {"traceId": "../../etc/passwd"}, {"traceId": "A" * 32}, {"traceId": "0" * 31}, {"traceId": ["0" * 32]},
-        {"traceId": trace_id(5)}, {"spanId": "x"}, {"spanId": "1" * 16}, {"startTime": -1}, {"startTime": "now"},
-        {"startTime": 1e300}, {"attributes": [1]}, {"spanKind": {}}, {"parentSpanId": "'; DROP TABLE spans; --"},
+        {"traceId": "../../etc/passwd"},
+        {"traceId": "A" * 32},
+        {"traceId": "0" * 31},
+        {"traceId": ["0" * 32]},
+        {"traceId": trace_id(5)},
+        {"spanId": "x"},
+        {"spanId": "1" * 16},
+        {"startTime": -1},
+        {"startTime": "now"},
+        {"startTime": 1e300},
+        {"attributes": [1]},
+        {"spanKind": {}},
+        {"parentSpanId": "'; DROP TABLE spans; --"},
     ],
     ids=str,
-)  # fmt: skip
+)
 async def test_a_malformed_span_is_refused_whole(app: Guard, store: TraceStore, change: dict[str, Any]) -> None:
     raw = trace_json(span(0, end=1))
     next(iter(raw["spans"].values())).update(change)
@@ -205,13 +215,23 @@ async def test_a_trace_is_deleted(app: Guard) -> None:
 
 def otlp_span(number: int, *, events: bool = False, **more: Any) -> dict[str, Any]:
     raw: dict[str, Any] = {
-        "traceId": TRACE.upper(), "spanId": format(number + 1, "016X"), "name": f"GET /{number}", "kind": 3,
-        "startTimeUnixNano": str(int(NOW) * 10**6 + 1_500_000), "endTimeUnixNano": str(int(NOW) * 10**6 + 9_000_000),
-        "attributes": [{"key": "said", "value": {"stringValue": "hello"}}], "status": {"code": 2, "message": "bad"},
-    }  # fmt: skip
+        "traceId": TRACE.upper(),
+        "spanId": format(number + 1, "016X"),
+        "name": f"GET /{number}",
+        "kind": 3,
+        "startTimeUnixNano": str(int(NOW) * 10**6 + 1_500_000),
+        "endTimeUnixNano": str(int(NOW) * 10**6 + 9_000_000),
+        "attributes": [{"key": "said", "value": {"stringValue": "hello"}}],
+        "status": {"code": 2, "message": "bad"},
+    }
     if events:
-        raw["events"] = [{"timeUnixNano": str(int(NOW) * 10**6), "name": "exception",
-                          "attributes": [{"key": "exception.message", "value": {"stringValue": "boom"}}]}]  # fmt: skip
+        raw["events"] = [
+            {
+                "timeUnixNano": str(int(NOW) * 10**6),
+                "name": "exception",
+                "attributes": [{"key": "exception.message", "value": {"stringValue": "boom"}}],
+            }
+        ]
         raw["links"] = [{"traceId": trace_id(3), "spanId": "2" * 16}]
     return raw | more
 

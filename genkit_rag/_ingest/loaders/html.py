@@ -12,17 +12,70 @@ from genkit_rag._ingest.loaders.nesting import bounded_nesting
 from genkit_rag._ingest.section import LoadContext, Section, UnreadableFile
 
 _UNSEEN = frozenset(
-    ("head", "script", "style", "noscript", "template", "nav", "svg", "math", "iframe", "object", "canvas", "audio",
-     "video", "select", "button", "dialog")
-)  # fmt: skip
+    (
+        "head",
+        "script",
+        "style",
+        "noscript",
+        "template",
+        "nav",
+        "svg",
+        "math",
+        "iframe",
+        "object",
+        "canvas",
+        "audio",
+        "video",
+        "select",
+        "button",
+        "dialog",
+    )
+)
 _HIDDEN = "[hidden], [aria-hidden=true], [role=navigation], [role=search]"
 _STYLED = "[style*=none i], [style*=hidden i]"
 _AROUND = "aside, footer, [role=contentinfo], [role=complementary]"
 _BLOCKS = frozenset(
-    ("html", "body", "address", "article", "aside", "blockquote", "center", "dd", "details", "div", "dl", "dt",
-     "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li",
-     "main", "ol", "p", "pre", "section", "summary", "table", "tbody", "tfoot", "thead", "tr", "ul")
-)  # fmt: skip
+    (
+        "html",
+        "body",
+        "address",
+        "article",
+        "aside",
+        "blockquote",
+        "center",
+        "dd",
+        "details",
+        "div",
+        "dl",
+        "dt",
+        "fieldset",
+        "figcaption",
+        "figure",
+        "footer",
+        "form",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "header",
+        "hr",
+        "li",
+        "main",
+        "ol",
+        "p",
+        "pre",
+        "section",
+        "summary",
+        "table",
+        "tbody",
+        "tfoot",
+        "thead",
+        "tr",
+        "ul",
+    )
+)
 _HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
 _HIDDEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _SPACE = re.compile(r"\s+")

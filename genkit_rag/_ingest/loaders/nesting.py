@@ -14,10 +14,40 @@ MAX_ELEMENTS = 5_000_000
 _TAG = re.compile(r"<(/?)([A-Za-z][^\s/>]*)")
 _SCRIPT = re.compile(r"<(/?)(script|style)\b>?", re.IGNORECASE)
 _FLAT = frozenset(
-    ("area", "base", "body", "br", "col", "dd", "dt", "embed", "head", "hr", "html", "img", "input", "li", "link",
-     "meta", "optgroup", "option", "p", "param", "rb", "rp", "rt", "rtc", "source", "tbody", "tfoot", "thead", "tr",
-     "track", "wbr")
-)  # fmt: skip
+    (
+        "area",
+        "base",
+        "body",
+        "br",
+        "col",
+        "dd",
+        "dt",
+        "embed",
+        "head",
+        "hr",
+        "html",
+        "img",
+        "input",
+        "li",
+        "link",
+        "meta",
+        "optgroup",
+        "option",
+        "p",
+        "param",
+        "rb",
+        "rp",
+        "rt",
+        "rtc",
+        "source",
+        "tbody",
+        "tfoot",
+        "thead",
+        "tr",
+        "track",
+        "wbr",
+    )
+)
 """Without content, or ended by the next of their kind: within something that is counted."""
 _FORMATTING = frozenset(
     ("a", "b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u")

@@ -7,23 +7,49 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from genkit_rag._ingest.loaders.encoding import open_text
-from genkit_rag._ingest.outline import FRONT_MATTER
 from genkit_rag._ingest.pieces import pieces
 from genkit_rag._ingest.section import LoadContext, Section
+from genkit_rag._ingest.splitters.markdown_outline import FRONT_MATTER
 
 LANGUAGES = {
     suffix: language
     for language, suffixes in {
-        "bash": ".sh .bash .zsh", "c": ".c .h", "clojure": ".clj", "cpp": ".cc .cpp .cxx .hh .hpp", "csharp": ".cs",
-        "dart": ".dart", "elixir": ".ex .exs", "erlang": ".erl", "go": ".go", "graphql": ".graphql",
-        "haskell": ".hs", "hcl": ".tf", "java": ".java", "javascript": ".js .mjs .cjs .jsx", "julia": ".jl",
-        "kotlin": ".kt .kts", "lua": ".lua", "ocaml": ".ml", "perl": ".pl .pm", "php": ".php", "powershell": ".ps1",
-        "proto": ".proto", "python": ".py .pyi", "r": ".r", "ruby": ".rb", "rust": ".rs", "scala": ".scala",
-        "sql": ".sql", "svelte": ".svelte", "swift": ".swift", "tsx": ".tsx", "typescript": ".ts .mts .cts",
+        "bash": ".sh .bash .zsh",
+        "c": ".c .h",
+        "clojure": ".clj",
+        "cpp": ".cc .cpp .cxx .hh .hpp",
+        "csharp": ".cs",
+        "dart": ".dart",
+        "elixir": ".ex .exs",
+        "erlang": ".erl",
+        "go": ".go",
+        "graphql": ".graphql",
+        "haskell": ".hs",
+        "hcl": ".tf",
+        "java": ".java",
+        "javascript": ".js .mjs .cjs .jsx",
+        "julia": ".jl",
+        "kotlin": ".kt .kts",
+        "lua": ".lua",
+        "ocaml": ".ml",
+        "perl": ".pl .pm",
+        "php": ".php",
+        "powershell": ".ps1",
+        "proto": ".proto",
+        "python": ".py .pyi",
+        "r": ".r",
+        "ruby": ".rb",
+        "rust": ".rs",
+        "scala": ".scala",
+        "sql": ".sql",
+        "svelte": ".svelte",
+        "swift": ".swift",
+        "tsx": ".tsx",
+        "typescript": ".ts .mts .cts",
         "vue": ".vue",
     }.items()
     for suffix in suffixes.split()
-}  # fmt: skip
+}
 """Which language source code is in, by suffix; names as tree-sitter's grammars have them."""
 
 _TITLE = re.compile(r"""^title:[ \t]*["']?(.+?)["']?[ \t\r]*$""", re.MULTILINE)

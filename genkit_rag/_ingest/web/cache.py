@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from genkit_rag._core.errors import GenkitError
-from genkit_rag._core.net.fetch import Fetched
 from genkit_rag._core.private_file import create_private
+from genkit_rag._net.fetch import Fetched
 
 _VERSION = 1
 _KEPT = ("content-type", "content-language", "last-modified", "etag", "date", "x-robots-tag")

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from genkit_rag._core.errors import GenkitError
-from genkit_rag._core.net.fetch import Fetched, guarded_client
 from genkit_rag._core.threads import run_in_thread
 from genkit_rag._ingest.events import Event, Note, SourceDone
 from genkit_rag._ingest.section import UnreadableFile
@@ -22,6 +21,7 @@ from genkit_rag._ingest.web.page import Page, documents_of, read_page, suffix_of
 from genkit_rag._ingest.web.pages import Scope
 from genkit_rag._ingest.web.sitemap import Sitemap, read_sitemap
 from genkit_rag._ingest.web.urls import link_url, matches_any, may_be_text, site_of
+from genkit_rag._net.fetch import Fetched, guarded_client
 
 _MAX_SITEMAPS = 100
 _XML = ("text/xml", "application/xml", "application/gzip", "application/x-gzip", "application/octet-stream")

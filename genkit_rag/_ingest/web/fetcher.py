@@ -9,11 +9,11 @@ import httpx
 from protego import Protego
 
 from genkit_rag._core.errors import GenkitError
-from genkit_rag._core.net.fetch import Fetched, fetch
 from genkit_rag._core.threads import run_in_thread
 from genkit_rag._ingest.web.cache import PageCache, validators
 from genkit_rag._ingest.web.options import CONTENT_TYPES, WebOptions
 from genkit_rag._ingest.web.urls import origin_of
+from genkit_rag._net.fetch import Fetched, fetch
 
 _MAX_WAIT = 120.0
 _BUSY = (429, 503)

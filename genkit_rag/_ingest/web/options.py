@@ -5,14 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from genkit_rag._core.errors import invalid
-from genkit_rag._core.net.policy import FetchPolicy
 from genkit_rag._ingest.loaders import Loaders
+from genkit_rag._net.policy import FetchPolicy
 
 CONTENT_TYPES = (
-    "text/*", "application/xhtml+xml", "application/xml", "application/*+xml", "application/json",
-    "application/x-ndjson", "application/jsonl", "application/pdf", "application/gzip", "application/x-gzip",
-    "application/vnd.*", "application/epub+zip", "application/rtf", "application/octet-stream",
-)  # fmt: skip
+    "text/*",
+    "application/xhtml+xml",
+    "application/xml",
+    "application/*+xml",
+    "application/json",
+    "application/x-ndjson",
+    "application/jsonl",
+    "application/pdf",
+    "application/gzip",
+    "application/x-gzip",
+    "application/vnd.*",
+    "application/epub+zip",
+    "application/rtf",
+    "application/octet-stream",
+)
 """What may hold text; images, sound and films are not downloaded."""
 
 

@@ -13,17 +13,23 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from genkit_rag._blocks.document import Document
-from genkit_rag._core.net.fetch import Fetched
+from genkit_rag._documents.document import Document
 from genkit_rag._ingest.loaders import Loaders
 from genkit_rag._ingest.section import Section, UnreadableFile
+from genkit_rag._net.fetch import Fetched
 
 _HTML = ("text/html", "application/xhtml+xml")
 _SUFFIXES = {
-    "text/html": ".html", "application/xhtml+xml": ".html", "application/pdf": ".pdf", "text/markdown": ".md",
-    "text/csv": ".csv", "text/tab-separated-values": ".tsv", "application/json": ".json",
-    "application/x-ndjson": ".jsonl", "application/jsonl": ".jsonl",
-}  # fmt: skip
+    "text/html": ".html",
+    "application/xhtml+xml": ".html",
+    "application/pdf": ".pdf",
+    "text/markdown": ".md",
+    "text/csv": ".csv",
+    "text/tab-separated-values": ".tsv",
+    "application/json": ".json",
+    "application/x-ndjson": ".jsonl",
+    "application/jsonl": ".jsonl",
+}
 _VAGUE = ("text/plain", "application/octet-stream", "")
 """Types that say less than the suffix of the URL."""
 _CHARSET = re.compile(r"""(<meta[^>]+charset=["']?)([\w-]+)""", re.IGNORECASE)

@@ -10,8 +10,8 @@ from typing import Any
 from defusedxml import DefusedXmlException  # type: ignore[import-untyped, unused-ignore]
 from defusedxml import ElementTree as Xml
 
-from genkit_rag._core.net.transport import Gunzip
 from genkit_rag._ingest.section import UnreadableFile
+from genkit_rag._net.transport import Gunzip
 
 MAX_BYTES = 50 * 1024 * 1024
 MAX_ENTRIES = 50_000

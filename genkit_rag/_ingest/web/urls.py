@@ -8,14 +8,51 @@ from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
 from genkit_rag._core.errors import GenkitError
-from genkit_rag._core.net.policy import FetchPolicy, check_url
+from genkit_rag._net.policy import FetchPolicy, check_url
 
 _NO_TEXT = ("image/", "audio/", "video/", "font/")
 _NO_PAGES = frozenset(
-    ("zip", "tar", "gz", "tgz", "bz2", "xz", "7z", "rar", "zst", "whl", "jar", "war", "deb", "rpm", "exe", "msi", "dmg",
-     "pkg", "iso", "img", "apk", "bin", "so", "dll", "css", "js", "mjs", "map", "wasm", "woff", "woff2", "ttf", "eot",
-     "ico", "torrent", "asc", "sig", "sha256")
-)  # fmt: skip
+    (
+        "zip",
+        "tar",
+        "gz",
+        "tgz",
+        "bz2",
+        "xz",
+        "7z",
+        "rar",
+        "zst",
+        "whl",
+        "jar",
+        "war",
+        "deb",
+        "rpm",
+        "exe",
+        "msi",
+        "dmg",
+        "pkg",
+        "iso",
+        "img",
+        "apk",
+        "bin",
+        "so",
+        "dll",
+        "css",
+        "js",
+        "mjs",
+        "map",
+        "wasm",
+        "woff",
+        "woff2",
+        "ttf",
+        "eot",
+        "ico",
+        "torrent",
+        "asc",
+        "sig",
+        "sha256",
+    )
+)
 
 
 def normal_url(url: str, policy: FetchPolicy) -> str:

@@ -16,8 +16,12 @@ _DEVICES = re.compile(r"con|prn|aux|nul|com[0-9]|lpt[0-9]", re.IGNORECASE)
 def checked_name(argument: str, name: object) -> str:
     """Returns a name that is safe as a file's on every system; INVALID_ARGUMENT for another one."""
     if not isinstance(name, str) or not _NAME.fullmatch(name) or _DEVICES.fullmatch(name):
-        raise invalid(argument, name, "must be 1 to 100 letters, digits, `_` and `-`, beginning with a letter or digit",
-                      hint="Such as `questions-2`.")  # fmt: skip
+        raise invalid(
+            argument,
+            name,
+            "must be 1 to 100 letters, digits, `_` and `-`, beginning with a letter or digit",
+            hint="Such as `questions-2`.",
+        )
     return name
 
 
@@ -25,8 +29,9 @@ def inside(root: Path, *names: str) -> Path:
     """Returns a path below the root; PERMISSION_DENIED where a symbolic link leads elsewhere."""
     path = root.joinpath(*names)
     if not path.resolve().is_relative_to(root.resolve()):
-        raise GenkitError("PERMISSION_DENIED", f"{'/'.join(names)!r} is a link that leads out of its folder.",
-                          hint="Remove it.")  # fmt: skip
+        raise GenkitError(
+            "PERMISSION_DENIED", f"{'/'.join(names)!r} is a link that leads out of its folder.", hint="Remove it."
+        )
     return path
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from pydantic import Field
 
-from genkit_rag._blocks.evaluation.report import EvalReport
-from genkit_rag._blocks.evaluation.rows import MetricSummary
-from genkit_rag._blocks.wire import WireModel
 from genkit_rag._core.errors import GenkitError
 from genkit_rag._core.schema import parse
+from genkit_rag._documents.wire import WireModel
+from genkit_rag._evaluation.reports.report import EvalReport
+from genkit_rag._evaluation.reports.rows import MetricSummary
 from genkit_rag._server.datasets.files import checked_name, inside, read_file, write_over
 
 MAX_BYTES = 200_000_000
@@ -81,8 +81,11 @@ class RunStore:
         )
         data = report.to_json().encode()
         if len(data) > MAX_BYTES:
-            raise GenkitError("RESOURCE_EXHAUSTED", f"A report has at most {MAX_BYTES:,} bytes, not {len(data):,}.",
-                              hint="Run fewer rows at a time.")  # fmt: skip
+            raise GenkitError(
+                "RESOURCE_EXHAUSTED",
+                f"A report has at most {MAX_BYTES:,} bytes, not {len(data):,}.",
+                hint="Run fewer rows at a time.",
+            )
         self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_over(self._path(report.run_id, ".json"), data)
         write_over(self._path(report.run_id, _SUMMARY), json.dumps(summary.to_wire(), ensure_ascii=False).encode())

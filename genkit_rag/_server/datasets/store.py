@@ -18,11 +18,11 @@ from typing import Any, Literal, cast
 from pydantic import Field
 from pydantic_core import PydanticSerializationError
 
-from genkit_rag._blocks.evaluation.dataset import Judgement, judged_points
-from genkit_rag._blocks.evaluation.types import EvalDataPoint, with_ids
-from genkit_rag._blocks.wire import WireModel
 from genkit_rag._core.errors import GenkitError, invalid
 from genkit_rag._core.schema import parse
+from genkit_rag._documents.wire import WireModel
+from genkit_rag._evaluation.dataset import Judgement, judged_points
+from genkit_rag._evaluation.types import EvalDataPoint, with_ids
 from genkit_rag._server.datasets.files import checked_name, inside, read_file, write_new
 
 DatasetKind = Literal["examples", "judgements"]
@@ -128,15 +128,25 @@ class DatasetStore:
         folder = self._folder(dataset_id)
         now = _now()
         checked = _checked(kind, rows, [])
-        made = Dataset(dataset_id=dataset_id, kind=kind, target=target, rows=checked, size=len(checked),
-                       created_at=now, updated_at=now)  # fmt: skip
+        made = Dataset(
+            dataset_id=dataset_id,
+            kind=kind,
+            target=target,
+            rows=checked,
+            size=len(checked),
+            created_at=now,
+            updated_at=now,
+        )
         data = _data(made)
         if not folder.exists() and self._root.exists() and len(os.listdir(self._root)) >= MAX_DATASETS:
             raise GenkitError("RESOURCE_EXHAUSTED", f"There are {MAX_DATASETS} datasets already.", hint="Delete some.")
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if _versions(folder) or not write_new(folder / _file(1), data):
-            raise GenkitError("ALREADY_EXISTS", f"The dataset {dataset_id!r} exists.",
-                              hint="Use `update` or `append`, or another name.")  # fmt: skip
+            raise GenkitError(
+                "ALREADY_EXISTS",
+                f"The dataset {dataset_id!r} exists.",
+                hint="Use `update` or `append`, or another name.",
+            )
         return made
 
     def update(self, dataset_id: str, rows: Sequence[Any], *, expected_version: int | None = None) -> Dataset:
@@ -189,8 +199,11 @@ class DatasetStore:
             if won:
                 _prune(folder, after.version)
                 return after
-        raise GenkitError("ABORTED", f"The dataset {dataset_id!r} was changed by somebody else.",
-                          hint="Read it again, then repeat the change.")  # fmt: skip
+        raise GenkitError(
+            "ABORTED",
+            f"The dataset {dataset_id!r} was changed by somebody else.",
+            hint="Read it again, then repeat the change.",
+        )
 
 
 def _now() -> str:
@@ -239,8 +252,11 @@ def _data(made: Dataset) -> bytes:
     except ValueError as error:  # such as text that is no Unicode
         raise GenkitError("INVALID_ARGUMENT", f"The rows are no JSON: {error}.") from error
     if len(data) > MAX_BYTES:
-        raise GenkitError("RESOURCE_EXHAUSTED", f"A dataset has at most {MAX_BYTES:,} bytes, not {len(data):,}.",
-                          hint="Use several, or shorter rows.")  # fmt: skip
+        raise GenkitError(
+            "RESOURCE_EXHAUSTED",
+            f"A dataset has at most {MAX_BYTES:,} bytes, not {len(data):,}.",
+            hint="Use several, or shorter rows.",
+        )
     return data
 
 
@@ -248,6 +264,9 @@ def _parsed(dataset_id: str, data: bytes) -> Dataset:
     try:
         made: Dataset = parse(Dataset, json.loads(data), f"The dataset {dataset_id!r}")
     except (ValueError, RecursionError) as error:
-        raise GenkitError("DATA_LOSS", f"The dataset {dataset_id!r} is damaged: {error}.",
-                          hint="`versions` says which earlier ones there are.") from error  # fmt: skip
+        raise GenkitError(
+            "DATA_LOSS",
+            f"The dataset {dataset_id!r} is damaged: {error}.",
+            hint="`versions` says which earlier ones there are.",
+        ) from error
     return made

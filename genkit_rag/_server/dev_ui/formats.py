@@ -63,6 +63,11 @@ def short_id(value: str) -> str:
 
 
 FILTERS: dict[str, Callable[..., str]] = {
-    "duration": duration, "moment": moment, "clock": clock, "number": number, "score": score,
-    "pretty": pretty, "short_id": short_id,
-}  # fmt: skip
+    "duration": duration,
+    "moment": moment,
+    "clock": clock,
+    "number": number,
+    "score": score,
+    "pretty": pretty,
+    "short_id": short_id,
+}

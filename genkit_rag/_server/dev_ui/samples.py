@@ -19,7 +19,8 @@ _BY_KIND: dict[str, Any] = {
     "retriever": {"query": _text("How does it work?"), "options": {"k": 5}},
     "reranker": {
         "query": _text("How does it work?"),
-        "documents": [_text("This is how it works."), _text("Something else.")], "options": {"k": 2},
+        "documents": [_text("This is how it works."), _text("Something else.")],
+        "options": {"k": 2},
     },
     "indexer": {"documents": [_text("A first document.")]},
     "embedder": {"input": [_text("A text to embed.")]},
@@ -29,7 +30,7 @@ _BY_KIND: dict[str, Any] = {
         "dataset": [{"testCaseId": "1", "input": "a question", "output": "an answer", "context": [], "reference": ""}],
         "evalRunId": "try",
     },
-}  # fmt: skip
+}
 
 
 def sample_input(kind: str, schema: Schema | None) -> Any:

@@ -53,9 +53,12 @@ class _Shell:
 
     async def runtime(self, request: Request) -> Response:
         alive = await self._ui.runtimes.alive()
-        return json_response({
-            "runtime": alive[0].to_wire() if alive else None, "others": [one.to_wire() for one in alive[1:]],
-        })  # fmt: skip
+        return json_response(
+            {
+                "runtime": alive[0].to_wire() if alive else None,
+                "others": [one.to_wire() for one in alive[1:]],
+            }
+        )
 
     async def choose(self, request: Request) -> Response:
         runtime_id = (await json_object(request)).get("id")

@@ -74,9 +74,12 @@ class Ui:
         self.store, self.hub, self.runtimes, self.screens = store, hub, runtimes, screens
         self.closers: list[Callable[[], Awaitable[None]]] = []
         self._templates = Environment(
-            loader=FileSystemLoader(FOLDER / "templates"), autoescape=True, undefined=StrictUndefined,
-            trim_blocks=True, lstrip_blocks=True,
-        )  # fmt: skip
+            loader=FileSystemLoader(FOLDER / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
         self._templates.policies["json.dumps_kwargs"] = {"sort_keys": False}  # a schema's fields have an order
         self._templates.filters.update(formats.FILTERS)
         cast(dict[str, Any], self._templates.globals)["static"] = _static
@@ -85,8 +88,11 @@ class Ui:
         """Returns a page; its template also knows `screens`, `path`, `project` and `runtime` (None without an app)."""
         runtime = await self.runtimes.current()
         shell: dict[str, Any] = {
-            "screens": self.screens, "path": request.url.path, "project": self.root.name, "runtime": runtime,
-        }  # fmt: skip
+            "screens": self.screens,
+            "path": request.url.path,
+            "project": self.root.name,
+            "runtime": runtime,
+        }
         return HTMLResponse(await self.render(template, **shell, **context), status)
 
     async def fragment(self, template: str, **context: Any) -> Response:

@@ -6,6 +6,15 @@ from genkit_rag._server.reflection.runs import InputStream, Run, RunRequest
 from genkit_rag._server.reflection.waiting import hold, leave_politely, wait_for_loop
 
 __all__ = [
-    "DevRuntime", "InputStream", "Reflection", "Run", "RunRequest", "connect_to", "hold", "in_dev", "leave_politely",
-    "started_by_tools", "wait_for_loop",
-]  # fmt: skip
+    "DevRuntime",
+    "InputStream",
+    "Reflection",
+    "Run",
+    "RunRequest",
+    "connect_to",
+    "hold",
+    "in_dev",
+    "leave_politely",
+    "started_by_tools",
+    "wait_for_loop",
+]

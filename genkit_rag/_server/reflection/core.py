@@ -7,11 +7,11 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from genkit_rag._blocks.middleware import middleware_descriptions
 from genkit_rag._core import schema
 from genkit_rag._core.action import Action, ActionKind, ActionMetadata
 from genkit_rag._core.errors import invalid
 from genkit_rag._core.registry import Registry
+from genkit_rag._generation.middleware import middleware_descriptions
 from genkit_rag._server.reflection import wire
 from genkit_rag._server.reflection.runs import Run, RunRequest
 
@@ -41,9 +41,12 @@ class Reflection:
     def _describe(self, item: ActionMetadata) -> dict[str, Any]:
         action = self.registry.lookup(item.kind, item.name)
         facts: dict[str, Any] = {
-            "key": item.key, "name": item.name, "actionType": item.kind, "description": item.description,
+            "key": item.key,
+            "name": item.name,
+            "actionType": item.kind,
+            "description": item.description,
             "metadata": _metadata(item),
-        }  # fmt: skip
+        }
         if action is not None:
             facts["inputSchema"] = _attempt(lambda: action.input_schema, item.key)
             facts["outputSchema"] = _attempt(lambda: action.output_schema, item.key)
@@ -103,9 +106,10 @@ def _metadata(item: ActionMetadata) -> dict[str, Any]:
     if item.kind == ActionKind.EVALUATOR:
         given = found.get("evaluator")
         facts = {
-            "evaluatorDisplayName": item.name, "evaluatorDefinition": item.description or item.name,
+            "evaluatorDisplayName": item.name,
+            "evaluatorDefinition": item.description or item.name,
             "evaluatorIsBilled": False,
-        }  # fmt: skip
+        }
         found["evaluator"] = {**facts, **(given if isinstance(given, Mapping) else {})}
     return {name: value for name, value in found.items() if value is not None}
 

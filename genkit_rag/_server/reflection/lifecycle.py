@@ -96,8 +96,9 @@ class DevRuntime:
                 return
             self._loop, self._ready, self._stop = loop, asyncio.Event(), asyncio.Event()
         # An empty context: no span of whoever makes the app is the parent of what clients run.
-        self._task = loop.create_task(self._live(self._ready, self._stop), name="genkit_rag reflection",
-                                      context=_without_span())  # fmt: skip
+        self._task = loop.create_task(
+            self._live(self._ready, self._stop), name="genkit_rag reflection", context=_without_span()
+        )
 
     async def start(self) -> None:
         """Returns when it is served, or cannot be."""
@@ -189,9 +190,12 @@ class DevRuntime:
         identifier = own if not wanted else wanted if self._number == 1 else f"{wanted}-{self._number}"
         name = Path(sys.argv[0] if sys.argv else "").stem
         return {
-            "id": identifier, "pid": os.getpid(), "genkitVersion": wire.version(),
-            "reflectionApiSpecVersion": wire.SPEC_VERSION, **({"name": name} if name else {}),
-        }  # fmt: skip
+            "id": identifier,
+            "pid": os.getpid(),
+            "genkitVersion": wire.version(),
+            "reflectionApiSpecVersion": wire.SPEC_VERSION,
+            **({"name": name} if name else {}),
+        }
 
 
 def _without_span() -> contextvars.Context:
@@ -221,7 +225,9 @@ def _host() -> tuple[str, str | None]:
     except ValueError:
         raise invalid("GENKIT_REFLECTION_HOST", host, "must be an IP address or localhost") from None
     if not loopback and token is None:
-        logger.warning("GENKIT_REFLECTION_HOST=%s is beyond this machine: that needs GENKIT_REFLECTION_TOKEN. "
-                       "127.0.0.1 is used.", host)  # fmt: skip
+        logger.warning(
+            "GENKIT_REFLECTION_HOST=%s is beyond this machine: that needs GENKIT_REFLECTION_TOKEN. 127.0.0.1 is used.",
+            host,
+        )
         return "127.0.0.1", None
     return host, token

@@ -171,9 +171,11 @@ class Run:
             if tracing.tracer() is None:
                 self._on_start()
             output = await action(
-                value, context=self._request.context, on_chunk=self._on_chunk if stream else None,
+                value,
+                context=self._request.context,
+                on_chunk=self._on_chunk if stream else None,
                 metadata=self._request.metadata,
-            )  # fmt: skip
+            )
             self._on_start()
             final = {"result": _plain(output)[0], "telemetry": {"traceId": self.trace_id}}
         except BaseException as error:  # whatever it is, it must neither end the client nor this program
@@ -206,7 +208,7 @@ class Run:
         if self._waiting > MAX_WAITING:
             self._too_slow = GenkitError(
                 "RESOURCE_EXHAUSTED", f"The client reads too slowly: over {MAX_WAITING} bytes of chunks waited for it."
-            )  # fmt: skip
+            )
             self._pieces.clear()
             self.task.cancel()
         self._news.set()

@@ -13,9 +13,15 @@ from pathlib import Path
 from typing import Any
 
 MARKERS = (
-    "package.json", "go.mod", "pyproject.toml", "requirements.txt", "pom.xml", "build.gradle", "build.gradle.kts",
+    "package.json",
+    "go.mod",
+    "pyproject.toml",
+    "requirements.txt",
+    "pom.xml",
+    "build.gradle",
+    "build.gradle.kts",
     "pubspec.yaml",
-)  # fmt: skip
+)
 """What makes a folder a project's root, for Genkit's CLI."""
 
 

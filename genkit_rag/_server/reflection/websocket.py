@@ -78,9 +78,11 @@ class _Session:
         self._runs: set[Run] = set()
         self._inputs: dict[str, InputStream] = {}
         self._requests: dict[str, Callable[[str, Any], Awaitable[Any]]] = {
-            "listActions": self._list_actions, "listValues": self._list_values, "runAction": self._run_action,
+            "listActions": self._list_actions,
+            "listValues": self._list_values,
+            "runAction": self._run_action,
             "cancelAction": self._cancel_action,
-        }  # fmt: skip
+        }
 
     async def serve(self, identity: Mapping[str, Any]) -> None:
         writer = asyncio.create_task(self._write())

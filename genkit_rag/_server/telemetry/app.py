@@ -21,9 +21,14 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
 OTLP_PATHS = (
-    "/api/otlp", "/api/otlp/v1/traces", "/api/otlp/v1/logs", "/api/otlp/v1/metrics",
-    "/v1/traces", "/v1/logs", "/v1/metrics",
-)  # fmt: skip
+    "/api/otlp",
+    "/api/otlp/v1/traces",
+    "/api/otlp/v1/logs",
+    "/api/otlp/v1/metrics",
+    "/v1/traces",
+    "/v1/logs",
+    "/v1/metrics",
+)
 _TRACE_ID = re.compile("[0-9a-f]{32}")
 _DROPPED = "This server keeps traces; {} are accepted and dropped."
 

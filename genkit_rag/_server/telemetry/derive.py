@@ -17,25 +17,51 @@ MAX_TEXT_CHARS = 8_000
 """How much of a span's content goes into the full-text index."""
 
 _OPERATIONS = {
-    "chat": "model", "generate_content": "model", "text_completion": "model", "embeddings": "embedder",
-    "retrieval": "retriever", "rerank": "reranker", "execute_tool": "tool", "invoke_workflow": "flow",
-    "invoke_agent": "agent", "create_agent": "agent",
-}  # fmt: skip
+    "chat": "model",
+    "generate_content": "model",
+    "text_completion": "model",
+    "embeddings": "embedder",
+    "retrieval": "retriever",
+    "rerank": "reranker",
+    "execute_tool": "tool",
+    "invoke_workflow": "flow",
+    "invoke_agent": "agent",
+    "create_agent": "agent",
+}
 _OPENINFERENCE = {
-    "LLM": "model", "EMBEDDING": "embedder", "RETRIEVER": "retriever", "RERANKER": "reranker", "TOOL": "tool",
-    "CHAIN": "flow", "AGENT": "agent", "EVALUATOR": "evaluator", "PROMPT": "prompt",
-}  # fmt: skip
+    "LLM": "model",
+    "EMBEDDING": "embedder",
+    "RETRIEVER": "retriever",
+    "RERANKER": "reranker",
+    "TOOL": "tool",
+    "CHAIN": "flow",
+    "AGENT": "agent",
+    "EVALUATOR": "evaluator",
+    "PROMPT": "prompt",
+}
 
 _INPUTS = (
-    "genkit:input", "input.value", "gen_ai.input.messages", "gen_ai.retrieval.query.text",
-    "gen_ai.tool.call.arguments", "gen_ai.prompt",
-)  # fmt: skip
+    "genkit:input",
+    "input.value",
+    "gen_ai.input.messages",
+    "gen_ai.retrieval.query.text",
+    "gen_ai.tool.call.arguments",
+    "gen_ai.prompt",
+)
 _OUTPUTS = (
-    "genkit:output", "output.value", "gen_ai.output.messages", "gen_ai.tool.call.result", "gen_ai.completion",
-)  # fmt: skip
+    "genkit:output",
+    "output.value",
+    "gen_ai.output.messages",
+    "gen_ai.tool.call.result",
+    "gen_ai.completion",
+)
 _MODELS = (
-    "gen_ai.response.model", "gen_ai.request.model", "llm.model_name", "embedding.model_name", "reranker.model_name",
-)  # fmt: skip
+    "gen_ai.response.model",
+    "gen_ai.request.model",
+    "llm.model_name",
+    "embedding.model_name",
+    "reranker.model_name",
+)
 _IN_TOKENS = ("gen_ai.usage.input_tokens", "llm.token_count.prompt", "gen_ai.usage.prompt_tokens")
 _OUT_TOKENS = ("gen_ai.usage.output_tokens", "llm.token_count.completion", "gen_ai.usage.completion_tokens")
 _CONTENT = frozenset({*_INPUTS, *_OUTPUTS, *_MODELS, "gen_ai.retrieval.documents"})

@@ -53,9 +53,15 @@ class TelemetryProcessor(SpanProcessor):
     """
 
     def __init__(
-        self, url: str, *, writers: Iterable[str] | None = None, realtime: bool = True, token: str | None = None,
-        max_queue: int = MAX_QUEUE, exit_seconds: float = 2.0,
-    ) -> None:  # fmt: skip
+        self,
+        url: str,
+        *,
+        writers: Iterable[str] | None = None,
+        realtime: bool = True,
+        token: str | None = None,
+        max_queue: int = MAX_QUEUE,
+        exit_seconds: float = 2.0,
+    ) -> None:
         self._sender = Sender(url, token)
         self._next: Sender | None = None
         self._writers = chosen_writers(writers)
@@ -77,11 +83,16 @@ class TelemetryProcessor(SpanProcessor):
             return
         self._put(
             ReadableSpan(
-                name=span.name, context=span.context, parent=span.parent, kind=span.kind, start_time=span.start_time,
+                name=span.name,
+                context=span.context,
+                parent=span.parent,
+                kind=span.kind,
+                start_time=span.start_time,
                 attributes=dict(span.attributes or {}),
-                resource=span.resource, instrumentation_scope=span.instrumentation_scope,
+                resource=span.resource,
+                instrumentation_scope=span.instrumentation_scope,
             )
-        )  # fmt: skip
+        )
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queues the span as ended."""
@@ -311,9 +322,10 @@ def _provider() -> tuple[TracerProvider, bool]:
         return found, False
     if not isinstance(found, trace.ProxyTracerProvider):
         raise GenkitError(
-            "FAILED_PRECONDITION", f"The tracer provider is a {type(found).__name__}, not the SDK's.",
+            "FAILED_PRECONDITION",
+            f"The tracer provider is a {type(found).__name__}, not the SDK's.",
             hint="Install opentelemetry.sdk.trace.TracerProvider, or none.",
-        )  # fmt: skip
+        )
     provider = TracerProvider()
     trace.set_tracer_provider(provider)
     return provider, True

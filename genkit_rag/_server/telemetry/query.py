@@ -15,9 +15,17 @@ Value = str | float
 
 _COMPARE: dict[str, str] = {"eq": "IS", "neq": "IS NOT", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 TRACE_FIELDS = {
-    "id": "trace_id", "name": "name", "type": "kind", "kind": "kind", "status": "status", "start": "start",
-    "end": "end", "latency": "latency", "spans": "spans", "errors": "errors",
-}  # fmt: skip
+    "id": "trace_id",
+    "name": "name",
+    "type": "kind",
+    "kind": "kind",
+    "status": "status",
+    "start": "start",
+    "end": "end",
+    "latency": "latency",
+    "spans": "spans",
+    "errors": "errors",
+}
 SPAN_FIELDS = {name: name for name in ("name", "kind", "status", "start", "end", "latency")} | {"type": "kind"}
 LABELS = ("genkitx:", "batchRun", "genkit:metadata:agent:sessionId")
 """Attributes of a root span that start so can be filtered by."""

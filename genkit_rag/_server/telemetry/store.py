@@ -148,8 +148,9 @@ class TraceStore:
             values = (trace_id, 0, "", "", "running", spans[0].start_time, 0, 0, 0, 0, 0, 0, 0, "{}")
             row = self._writer.execute(
                 "INSERT INTO traces (trace_id, root, name, kind, status, start, end, spans, errors, input_tokens,"
-                " output_tokens, size, dropped, labels) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", values,
-            ).lastrowid  # fmt: skip
+                " output_tokens, size, dropped, labels) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                values,
+            ).lastrowid
             assert row is not None
             self._count += 1
         first = row << 20
@@ -200,9 +201,18 @@ class TraceStore:
     def _write(self, row: int, span: SpanData, data: str, *, fresh: bool) -> None:
         latency = span.end_time - span.start_time if span.end_time else None
         values = (
-            row, span.span_id, span.parent_span_id, derive.name_of(span)[:1000], derive.kind_of(span),
-            derive.status_of(span), span.start_time, span.end_time, latency, *derive.tokens_of(span), len(data),
-        )  # fmt: skip
+            row,
+            span.span_id,
+            span.parent_span_id,
+            derive.name_of(span)[:1000],
+            derive.kind_of(span),
+            derive.status_of(span),
+            span.start_time,
+            span.end_time,
+            latency,
+            *derive.tokens_of(span),
+            len(data),
+        )
         execute = self._writer.execute
         if not fresh:
             execute("DELETE FROM words WHERE rowid = ?", (row,))
@@ -221,16 +231,18 @@ class TraceStore:
             return self._remove(row)
         totals = self._writer.execute(
             "SELECT min(start), max(end), count(*), sum(status = 'error'), sum(input_tokens), sum(output_tokens),"
-            " sum(size) FROM spans WHERE id BETWEEN ? AND ?", bounds,
-        ).fetchone()  # fmt: skip
+            " sum(size) FROM spans WHERE id BETWEEN ? AND ?",
+            bounds,
+        ).fetchone()
         data = self._writer.execute("SELECT data FROM payloads WHERE id = ?", (root["id"],)).fetchone()[0]
         attributes = json.loads(data)["attributes"]
         labels = {name: str(value)[:1000] for name, value in attributes.items() if name.startswith(LABELS)}
         head = (root["id"], root["name"], root["kind"], root["status"], root["latency"], json.dumps(labels))
         self._writer.execute(
             "UPDATE traces SET root=?, name=?, kind=?, status=?, latency=?, labels=?, start=?, end=?, spans=?,"
-            " errors=?, input_tokens=?, output_tokens=?, size=? WHERE id=?", (*head, *totals, row),
-        )  # fmt: skip
+            " errors=?, input_tokens=?, output_tokens=?, size=? WHERE id=?",
+            (*head, *totals, row),
+        )
 
     def _trim(self, step: int) -> None:
         oldest = time.time() * 1000 - self.limits.max_age_days * 86_400_000
@@ -330,9 +342,10 @@ class TraceStore:
             except sqlite3.OperationalError as error:
                 if "interrupted" in str(error):
                     raise GenkitError(
-                        "DEADLINE_EXCEEDED", f"The query took more than {_QUERY_SECONDS:g} seconds.",
+                        "DEADLINE_EXCEEDED",
+                        f"The query took more than {_QUERY_SECONDS:g} seconds.",
                         hint="Narrow it by time or name.",
-                    ) from None  # fmt: skip
+                    ) from None
                 raise _broken(error) from error
             except sqlite3.DatabaseError as error:
                 raise _broken(error) from error
@@ -366,6 +379,7 @@ def _broken(error: sqlite3.Error) -> GenkitError:
     if isinstance(error, sqlite3.ProgrammingError):
         return GenkitError("FAILED_PRECONDITION", "The trace store is closed.")
     return GenkitError(
-        "UNAVAILABLE", f"The trace store cannot be used: {error}.",
+        "UNAVAILABLE",
+        f"The trace store cannot be used: {error}.",
         hint="If it stays so, remove its file: traces are not needed to run.",
-    )  # fmt: skip
+    )

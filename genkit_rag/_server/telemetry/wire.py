@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
-from genkit_rag._blocks.wire import WireModel
 from genkit_rag._core.errors import GenkitError
 from genkit_rag._core.schema import validation_error
+from genkit_rag._documents.wire import WireModel
 
 SPAN_KINDS = ("INTERNAL", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 """OpenTelemetry's span kinds by number; unspecified counts as internal."""
@@ -165,7 +165,8 @@ def parse_trace(body: bytes) -> list[SpanData]:
     for key, span in trace.spans.items():
         if span.trace_id != trace.trace_id or span.span_id != key:
             raise GenkitError(
-                "INVALID_ARGUMENT", "A span stands under another id or is of another trace.",
+                "INVALID_ARGUMENT",
+                "A span stands under another id or is of another trace.",
                 hint="Post one trace at a time, its spans keyed by their spanId.",
-            )  # fmt: skip
+            )
     return list(trace.spans.values())

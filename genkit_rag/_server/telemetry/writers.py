@@ -17,10 +17,18 @@ HIDDEN = "__REDACTED__"
 """What OpenInference writes in the place of hidden content."""
 
 _KINDS = {
-    "model": "LLM", "background-model": "LLM", "embedder": "EMBEDDING", "retriever": "RETRIEVER",
-    "reranker": "RERANKER", "tool": "TOOL", "tool.v2": "TOOL", "agent": "AGENT", "evaluator": "EVALUATOR",
-    "prompt": "PROMPT", "executable-prompt": "PROMPT",
-}  # fmt: skip
+    "model": "LLM",
+    "background-model": "LLM",
+    "embedder": "EMBEDDING",
+    "retriever": "RETRIEVER",
+    "reranker": "RERANKER",
+    "tool": "TOOL",
+    "tool.v2": "TOOL",
+    "agent": "AGENT",
+    "evaluator": "EVALUATOR",
+    "prompt": "PROMPT",
+    "executable-prompt": "PROMPT",
+}
 _ROLES = {"model": "assistant"}
 _REQUEST = "gen_ai.request."
 _COUNTS = {
@@ -218,5 +226,9 @@ def _parse(text: Any) -> Any:
 
 
 _BY_KIND: dict[str, Callable[[Mapping[str, Any], Hides], Pairs]] = {
-    "LLM": _llm, "EMBEDDING": _embedding, "RETRIEVER": _retriever, "RERANKER": _reranker, "TOOL": _tool,
-}  # fmt: skip
+    "LLM": _llm,
+    "EMBEDDING": _embedding,
+    "RETRIEVER": _retriever,
+    "RERANKER": _reranker,
+    "TOOL": _tool,
+}

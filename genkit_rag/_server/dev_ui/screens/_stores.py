@@ -88,8 +88,10 @@ class Where:
     def url(self, path: str = "/indexes/store", **changes: Any) -> str:
         """Returns the address of a page with other values; another view begins at its first page."""
         there = replace(self, **{"after": "", **changes})
-        values = {name: getattr(there, name) for name in ("store", "namespace", "filter", "prefix", "after", "source",
-                                                          "context")}  # fmt: skip
+        values = {
+            name: getattr(there, name)
+            for name in ("store", "namespace", "filter", "prefix", "after", "source", "context")
+        }
         shown = {
             name: json.dumps(value) if isinstance(value, dict) else value for name, value in values.items() if value
         }

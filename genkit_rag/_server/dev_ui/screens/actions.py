@@ -17,9 +17,19 @@ from genkit_rag._server.dev_ui.samples import form_schema, sample_input
 from genkit_rag._server.dev_ui.ui import Screen, Ui
 
 _ORDER = [
-    "flow", "agent", "retriever", "reranker", "indexer", "embedder", "model", "tool", "tool.v2", "executable-prompt",
-    "prompt", "evaluator",
-]  # fmt: skip
+    "flow",
+    "agent",
+    "retriever",
+    "reranker",
+    "indexer",
+    "embedder",
+    "model",
+    "tool",
+    "tool.v2",
+    "executable-prompt",
+    "prompt",
+    "evaluator",
+]
 _WORDS = {"util": "Utilities", "tool.v2": "Tools (v2)", "executable-prompt": "Executable prompts"}
 
 
@@ -70,10 +80,13 @@ def grouped(actions: Sequence[ListedAction]) -> list[tuple[str, str, list[Listed
     usual = [*_ORDER, *(str(kind) for kind in ActionKind)]
     ordered = sorted(kinds, key=lambda kind: (usual.index(kind) if kind in usual else len(usual), kind))
     return [
-        (kind, _WORDS.get(kind, kind.replace("-", " ").capitalize() + "s"),
-         sorted((one for one in actions if one.kind == kind), key=lambda one: one.name))
+        (
+            kind,
+            _WORDS.get(kind, kind.replace("-", " ").capitalize() + "s"),
+            sorted((one for one in actions if one.kind == kind), key=lambda one: one.name),
+        )
         for kind in ordered
-    ]  # fmt: skip
+    ]
 
 
 def routes(ui: Ui) -> list[BaseRoute]:
@@ -96,9 +109,13 @@ def routes(ui: Ui) -> list[BaseRoute]:
         action = listed(key, facts)
         schema = form_schema(action.kind, facts)
         return await ui.page(
-            request, "actions/detail.html", action=action, facts=facts, schema=schema,
+            request,
+            "actions/detail.html",
+            action=action,
+            facts=facts,
+            schema=schema,
             sample=sample_input(action.kind, schema),
-        )  # fmt: skip
+        )
 
     return [Route("/actions", index), Route("/actions/{key:path}", detail)]
 

@@ -36,20 +36,34 @@ class _Indexes:
         # What cannot be read (a filter that is none) is told of on the page itself: the form stays to correct it.
         (stats, found, seen), problem = await self._asked(where, ("stats", {}), ("page", page), ("facets", facets))
         return await self._ui.page(
-            request, "indexes/documents.html", where=where, show=Show, stats=stats, found=found, problem=problem,
-            facets=_telling(seen), seen=seen, embedders=await self._embedders(),
+            request,
+            "indexes/documents.html",
+            where=where,
+            show=Show,
+            stats=stats,
+            found=found,
+            problem=problem,
+            facets=_telling(seen),
+            seen=seen,
+            embedders=await self._embedders(),
             can_compare=f"/util/{where.store}/neighbours" in await self._ui.runtimes.list_actions(),
             rows=[_row(document) for document in (found or {}).get("documents", [])],
-        )  # fmt: skip
+        )
 
     async def source(self, request: Request) -> Response:
         where = await self._known(request)
         asked = {"source": where.source, "namespace": where.namespace}
         (stats, found), problem = await self._asked(where, ("stats", {}), ("source", asked))
         return await self._ui.page(
-            request, "indexes/source.html", where=where, show=Show, stats=stats, found=found, problem=problem,
+            request,
+            "indexes/source.html",
+            where=where,
+            show=Show,
+            stats=stats,
+            found=found,
+            problem=problem,
             rows=[_row(document) for document in (found or {}).get("unplaced", [])],
-        )  # fmt: skip
+        )
 
     async def map(self, request: Request) -> Response:
         where = await self._known(request)
@@ -57,9 +71,16 @@ class _Indexes:
         (stats, seen), problem = await self._asked(where, ("stats", {}), ("facets", facets))
         fields = [one["field"] for one in (seen or {}).get("facets", []) if one["distinct"] > 1]
         return await self._ui.page(
-            request, "indexes/map.html", where=where, show=Show, stats=stats, problem=problem, fields=fields,
-            query=request.query_params.get("query", ""), field=request.query_params.get("field", ""),
-        )  # fmt: skip
+            request,
+            "indexes/map.html",
+            where=where,
+            show=Show,
+            stats=stats,
+            problem=problem,
+            fields=fields,
+            query=request.query_params.get("query", ""),
+            field=request.query_params.get("field", ""),
+        )
 
     async def _known(self, request: Request) -> Where:
         where = Where.of(request)
@@ -97,8 +118,13 @@ def _row(document: Json) -> Json:
     texts = [part["text"] for part in document.get("content", []) if part.get("text")]
     media = sum(1 for part in document.get("content", []) if part.get("media"))
     identity = metadata.pop("id", "")
-    return {"id": identity, "text": "".join(texts), "media": media, "metadata": metadata,
-            "source": metadata.get("source") if isinstance(metadata.get("source"), str) else None}  # fmt: skip
+    return {
+        "id": identity,
+        "text": "".join(texts),
+        "media": media,
+        "metadata": metadata,
+        "source": metadata.get("source") if isinstance(metadata.get("source"), str) else None,
+    }
 
 
 def routes(ui: Ui) -> list[Route]:

@@ -8,11 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from genkit_rag._blocks.evaluation.dataset import Judgement
-from genkit_rag._blocks.stop_words import STOP_WORDS
 from genkit_rag._core.errors import GenkitError
 from genkit_rag._core.schema import parse
 from genkit_rag._core.threads import run_in_thread
+from genkit_rag._evaluation.dataset import Judgement
+from genkit_rag._rag.stop_words import STOP_WORDS
 from genkit_rag._server.datasets import DatasetStore
 from genkit_rag._server.dev_ui.screens._stores import Json, store_names
 from genkit_rag._server.dev_ui.ui import Screen, Ui, json_object, json_response
@@ -30,12 +30,18 @@ class _Playground:
         actions = {} if await self._ui.runtimes.current() is None else await self._ui.runtimes.list_actions()
         infos = await run_in_thread(self._datasets.list)
         return await self._ui.page(
-            request, "playground/page.html", retrievers=_names(actions, "retriever"), stores=store_names(actions),
-            rerankers=_names(actions, "reranker"), models=_names(actions, "model"), windows=_windows(actions),
+            request,
+            "playground/page.html",
+            retrievers=_names(actions, "retriever"),
+            stores=store_names(actions),
+            rerankers=_names(actions, "reranker"),
+            models=_names(actions, "model"),
+            windows=_windows(actions),
             stop_words=sorted(STOP_WORDS),
-            datasets=[one.dataset_id for one in infos if one.kind == "judgements"], dataset=DATASET,
+            datasets=[one.dataset_id for one in infos if one.kind == "judgements"],
+            dataset=DATASET,
             default_model=await self._default_model() if actions else "",
-        )  # fmt: skip
+        )
 
     async def judge(self, request: Request) -> Response:
         """Writes a mark; answers with the dataset's name and size."""

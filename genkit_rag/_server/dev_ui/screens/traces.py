@@ -90,11 +90,16 @@ class _Traces:
         span_id = request.query_params.get("span") or tree.rows[0].span_id
         datasets = await run_in_thread(self._datasets.list)
         return await self._ui.page(
-            request, "traces/trace.html", tree=tree, trace_id=request.path_params["trace_id"],
-            detail=await run_in_thread(span_detail, _one(spans, span_id), spans), selected=span_id,
-            datasets=[one.dataset_id for one in datasets if one.kind == "examples"], live=_is_young(tree),
+            request,
+            "traces/trace.html",
+            tree=tree,
+            trace_id=request.path_params["trace_id"],
+            detail=await run_in_thread(span_detail, _one(spans, span_id), spans),
+            selected=span_id,
+            datasets=[one.dataset_id for one in datasets if one.kind == "examples"],
+            live=_is_young(tree),
             dropped=await run_in_thread(self._dropped, request.path_params["trace_id"]),
-        )  # fmt: skip
+        )
 
     def _dropped(self, trace_id: str) -> int:
         found = self._ui.store.list_traces(TraceQuery(1, where=(Condition("id", "eq", trace_id),))).traces

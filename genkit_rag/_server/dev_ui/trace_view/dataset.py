@@ -21,6 +21,9 @@ def dataset_row(span: SpanData, spans: Sequence[SpanData]) -> dict[str, Any]:
             if derive.kind_of(one) == "retriever":
                 texts += [document.text for document in derive.view(one).documents if document.text]
     return {
-        "input": view.input, "output": view.output, "context": texts, "traceIds": [span.trace_id],
+        "input": view.input,
+        "output": view.output,
+        "context": texts,
+        "traceIds": [span.trace_id],
         "target": action_key(span),
-    }  # fmt: skip
+    }

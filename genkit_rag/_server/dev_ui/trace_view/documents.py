@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from genkit_rag._blocks.stop_words import STOP_WORDS
+from genkit_rag._rag.stop_words import STOP_WORDS
 from genkit_rag._server.telemetry import derive
 from genkit_rag._server.telemetry.derive import FoundDocument, SpanView
 from genkit_rag._server.telemetry.wire import SpanData
@@ -75,10 +75,12 @@ def document_table(span: SpanData, view: SpanView, spans: Sequence[SpanData]) ->
     if view.kind == "reranker":
         before = _given(view.input)
         return DocumentTable(
-            _rows(documents, before, words), "before reranking" if before else "",
+            _rows(documents, before, words),
+            "before reranking" if before else "",
             _span_with(spans, "retriever", before, before_time=span.start_time),
-            0 if cut else max(0, len(before) - len(documents)), cut,
-        )  # fmt: skip
+            0 if cut else max(0, len(before) - len(documents)),
+            cut,
+        )
     partner = _reranking_of(span, documents, spans)
     after = _returned(derive.view(partner)) if partner is not None else []
     rows = _rows(documents, after, words)

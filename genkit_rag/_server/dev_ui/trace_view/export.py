@@ -25,38 +25,50 @@ def to_otlp(spans: Sequence[SpanData]) -> Json:
             {
                 "resource": {"attributes": _attributes(dict(service))},
                 "scopeSpans": [
-                    {"scope": {"name": name, **({"version": version} if version else {})},
-                     "spans": [_span(span) for span in group]}
+                    {
+                        "scope": {"name": name, **({"version": version} if version else {})},
+                        "spans": [_span(span) for span in group],
+                    }
                 ],
             }
             for (name, version, service), group in by_scope.items()
         ]
-    }  # fmt: skip
+    }
 
 
 def _span(span: SpanData) -> Json:
     found: Json = {
-        "traceId": span.trace_id, "spanId": span.span_id, "name": span.display_name,
+        "traceId": span.trace_id,
+        "spanId": span.span_id,
+        "name": span.display_name,
         "kind": max(SPAN_KINDS.index(span.span_kind), 1) if span.span_kind in SPAN_KINDS else 1,
-        "startTimeUnixNano": _nanos(span.start_time), "endTimeUnixNano": _nanos(span.end_time),
+        "startTimeUnixNano": _nanos(span.start_time),
+        "endTimeUnixNano": _nanos(span.end_time),
         "attributes": _attributes({n: v for n, v in span.attributes.items() if n not in _SERVICE}),
-    }  # fmt: skip
+    }
     if span.parent_span_id:
         found["parentSpanId"] = span.parent_span_id
     if span.status is not None:
         found["status"] = {"code": span.status.code} | ({"message": span.status.message} if span.status.message else {})
     if events := (span.time_events and span.time_events.time_event) or []:
         found["events"] = [
-            {"timeUnixNano": _nanos(one.time), "name": one.annotation.description,
-             "attributes": _attributes(one.annotation.attributes)}
+            {
+                "timeUnixNano": _nanos(one.time),
+                "name": one.annotation.description,
+                "attributes": _attributes(one.annotation.attributes),
+            }
             for one in events
-        ]  # fmt: skip
+        ]
     if links := [link for link in span.links or [] if link.context is not None]:
         found["links"] = [
-            {"traceId": link.context.trace_id, "spanId": link.context.span_id,
-             "attributes": _attributes(link.attributes or {})}
-            for link in links if link.context is not None
-        ]  # fmt: skip
+            {
+                "traceId": link.context.trace_id,
+                "spanId": link.context.span_id,
+                "attributes": _attributes(link.attributes or {}),
+            }
+            for link in links
+            if link.context is not None
+        ]
     return found
 
 

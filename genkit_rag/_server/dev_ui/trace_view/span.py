@@ -77,11 +77,17 @@ def span_detail(span: SpanData, spans: Sequence[SpanData]) -> SpanDetail:
     ]
     stacks = (event.attributes.get("exception.stacktrace") for event in events)
     return SpanDetail(
-        span, view, action_key(span), span.end_time - span.start_time if span.end_time else None, _cost(span),
-        next((str(stack) for stack in stacks if stack), None), document_table(span, view, spans),
+        span,
+        view,
+        action_key(span),
+        span.end_time - span.start_time if span.end_time else None,
+        _cost(span),
+        next((str(stack) for stack in stacks if stack), None),
+        document_table(span, view, spans),
         _turns(view) if view.kind in ("model", "background-model") else [],
-        {name: value for name, value in sorted(span.attributes.items()) if name not in _CONTENT}, events,
-    )  # fmt: skip
+        {name: value for name, value in sorted(span.attributes.items()) if name not in _CONTENT},
+        events,
+    )
 
 
 def action_key(span: SpanData) -> str | None:

@@ -10,9 +10,13 @@ from genkit_rag._server.telemetry.wire import SpanData
 
 BARS = ("flow", "model", "retriever", "reranker", "embedder", "tool")
 _LIKE = {
-    "flowStep": "flow", "agent": "flow", "background-model": "model", "indexer": "retriever", "tool.v2": "tool",
+    "flowStep": "flow",
+    "agent": "flow",
+    "background-model": "model",
+    "indexer": "retriever",
+    "tool.v2": "tool",
     "executable-prompt": "flow",
-}  # fmt: skip
+}
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -92,9 +96,17 @@ def make_tree(spans: Sequence[SpanData], now: float) -> Tree:
     rows = [_row(span, depth, span.span_id in inner, (start, duration, now)) for span, depth in ordered]
     tokens = [derive.tokens_of(span) for span in spans]
     return Tree(
-        rows, start, duration, [share * duration for share in SHARES], rows[0].status, rows[0].name, rows[0].kind,
-        sum(pair[0] for pair in tokens), sum(pair[1] for pair in tokens), sum(row.status == "error" for row in rows),
-    )  # fmt: skip
+        rows,
+        start,
+        duration,
+        [share * duration for share in SHARES],
+        rows[0].status,
+        rows[0].name,
+        rows[0].kind,
+        sum(pair[0] for pair in tokens),
+        sum(pair[1] for pair in tokens),
+        sum(row.status == "error" for row in rows),
+    )
 
 
 def _in_order(spans: Sequence[SpanData]) -> list[tuple[SpanData, int]]:
@@ -126,6 +138,14 @@ def _row(span: SpanData, depth: int, parent: bool, scale: tuple[float, float, fl
     left = 100 * (span.start_time - start) / duration
     width = min(100 * max(end - span.start_time, 0) / duration, 100 - left)
     return Row(
-        span.span_id, derive.name_of(span), derive.kind_of(span), derive.status_of(span), depth, left, width,
-        span.end_time - span.start_time if span.end_time else None, sum(derive.tokens_of(span)), parent,
-    )  # fmt: skip
+        span.span_id,
+        derive.name_of(span),
+        derive.kind_of(span),
+        derive.status_of(span),
+        depth,
+        left,
+        width,
+        span.end_time - span.start_time if span.end_time else None,
+        sum(derive.tokens_of(span)),
+        parent,
+    )

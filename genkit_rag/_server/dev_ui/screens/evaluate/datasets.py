@@ -52,10 +52,18 @@ class DatasetRoutes:
         runs = await run_in_thread(self._runs.list, name)
         newest = max(versions, default=dataset.version)
         return await self._ui.page(
-            request, "evaluate/dataset.html", dataset=dataset, rows=shown, total=total, search=search,
-            page=whole(wanted.get("page", "1"), "page"), pages=max(1, -(-total // PAGE_ROWS)),
-            versions=list(reversed(versions)), newest=newest, runs=runs[:10],
-        )  # fmt: skip
+            request,
+            "evaluate/dataset.html",
+            dataset=dataset,
+            rows=shown,
+            total=total,
+            search=search,
+            page=whole(wanted.get("page", "1"), "page"),
+            pages=max(1, -(-total // PAGE_ROWS)),
+            versions=list(reversed(versions)),
+            newest=newest,
+            runs=runs[:10],
+        )
 
     async def export(self, request: Request) -> Response:
         """Sends the rows as JSON or JSON Lines, which the upload takes back."""

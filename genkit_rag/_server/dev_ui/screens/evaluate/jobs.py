@@ -8,9 +8,9 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from genkit_rag._blocks.evaluation.runner import EvalProgress, EvaluatorLike
 from genkit_rag._core.errors import GenkitError, invalid
 from genkit_rag._core.threads import run_in_thread
+from genkit_rag._evaluation.runs.runner import EvalProgress, EvaluatorLike
 from genkit_rag._server.datasets import RunStore
 from genkit_rag._server.dev_ui.ui import Ui, error_wire
 from genkit_rag._server.remote_evaluation import Plan, RemoteEvaluation, remote_evaluator
@@ -58,8 +58,15 @@ class Job:
     def to_wire(self) -> dict[str, Any]:
         """Returns what the page shows of it."""
         stages = [{"stage": one.stage, "done": one.done, "total": one.total} for one in self.stages.values()]
-        return {"id": self.id, "title": self.title, "datasetId": self.dataset_id, "state": self.state,
-                "stages": stages, "runId": self.run_id, "error": self.error}  # fmt: skip
+        return {
+            "id": self.id,
+            "title": self.title,
+            "datasetId": self.dataset_id,
+            "state": self.state,
+            "stages": stages,
+            "runId": self.run_id,
+            "error": self.error,
+        }
 
 
 class Jobs:
@@ -116,9 +123,9 @@ class Jobs:
     async def _run(self, job: Job, remote: RemoteEvaluation, evaluators: list[EvaluatorLike]) -> None:
         try:
             report = await remote.run(evaluators)
-            await run_in_thread(lambda: self._runs.save(
-                report, dataset_id=job.dataset_id, dataset_version=job.dataset_version
-            ))  # fmt: skip
+            await run_in_thread(
+                lambda: self._runs.save(report, dataset_id=job.dataset_id, dataset_version=job.dataset_version)
+            )
             job.state, job.run_id = "done", report.run_id
         except asyncio.CancelledError:
             job.state = "cancelled"

@@ -6,13 +6,13 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
-from genkit_rag._blocks.evaluation.compare import Comparison
-from genkit_rag._blocks.evaluation.concurrency import CONCURRENCY
-from genkit_rag._blocks.evaluation.report import EvalReport
-from genkit_rag._blocks.evaluation.rows import EvalRow
-from genkit_rag._blocks.evaluation.types import EvalDataPoint
 from genkit_rag._core.errors import GenkitError, MissingExtra, invalid
 from genkit_rag._core.threads import run_in_thread
+from genkit_rag._evaluation.concurrency import CONCURRENCY
+from genkit_rag._evaluation.reports.compare import Comparison
+from genkit_rag._evaluation.reports.report import EvalReport
+from genkit_rag._evaluation.reports.rows import EvalRow
+from genkit_rag._evaluation.types import EvalDataPoint
 from genkit_rag._server.datasets import DatasetStore, RunStore
 from genkit_rag._server.dev_ui.screens.evaluate.datasets import download, whole
 from genkit_rag._server.dev_ui.screens.evaluate.jobs import TARGET_KINDS, Jobs
@@ -63,19 +63,27 @@ class RunRoutes:
     async def index(self, request: Request) -> Response:
         """Shows what runs, the runs that ended, and the datasets."""
         return await self._ui.page(
-            request, "evaluate/index.html", jobs=self._jobs.running(), runs=await run_in_thread(self._runs.list),
+            request,
+            "evaluate/index.html",
+            jobs=self._jobs.running(),
+            runs=await run_in_thread(self._runs.list),
             datasets=await run_in_thread(self._datasets.list),
-        )  # fmt: skip
+        )
 
     async def new(self, request: Request) -> Response:
         """Shows the form that starts an evaluation; UNAVAILABLE without an app."""
         actions = await self._ui.runtimes.list_actions()
         evaluators = [_evaluator(one) for key, one in actions.items() if key.startswith("/evaluator/")]
         return await self._ui.page(
-            request, "evaluate/new.html", datasets=await run_in_thread(self._datasets.list), targets=_targets(actions),
-            evaluators=sorted(evaluators, key=lambda one: one["name"]), concurrency=CONCURRENCY,
-            chosen=request.query_params.get("dataset", ""), aimed=request.query_params.get("target", ""),
-        )  # fmt: skip
+            request,
+            "evaluate/new.html",
+            datasets=await run_in_thread(self._datasets.list),
+            targets=_targets(actions),
+            evaluators=sorted(evaluators, key=lambda one: one["name"]),
+            concurrency=CONCURRENCY,
+            chosen=request.query_params.get("dataset", ""),
+            aimed=request.query_params.get("target", ""),
+        )
 
     async def start(self, request: Request) -> Response:
         """Starts an evaluation; answers with the job to watch."""
@@ -112,11 +120,21 @@ class RunRoutes:
         summaries = await run_in_thread(self._runs.list)
         summary = next((one for one in summaries if one.run_id == report.run_id), None)
         return await self._ui.page(
-            request, "evaluate/run.html", report=report, summary=summary, shown=shown, search=search, page=page,
-            rows=rows[(page - 1) * PAGE_ROWS : page * PAGE_ROWS], total=len(rows),
+            request,
+            "evaluate/run.html",
+            report=report,
+            summary=summary,
+            shown=shown,
+            search=search,
+            page=page,
+            rows=rows[(page - 1) * PAGE_ROWS : page * PAGE_ROWS],
+            total=len(rows),
             pages=max(1, -(-len(rows) // PAGE_ROWS)),
-            against=against, worse=worse, others=_others(summaries, report), count=len(report.failed_rows),
-        )  # fmt: skip
+            against=against,
+            worse=worse,
+            others=_others(summaries, report),
+            count=len(report.failed_rows),
+        )
 
     async def export(self, request: Request) -> Response:
         """Sends a report as a file."""
@@ -146,9 +164,15 @@ class RunRoutes:
             return download(made.to_json(indent=2), f"comparison-{after.run_id}.json", "application/json")
         olds, news = ({row.test_case_id: row for row in one.rows} for one in (before, after))
         return await self._ui.page(
-            request, "evaluate/compare.html", before=before, after=after, comparison=made, olds=olds, news=news,
+            request,
+            "evaluate/compare.html",
+            before=before,
+            after=after,
+            comparison=made,
+            olds=olds,
+            news=news,
             span=_span(made),
-        )  # fmt: skip
+        )
 
 
 def _plan(body: dict[str, Any], points: list[EvalDataPoint]) -> Plan:
@@ -176,10 +200,12 @@ def _evaluator(described: dict[str, Any]) -> dict[str, Any]:
     facts = (described.get("metadata") or {}).get("evaluator") or {}
     name = described["key"].removeprefix("/evaluator/")
     return {
-        "name": name, "title": facts.get("evaluatorDisplayName") or name,
+        "name": name,
+        "title": facts.get("evaluatorDisplayName") or name,
         "definition": facts.get("evaluatorDefinition") or described.get("description") or "",
-        "billed": bool(facts.get("evaluatorIsBilled")), "options": facts.get("customOptions"),
-    }  # fmt: skip
+        "billed": bool(facts.get("evaluatorIsBilled")),
+        "options": facts.get("customOptions"),
+    }
 
 
 def _seconds(value: Any) -> float | None:

@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
-from genkit_rag._blocks.evaluation.dataset import load_dataset
 from genkit_rag._core.errors import GenkitError, invalid
+from genkit_rag._evaluation.dataset import load_dataset
 from genkit_rag._server.datasets import DatasetKind, DatasetStore, RunStore
 from genkit_rag._server.dev_ui.ui import Ui
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from genkit_rag._blocks.augmentation import estimate_tokens
 from genkit_rag._core.errors import GenkitError, MissingExtra, invalid
 from genkit_rag._core.threads import run_in_thread
+from genkit_rag._generation.augmentation import estimate_tokens
 from genkit_rag._server.dev_ui.screens.prompts.files import PromptPlace, checked_path, place_of
 from genkit_rag._server.dev_ui.screens.prompts.source import prompt_source
 from genkit_rag._server.dev_ui.ui import OWN_RUN, Screen, Ui, json_object, json_response
@@ -80,12 +80,17 @@ class _Prompts:
         stored = await run_in_thread(place.read) if place else None
         source = stored[0] if stored else prompt_source(shown.facts, shown.description)
         return await self._ui.page(
-            request, "prompts/page.html", prompt=shown, source=source, place=place if stored else None,
-            version=stored[1] if stored else None, variants=[one for one in found.values() if one.name == shown.name],
+            request,
+            "prompts/page.html",
+            prompt=shown,
+            source=source,
+            place=place if stored else None,
+            version=stored[1] if stored else None,
+            variants=[one for one in found.values() if one.name == shown.name],
             default=(shown.facts.get("input") or {}).get("default"),
             can_edit=RENDER_SOURCE in actions and RUN_SOURCE in actions and source is not None,
             can_run=f"/executable-prompt/{shown.key}" in actions,
-        )  # fmt: skip
+        )
 
     async def render(self, request: Request) -> Response:
         """Renders a prompt, or the source that is being written of it, in the app."""
@@ -111,8 +116,11 @@ class _Prompts:
         shown = _one(_prompts(await self._ui.runtimes.list_actions()), body.get("key"))
         place = await run_in_thread(place_of, shown.metadata, self._ui.root)
         if place is None:
-            raise GenkitError("FAILED_PRECONDITION", "The app names no folder of prompt files in this project.",
-                              hint="Download the text, and put it into the app's `prompt_dir`.")  # fmt: skip
+            raise GenkitError(
+                "FAILED_PRECONDITION",
+                "The app names no folder of prompt files in this project.",
+                hint="Download the text, and put it into the app's `prompt_dir`.",
+            )
         if beside is not None:
             if not isinstance(beside, str):
                 raise invalid("saveAs", beside, "must be the name of a new prompt")
@@ -151,9 +159,14 @@ def _prompts(actions: Mapping[str, Mapping[str, Any]]) -> dict[str, ShownPrompt]
         plain, variant, given = facts.get("name"), facts.get("variant"), facts.get("input")
         schema = action.get("inputSchema") or (given.get("schema") if isinstance(given, dict) else None)
         found[name] = ShownPrompt(
-            name, plain if isinstance(plain, str) else name, variant if isinstance(variant, str) else None,
-            action.get("description"), {**facts, "input": given if isinstance(given, dict) else {}}, metadata, schema,
-        )  # fmt: skip
+            name,
+            plain if isinstance(plain, str) else name,
+            variant if isinstance(variant, str) else None,
+            action.get("description"),
+            {**facts, "input": given if isinstance(given, dict) else {}},
+            metadata,
+            schema,
+        )
     return found
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from genkit_rag._blocks.prompt.files import MAX_FILE_BYTES, SUFFIX, check_key
 from genkit_rag._core.errors import GenkitError, invalid
+from genkit_rag._generation.prompt.files import MAX_FILE_BYTES, SUFFIX, check_key
 
 MAX_NAME = 200
 """Characters of a file's path within the folder."""
@@ -40,8 +40,11 @@ class PromptPlace:
         for step in self.path.split("/"):
             found = found / step
             if found.is_symlink():
-                raise GenkitError("PERMISSION_DENIED", f"{self.path!r} leads over a symbolic link.",
-                                  hint="Put the file itself into the prompt folder.")  # fmt: skip
+                raise GenkitError(
+                    "PERMISSION_DENIED",
+                    f"{self.path!r} leads over a symbolic link.",
+                    hint="Put the file itself into the prompt folder.",
+                )
         return found
 
     def read(self) -> tuple[str, str] | None:
@@ -104,8 +107,12 @@ def checked_path(path: object) -> str:
     check_key(path.removesuffix(SUFFIX))
     for step in path.split("/"):
         if not _STEP.fullmatch(step) or _DEVICE.fullmatch(step):
-            raise invalid("path", path, "has a name that is none on every system",
-                          hint="Use letters, digits, `_`, `-` and dots, such as `mail/reply.short`.")  # fmt: skip
+            raise invalid(
+                "path",
+                path,
+                "has a name that is none on every system",
+                hint="Use letters, digits, `_`, `-` and dots, such as `mail/reply.short`.",
+            )
     return path
 
 

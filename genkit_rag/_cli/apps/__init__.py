@@ -1,0 +1,1 @@
+"""Commands on running apps: start, flow, trace."""

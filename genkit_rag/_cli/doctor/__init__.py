@@ -1,0 +1,1 @@
+"""The commands `genkit-rag doctor` and `genkit-rag config`."""

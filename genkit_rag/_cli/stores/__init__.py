@@ -1,0 +1,1 @@
+"""Commands on local vector stores: ingest, query, ask, store."""

@@ -1,5 +1,0 @@
-"""Fetching from addresses that somebody else chose: nothing private is reached, nothing grows without a bound."""
-
-from genkit_rag._core.net.policy import FetchPolicy, shown_url
-
-__all__ = ["FetchPolicy", "shown_url"]

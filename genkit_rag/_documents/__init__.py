@@ -1,0 +1,1 @@
+"""Documents, message parts, filters and citations: the data that everything else exchanges."""

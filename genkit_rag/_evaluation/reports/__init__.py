@@ -1,0 +1,1 @@
+"""Evaluation reports: rows, statistics, comparison and rendering."""

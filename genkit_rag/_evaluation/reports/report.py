@@ -1,0 +1,156 @@
+"""The report of an evaluation: rows with scores, a summary of each metric, how long it took."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, cast
+
+from pydantic import Field
+
+from genkit_rag._core.errors import GenkitError
+from genkit_rag._core.schema import parse
+from genkit_rag._documents.wire import WireModel
+from genkit_rag._evaluation.reports import statistics
+from genkit_rag._evaluation.reports.compare import Comparison, compare_rows
+from genkit_rag._evaluation.reports.markdown import report_markdown
+from genkit_rag._evaluation.reports.render import to_csv, to_html, to_junit, to_text
+from genkit_rag._evaluation.reports.rows import EvalRow, MetricSummary
+
+
+class EvaluatorInfo(WireModel):
+    """An evaluator as it was used."""
+
+    name: str
+    display_name: str
+    definition: str
+    is_billed: bool = False
+    options: Any = None
+
+
+class EvalReport(WireModel):
+    """What an evaluation has found.
+
+    Attributes:
+        run_id: Names the run.
+        name: What it was called; None when it was not.
+        created_at: When it began, as ISO 8601 in UTC.
+        target: What was run, such as `/flow/answer`; None when the dataset held the outputs.
+        evaluators: The evaluators and their options.
+        dataset_hash: A hash of ids, inputs and references: runs over the same dataset have the same.
+        seed: Of the intervals.
+        duration_ms: How long all of it took.
+        metrics: A summary of each metric.
+        rows: The rows, in the order of the dataset.
+    """
+
+    schema_version: Literal[1] = 1
+    run_id: str
+    name: str | None = None
+    created_at: str
+    target: str | None = None
+    evaluators: list[EvaluatorInfo] = Field(default_factory=list[EvaluatorInfo])
+    dataset_hash: str
+    seed: int = 0
+    duration_ms: float = 0
+    metrics: list[MetricSummary] = Field(default_factory=list[MetricSummary])
+    rows: list[EvalRow] = Field(default_factory=list[EvalRow])
+
+    def metric(self, name: str) -> MetricSummary:
+        """Returns the summary of a metric; NOT_FOUND says what there is."""
+        for summary in self.metrics:
+            if summary.name == name:
+                return summary
+        names = ", ".join(summary.name for summary in self.metrics)
+        raise GenkitError("NOT_FOUND", f"The report has no metric {name!r}.", hint=f"It has: {names}.")
+
+    @property
+    def failed_rows(self) -> list[EvalRow]:
+        """The rows with an error or a FAIL."""
+        return [row for row in self.rows if row.failed]
+
+    @property
+    def passed(self) -> bool:
+        """Whether there are rows, and none has an error or a FAIL."""
+        return bool(self.rows) and not self.failed_rows
+
+    def latency(self, share: float) -> float | None:
+        """Returns the milliseconds within which this share of the targets' runs ended: 0.95 gives p95."""
+        times = sorted(row.duration_ms for row in self.rows if row.duration_ms is not None)
+        return times[max(0, math.ceil(share * len(times)) - 1)] if times else None
+
+    def compare(self, before: EvalReport) -> Comparison:
+        """Returns what has changed since another run: per metric with interval and p-value, and row by row.
+
+        Rows are paired by their ids. Differences are this run's values minus those of `before`.
+        """
+        return compare_rows(
+            (before.rows, [metric.name for metric in before.metrics]),
+            (self.rows, [metric.name for metric in self.metrics]),
+            self.seed,
+        )
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """Returns the report as JSON text."""
+        return json.dumps(self.to_wire(), ensure_ascii=False, indent=indent, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> EvalReport:
+        """Returns the report of `to_json`; INVALID_ARGUMENT for what is none."""
+        try:
+            raw = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise GenkitError("INVALID_ARGUMENT", f"The report is no JSON: {error}.") from error
+        return cast(EvalReport, parse(cls, raw, "The report"))
+
+    def to_html(self) -> str:
+        """Returns a page that stands alone: no script, nothing from elsewhere."""
+        return to_html(self)
+
+    def to_junit(self) -> str:
+        """Returns JUnit's XML: a test suite for each metric, a test case for each row."""
+        return to_junit(self)
+
+    def to_markdown(self) -> str:
+        """Returns tables of the metrics and of the first rows that failed, for a pull request."""
+        return report_markdown(self)
+
+    def to_csv(self) -> str:
+        """Returns a table with a line for each row, safe to open in a spreadsheet."""
+        return to_csv(self)
+
+    def __str__(self) -> str:
+        return to_text(self)
+
+    def __repr__(self) -> str:
+        return f"<EvalReport {self.name or self.run_id}: {len(self.rows)} rows, {len(self.metrics)} metrics>"
+
+    def _repr_html_(self) -> str:
+        return to_html(self, whole=False)
+
+
+def summarise(rows: Sequence[EvalRow], metrics: Sequence[str], seed: int) -> list[MetricSummary]:
+    """Returns a summary of each metric over the rows; may take a second for thousands of rows."""
+    return [_summary(name, rows, seed) for name in metrics]
+
+
+def _summary(name: str, rows: Sequence[EvalRow], seed: int) -> MetricSummary:
+    scores = [score for row in rows if (score := row.scores.get(name)) is not None and score.error is None]
+    values = [value for score in scores if (value := score.value) is not None]
+    statuses = [score.status for score in scores]
+    passed, failed = statuses.count("PASS"), statuses.count("FAIL")
+    errors = sum(row.has_error(name) for row in rows)
+    limits = statistics.interval(values, seed)
+    return MetricSummary(
+        name=name,
+        n=len(values),
+        mean=math.fsum(values) / len(values) if values else None,
+        low=limits[0] if limits else None,
+        high=limits[1] if limits else None,
+        passed=passed,
+        failed=failed,
+        pass_rate=passed / (passed + failed) if passed + failed else None,
+        unmeasured=len(rows) - len(values) - errors,
+        errors=errors,
+    )

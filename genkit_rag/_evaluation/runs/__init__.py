@@ -1,0 +1,1 @@
+"""Running an evaluation: targets, progress and results."""

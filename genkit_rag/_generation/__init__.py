@@ -1,0 +1,1 @@
+"""Models, tools, prompts, middleware and the generate loop."""

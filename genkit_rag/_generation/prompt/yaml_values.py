@@ -1,0 +1,102 @@
+"""YAML as front matter has it: plain data by the core schema of YAML 1.2, with the line of every field.
+
+`yes`, `on` and dates stay text, keys are always text; anchors, aliases and tags are refused, so a small file cannot
+become a large object.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from genkit_rag._core.errors import MissingExtra
+
+try:
+    import yaml
+except ImportError as error:
+    raise MissingExtra("prompts", "pyyaml") from error
+
+Path = tuple[str | int, ...]
+
+
+class YamlProblem(Exception):
+    """What is wrong, and in which line of the YAML, from 0."""
+
+    def __init__(self, problem: str, line: int) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.line = line
+
+
+def load(source: str) -> tuple[Any, dict[Path, int]]:
+    """Returns the data and the line (from 0) of every field; raises `YamlProblem`."""
+    loader: _Loader | None = None
+    try:
+        loader = _Loader(source)
+        node = loader.get_single_node()
+        lines: dict[Path, int] = {}
+        return (None if node is None else _value(loader, node, (), lines)), lines
+    except yaml.MarkedYAMLError as error:
+        raise YamlProblem(f"no valid YAML: {error.problem}", _line(error.problem_mark)) from error
+    except RecursionError as error:
+        raise YamlProblem("nested too deep", 0) from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise YamlProblem("no valid YAML", 0) from error
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
+class _Loader(yaml.SafeLoader):
+    """Composes nodes; refuses what is not plain."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - yaml's way to say that nothing is inherited
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        for name in ("anchor", "tag"):
+            if getattr(event, name, None) is not None:
+                kind = "anchors and aliases" if name == "anchor" else "tags"
+                raise YamlProblem(f"{kind} are not allowed", _line(event.start_mark))
+        return super().compose_node(parent, index)
+
+
+_CORE = (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789"),
+)
+for _name, _pattern, _first in _CORE:
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(f"^(?:{_pattern})$"), list(_first))
+
+
+def _value(loader: _Loader, node: Any, path: Path, lines: dict[Path, int]) -> Any:
+    lines[path] = _line(node.start_mark)
+    if isinstance(node, yaml.ScalarNode):
+        return _scalar(node.tag.rpartition(":")[2], str(node.value))
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(loader, item, (*path, at), lines) for at, item in enumerate(node.value)]
+    made: dict[str, Any] = {}
+    for key, value in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise YamlProblem("keys must be text", _line(key.start_mark))
+        if key.value in made:
+            raise YamlProblem(f"the key `{key.value}` stands there twice", _line(key.start_mark))
+        made[key.value] = _value(loader, value, (*path, key.value), lines)
+        lines[(*path, key.value)] = _line(key.start_mark)
+    return made
+
+
+def _scalar(kind: str, text: str) -> Any:
+    if kind == "bool":
+        return text.lower() == "true"
+    if kind == "null":
+        return None
+    if kind == "int":
+        return int(text, 8 if text.startswith("0o") else 16 if text.startswith("0x") else 10)
+    return float(text) if kind == "float" else text
+
+
+def _line(mark: Any) -> int:
+    return 0 if mark is None else int(mark.line)

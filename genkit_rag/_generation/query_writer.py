@@ -1,0 +1,117 @@
+"""Retrievers that ask another one with queries that a model wrote."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, ClassVar, Generic, TypeVar, cast
+
+from genkit_rag._core.errors import invalid
+from genkit_rag._core.plugin import Plugin
+from genkit_rag._documents.document import Document
+from genkit_rag._generation.ask_model import ask_model, check_prompt
+from genkit_rag._rag.options import RetrieverOptions
+from genkit_rag._rag.retrieval import RetrieverAction, RetrieverResponse, retriever_action
+from genkit_rag._rag.sub_retrievers import (
+    OnLegError,
+    ask_legs,
+    ask_retriever,
+    check_choice,
+    fuse_legs,
+    leg_options,
+    must_raise,
+    refuse_mmr,
+)
+
+OptionsT = TypeVar("OptionsT", bound=RetrieverOptions)
+
+CANDIDATES = 50
+"""How many documents each query finds, unless the options say otherwise; at least `k`."""
+
+_JOINING = frozenset(("fusion", "candidates"))
+
+
+class QueryWriter(Plugin, Generic[OptionsT]):
+    """Registers `/retriever/<plugin>/<name>`: others, asked with queries that a model wrote. Override `write`.
+
+    All queries are asked at once and their rankings joined, by `rrf` unless the options say otherwise. `k`, `fusion`,
+    `candidates` and the fields that `options_type` adds are the plugin's; all other options go to the inner retriever.
+
+    Args:
+        retrievers: For each name, the name of the retriever to ask.
+        model: The name of the model.
+        prompt: What the model is asked.
+        fields: What may stand in braces in the prompt; `query` must.
+        config: The model's settings.
+        on_leg_error: `raise`, or `degrade`: go on without the model, or without a query, that failed, and say so.
+        name: The plugin's name.
+    """
+
+    options_type: ClassVar[type[RetrieverOptions]] = RetrieverOptions
+
+    def __init__(
+        self,
+        retrievers: Mapping[str, str],
+        *,
+        model: str,
+        prompt: str,
+        fields: Collection[str] = ("query",),
+        config: Mapping[str, Any] | None = None,
+        on_leg_error: OnLegError = "raise",
+        name: str,
+    ) -> None:
+        check_choice("on_leg_error", on_leg_error, ("raise", "degrade"))
+        check_prompt(prompt, fields)
+        for key, retriever in retrievers.items():
+            if not isinstance(retriever, str) or retriever == f"{name}/{key}":
+                raise invalid(f"retrievers[{key!r}]", retriever, "must be the name of another retriever")
+        self.name = name
+        self.retrievers = dict(retrievers)
+        self.model = model
+        self.prompt = prompt
+        self.config = dict(config) if config else None
+        self.on_leg_error: OnLegError = on_leg_error
+        self._own = _JOINING | (self.options_type.model_fields.keys() - RetrieverOptions.model_fields.keys())
+
+    async def init(self) -> Sequence[RetrieverAction]:
+        """Returns one retriever for each name."""
+        return [self._action(name, retriever) for name, retriever in self.retrievers.items()]
+
+    @abstractmethod
+    async def write(self, query: Document, options: OptionsT) -> tuple[dict[str, Document], list[str]]:
+        """Returns the queries to ask, at least one, by the names that their scores get; and what there is to say."""
+
+    async def answers(self, prompt: str, count: int = 1) -> list[str | Exception]:
+        """Returns what the model answers to a prompt, `count` times at once; with `degrade`, its errors among them."""
+
+        async def one() -> str | Exception:
+            try:
+                return await ask_model(self.registry, self.model, prompt, self.config)
+            except Exception as error:
+                if must_raise(error, self.on_leg_error):
+                    raise
+                return error
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one()) for _ in range(count)]
+        except ExceptionGroup as failed:
+            error = failed.exceptions[0]
+            raise error from error.__cause__
+        return [task.result() for task in tasks]
+
+    def _action(self, name: str, retriever: str) -> RetrieverAction:
+        async def retrieve(query: Document, options: RetrieverOptions) -> RetrieverResponse:
+            refuse_mmr(options)
+            if options.k == 0:
+                return RetrieverResponse()
+            queries, notices = await self.write(query, cast("OptionsT", options))
+            told = leg_options(options, self._own, max(options.candidates or CANDIDATES, options.k))
+            found, more = await ask_legs(
+                {leg: ask_retriever(self.registry, retriever, one, told) for leg, one in queries.items()},
+                self.on_leg_error,
+            )
+            return RetrieverResponse(fuse_legs(found, options.fusion or "rrf"), [*notices, *more])
+
+        return retriever_action(f"{self.name}/{name}", retrieve, options_type=self.options_type)

@@ -1,0 +1,1 @@
+"""Tools: definition, calling, interrupts, and retrievers as tools."""

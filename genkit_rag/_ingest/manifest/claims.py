@@ -1,0 +1,45 @@
+"""What the manifest is told, and answers, about sources and chunks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from genkit_rag._documents.document import Document
+from genkit_rag._ingest.near_duplicates.records import Original
+from genkit_rag._ingest.near_duplicates.similarity import Sketch
+
+SourceKind = Literal["file", "document"]
+ClaimState = Literal["new", "known", "same", "repeated", "twin"]
+"""Of a chunk: not seen before; seen; seen with the same metadata; given twice in this run; held back for another."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A source as it was indexed. `hash` is empty until it was indexed completely once."""
+
+    size: int = 0
+    mtime_ns: int = 0
+    hash: str = ""
+    settings: str = ""
+    embedder: str = ""
+    chunks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A chunk that is about to be written, of the source of that name; its document and sketch if it may be a twin."""
+
+    source: str
+    id: str
+    metadata: bytes
+    document: Document | None = None
+    sketch: Sketch | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What becomes of a chunk. `original` is what it is held back for."""
+
+    state: ClaimState
+    original: Original | None = None

@@ -1,0 +1,1 @@
+"""Splitters: text, sentences, code, and by similarity."""

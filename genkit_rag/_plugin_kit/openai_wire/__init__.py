@@ -1,0 +1,35 @@
+"""OpenAI's chat wire format, both ways: what several plugins' servers and runtimes speak.
+
+The protocol: https://platform.openai.com/docs/api-reference/chat. Nothing here opens a connection.
+"""
+
+from genkit_rag._plugin_kit.openai_wire.errors import error_text, status_of_http
+from genkit_rag._plugin_kit.openai_wire.output import is_held, response_format
+from genkit_rag._plugin_kit.openai_wire.request import chat_body, chat_messages, text_of
+from genkit_rag._plugin_kit.openai_wire.response import ChatStream, chat_response
+from genkit_rag._plugin_kit.openai_wire.tools import (
+    function_tools,
+    json_text,
+    tool_arguments,
+    tool_input,
+    tool_result,
+    wrapped_tools,
+)
+
+__all__ = [
+    "ChatStream",
+    "chat_body",
+    "chat_messages",
+    "chat_response",
+    "error_text",
+    "function_tools",
+    "is_held",
+    "json_text",
+    "response_format",
+    "status_of_http",
+    "text_of",
+    "tool_arguments",
+    "tool_input",
+    "tool_result",
+    "wrapped_tools",
+]

@@ -1,0 +1,1 @@
+"""Embedders, vector stores, retrievers and rerankers, and the actions derived from them."""

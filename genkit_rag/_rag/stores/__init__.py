@@ -1,0 +1,1 @@
+"""The actions of a vector store: index, retrieve, delete and inspect."""

@@ -1,0 +1,132 @@
+"""What the framework derives from a store: its indexer, its retriever and the deletion of documents."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from genkit_rag._core.action import Action, ActionKind
+from genkit_rag._core.context import ActionContext
+from genkit_rag._core.errors import invalid
+from genkit_rag._core.plugin import Plugin
+from genkit_rag._documents.document import Document
+from genkit_rag._rag.options import IndexerOptions, RetrieverOptions
+from genkit_rag._rag.retrieval import (
+    IndexerResponse,
+    RetrieverRequest,
+    RetrieverResponse,
+    indexer_action,
+    make_retriever,
+)
+from genkit_rag._rag.stores.access import Access, RequiredFilter, RequiredNamespace
+from genkit_rag._rag.stores.handle import DeleteRequest, DeleteResponse, StoreHandle
+from genkit_rag._rag.stores.inspection import inspection_actions
+from genkit_rag._rag.stores.search import retrieve
+from genkit_rag._rag.vector_store import SearchMode, VectorStore
+
+
+class StorePlugin(Plugin):
+    """A plugin that owns stores: for each it registers an indexer and a retriever over one store object.
+
+    A subclass overrides `open_store`, and `knows` when stores that were not named can be found.
+
+    Args:
+        stores: The names of its stores; `docs` gives `/indexer/<plugin>/docs` and `/retriever/<plugin>/docs`.
+        name: The plugin's name.
+        embedder: The name of the embedder action that all its stores use.
+        mode: The search mode when a call names none.
+        required_filter: A filter that holds for every call: a mapping, or a function of the action's context such as
+            `lambda ctx: {"tenant": ctx.context["tenant"]}`. No call can drop or widen it.
+        required_namespace: The only namespace that calls use: a name, or a function of the action's context.
+    """
+
+    def __init__(
+        self,
+        stores: Sequence[str],
+        *,
+        name: str,
+        embedder: str,
+        mode: SearchMode = "vector",
+        required_filter: RequiredFilter | None = None,
+        required_namespace: RequiredNamespace | None = None,
+    ) -> None:
+        self.name = name
+        self.embedder = embedder
+        if mode not in get_args(SearchMode):
+            raise invalid("mode", mode, f"must be one of {', '.join(get_args(SearchMode))}")
+        self.mode: SearchMode = mode
+        self.access = Access(required_filter, required_namespace)
+        self._handles: dict[str, StoreHandle] = {}
+        if isinstance(stores, str):
+            raise invalid("stores", stores, "must be a list of names", hint=f"Write [{stores!r}].")
+        for store in stores:
+            self.handle(store)
+
+    async def open_store(self, store: str) -> VectorStore:
+        """Returns the store of this name, opened; called once for each, when first needed."""
+        raise NotImplementedError
+
+    def knows(self, store: str) -> bool:
+        """Returns whether a store that was not named exists; then it is found by its name all the same."""
+        return False
+
+    def handle(self, store: str) -> StoreHandle:
+        """Returns the handle of a store, made when it is not there yet."""
+        found = self._handles.get(store)
+        if found is None:
+            found = self._handles[store] = StoreHandle(
+                self,
+                f"{self.name}/{store}",
+                lambda: self.open_store(store),
+                embedder=self.embedder,
+                mode=self.mode,
+                access=self.access,
+            )
+        return found
+
+    async def init(self) -> Sequence[Action[Any, Any, Any]]:
+        """Returns the actions of the named stores; opens none of them."""
+        return [action for handle in self._handles.values() for action in store_actions(handle)]
+
+    async def resolve(self, kind: str, name: str) -> Action[Any, Any, Any] | None:
+        """Returns an action of a store that was not named but exists."""
+        store = name.split("/")[1] if "/" in name else ""
+        if not store or not self.knows(store):
+            return None
+        actions = store_actions(self.handle(store))
+        return next((action for action in actions if (action.kind, action.name) == (kind, name)), None)
+
+    async def close(self) -> None:
+        """Closes the stores that were opened; the first error is raised after all were closed."""
+        results = await asyncio.gather(*(handle.close() for handle in self._handles.values()), return_exceptions=True)
+        for result in results:
+            if result is not None:
+                raise result
+
+
+def store_actions(handle: StoreHandle) -> list[Action[Any, Any, Any]]:
+    """Returns the actions of a store: its indexer, its retriever, `/util/<name>/delete` and those of inspection."""
+
+    async def index(documents: list[Document], options: IndexerOptions, ctx: ActionContext) -> IndexerResponse:
+        return await handle.index(documents, options, ctx)
+
+    async def run(request: RetrieverRequest, ctx: ActionContext) -> RetrieverResponse:
+        return await retrieve(handle, request, ctx)
+
+    async def delete(request: DeleteRequest, ctx: ActionContext) -> DeleteResponse:
+        return await handle.delete(request, ctx)
+
+    return [
+        indexer_action(handle.name, index),
+        make_retriever(handle.name, run, options_type=RetrieverOptions, metadata={"store": handle.name}),
+        Action(
+            ActionKind.UTIL,
+            f"{handle.name}/delete",
+            delete,
+            input_type=DeleteRequest,
+            output_type=DeleteResponse,
+            description=f"Deletes documents of {handle.name} by id, filter or source.",
+        ),
+        *inspection_actions(handle),
+    ]

@@ -1,0 +1,113 @@
+"""Retrieves as the retriever does, and says how the result came about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import Field
+
+from genkit_rag._core.context import ActionContext
+from genkit_rag._documents.document import Document
+from genkit_rag._documents.wire import WireModel
+from genkit_rag._rag.fusion import RRF_K, normalised
+from genkit_rag._rag.retrieval import RetrieverRequest
+from genkit_rag._rag.stores.handle import StoreHandle
+from genkit_rag._rag.stores.search import FLOORS, Trail, retrieve
+
+
+class LegPlace(WireModel):
+    """A document's place in one ranking.
+
+    Attributes:
+        rank: From 0, among all that this ranking looked at.
+        score: Its score there.
+        points: What the fusion made of it: the normalised score, or `1 / (60 + rank from 1)`.
+        adds: How much of the fused score came from here: the points times the ranking's share.
+    """
+
+    rank: int
+    score: float
+    points: float | None = None
+    adds: float | None = None
+
+
+class Leg(WireModel):
+    """One ranking: how many candidates it had, between which scores, and its share in the fusion."""
+
+    found: int
+    best: float | None = None
+    worst: float | None = None
+    share: float | None = None
+
+
+class Explanation(WireModel):
+    """A retrieval and how it came about.
+
+    Attributes:
+        documents: What the retriever gives, the same.
+        places: For each document its place in each ranking that found it.
+        mode: The search mode that was used.
+        method: How two rankings were joined.
+        legs: The rankings, by their names: `vector`, `text`.
+        below: How many results were left out because of `score_threshold`.
+        milliseconds: How long each step took: `embed`, `vector`, `text` (at the same time as `vector`), `documents`.
+        notices: What the retriever says besides.
+    """
+
+    documents: list[Document]
+    places: list[dict[str, LegPlace]]
+    mode: str
+    method: str | None = None
+    legs: dict[str, Leg]
+    below: int = 0
+    milliseconds: dict[str, float]
+    notices: list[str] = Field(default_factory=list[str])
+
+
+async def explain(handle: StoreHandle, request: RetrieverRequest, ctx: ActionContext) -> Explanation:
+    """Returns what the store's retriever finds for the request, with every step that led to it."""
+    trail = Trail(mode=handle.mode)
+    found = await retrieve(handle, request, ctx, trail)
+    shares = _shares(trail)
+    tables = {name: _places(trail, name, shares.get(name)) for name in trail.legs}
+    return Explanation(
+        documents=list(found),
+        places=[{name: table[one.id] for name, table in tables.items() if one.id in table} for one in found],
+        mode=trail.mode,
+        method=trail.method,
+        below=trail.below,
+        notices=found.notices,
+        legs={
+            name: Leg(
+                found=len(leg),
+                best=leg[0][1] if leg else None,
+                worst=leg[-1][1] if leg else None,
+                share=shares.get(name),
+            )
+            for name, leg in trail.legs.items()
+        },
+        milliseconds={step: round(seconds * 1000, 3) for step, seconds in trail.seconds.items()},
+    )
+
+
+def _shares(trail: Trail) -> Mapping[str, float]:
+    """Returns what each ranking's points are multiplied by, as `fuse` does it."""
+    if trail.method is None:
+        return {}
+    weights = {name: trail.weights.get(name, 1.0) for name in trail.legs}
+    total = 1.0 if trail.method == "rrf" else sum(weights.values()) or 1.0
+    return {name: weight / total for name, weight in weights.items()}
+
+
+def _places(trail: Trail, name: str, share: float | None) -> dict[str, LegPlace]:
+    leg = trail.legs[name]
+    if trail.method is None or share is None:
+        return {id_: LegPlace(rank=rank, score=score) for rank, (id_, score) in enumerate(leg)}
+    if trail.method == "rrf":
+        points = [1.0 / (RRF_K + rank) for rank in range(1, len(leg) + 1)]
+    else:
+        points = normalised([score for _, score in leg], FLOORS.get(name))
+    return {
+        id_: LegPlace(rank=rank, score=score, points=point, adds=share * point)
+        for rank, ((id_, score), point) in enumerate(zip(leg, points, strict=True))
+    }
