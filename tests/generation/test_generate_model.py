@@ -17,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
-from tests.blocks.generate_reference import EXTRAS, METADATA, REPLIES, Deed, Expected, Plan, Reference, Reply, plans
 
 from genkit_rag import (
     ActionContext,
@@ -37,6 +36,7 @@ from genkit_rag import (
     restart,
 )
 from genkit_rag.plugin_api import tool_action
+from tests.generation.generate_reference import EXTRAS, METADATA, REPLIES, Deed, Expected, Plan, Reference, Reply, plans
 
 # -- the real thing
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.core.test_guard import ADDRESSES, PUBLIC
 
 from genkit_rag import Document, Genkit, GenkitError, Media, Message, ModelRequest, Part
 from genkit_rag._net.fetch import guarded_client
@@ -17,6 +16,7 @@ from genkit_rag.plugin_api import ToolResponse
 from genkit_rag.testing import ScriptedModel
 from tests.fakes.serving import serve
 from tests.fakes.website import Answer, Internet, Website
+from tests.net.test_guard import ADDRESSES, PUBLIC
 
 pytestmark = pytest.mark.network
 
