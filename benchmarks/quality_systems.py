@@ -22,7 +22,7 @@ from genkit_rag_late_interaction import LateInteraction
 from genkit_rag_minilm import MiniLM
 from genkit_rag_mmr import MMR
 from genkit_rag_rrf import RRF
-from genkit_rag_wrapped import Wrap, Wrapped
+from genkit_rag_wrapped import Wrapped, WrappedConfig
 
 MODEL = "minilm/all-minilm-l6-v2"
 STORE = "faiss/docs"
@@ -133,7 +133,7 @@ class Bench:
 async def bench(collection: Collection, cache: Path, *, chunked: bool) -> AsyncIterator[Bench]:
     """Yields the collection in a store of its own. Document vectors and token vectors come from `cache`."""
     units = collection.chunks if chunked else collection.documents
-    wrapped = Wrapped({"cached": Wrap(MODEL, cache=cache / "vectors.sqlite")})
+    wrapped = Wrapped({"cached": WrappedConfig(MODEL, cache=cache / "vectors.sqlite")})
     path = Path(tempfile.mkdtemp(prefix="genkit_rag_quality_"))
     late = LateInteraction(cache_bytes=2 << 30, cache_path=cache / "tokens.sqlite", cache_path_bytes=4 << 30)
     cold = LateInteraction(name="cold", cache_bytes=0)

@@ -44,7 +44,7 @@ from genkit_rag._generation.middleware.base import (
     ModelParams,
     Next,
     ToolParams,
-    with_middleware,
+    attach_middleware,
 )
 from genkit_rag._generation.middleware.registered import define_middleware
 from genkit_rag._generation.model import (
@@ -70,7 +70,7 @@ from genkit_rag._generation.tools.function import tool_action
 from genkit_rag._generation.tools.interrupts import Resume, respond_to, restart
 from genkit_rag._generation.tools.tool import Tool, ToolOutput
 from genkit_rag._net.http_clients import HttpClients
-from genkit_rag._net.rate_limits import Gate, Limits, Pace
+from genkit_rag._net.rate_limits import ConcurrencyLimit, RateLimiter, TokenBucket
 from genkit_rag._net.retry_after import retry_after
 from genkit_rag._plugin_kit import openai_wire
 from genkit_rag._rag.embedding import (
@@ -111,14 +111,14 @@ from genkit_rag._rag.stores.access import RequiredFilter, RequiredNamespace
 from genkit_rag._rag.stores.actions import StorePlugin, store_actions
 from genkit_rag._rag.stores.handle import DeleteRequest, DeleteResponse, StoreHandle
 from genkit_rag._rag.sub_retrievers import (
-    OnLegError,
-    ask_legs,
-    ask_retriever,
+    OnError,
     check_choice,
-    fuse_legs,
-    leg_options,
+    fuse_rankings,
     must_raise,
-    refuse_mmr,
+    reject_mmr,
+    run_retriever,
+    run_sub_retrievers,
+    sub_retriever_options,
 )
 from genkit_rag._rag.vector_store import (
     DEFAULT_NAMESPACE,
@@ -151,6 +151,7 @@ __all__ = [
     "Batching",
     "Citation",
     "Compare",
+    "ConcurrencyLimit",
     "Content",
     "DataWireModel",
     "DeleteRequest",
@@ -170,7 +171,6 @@ __all__ = [
     "FinishReason",
     "Format",
     "Fusion",
-    "Gate",
     "GenerateParams",
     "GenerationConfig",
     "GenkitError",
@@ -181,7 +181,6 @@ __all__ = [
     "IndexerRequest",
     "IndexerResponse",
     "Interrupt",
-    "Limits",
     "LocalModel",
     "Media",
     "Message",
@@ -196,16 +195,16 @@ __all__ = [
     "ModelSupports",
     "Next",
     "Not",
-    "OnLegError",
+    "OnError",
     "Operation",
     "OperationError",
     "Or",
     "OutputConfig",
-    "Pace",
     "Part",
     "Plugin",
     "PublicError",
     "QueryWriter",
+    "RateLimiter",
     "Registry",
     "RequiredFilter",
     "RequiredNamespace",
@@ -230,6 +229,7 @@ __all__ = [
     "StoreInfo",
     "StorePlugin",
     "TextEncoder",
+    "TokenBucket",
     "Tool",
     "ToolChoice",
     "ToolDefinition",
@@ -243,9 +243,8 @@ __all__ = [
     "Wanted",
     "WireModel",
     "adapt",
-    "ask_legs",
     "ask_model",
-    "ask_retriever",
+    "attach_middleware",
     "background_model",
     "check_choice",
     "check_documents",
@@ -259,11 +258,10 @@ __all__ = [
     "embedder_action",
     "fingerprint_mismatch",
     "fuse",
-    "fuse_legs",
+    "fuse_rankings",
     "get_field",
     "indexer_action",
     "invalid",
-    "leg_options",
     "matches",
     "matches_value",
     "mmr_by_relevance",
@@ -276,7 +274,7 @@ __all__ = [
     "parse_filter",
     "plugin_options",
     "ranked",
-    "refuse_mmr",
+    "reject_mmr",
     "reranker_action",
     "resource_action",
     "respond_to",
@@ -284,12 +282,14 @@ __all__ = [
     "retriever_action",
     "retry_after",
     "run_in_thread",
+    "run_retriever",
+    "run_sub_retrievers",
     "service_of",
     "simple_retriever_action",
     "store_actions",
+    "sub_retriever_options",
     "to_document",
     "to_parts",
     "tool_action",
     "weights_path",
-    "with_middleware",
 ]

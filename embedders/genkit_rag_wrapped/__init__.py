@@ -3,11 +3,11 @@
 from genkit_rag.plugin_api import MissingExtra
 
 try:
+    from genkit_rag_wrapped._options import WrappedConfig
     from genkit_rag_wrapped._plugin import Wrapped
-    from genkit_rag_wrapped._wrap import Wrap
 except ModuleNotFoundError as error:
     if error.name not in ("tenacity", "filelock"):
         raise
     raise MissingExtra("wrapped", error.name) from error
 
-__all__ = ["Wrap", "Wrapped"]
+__all__ = ["Wrapped", "WrappedConfig"]

@@ -6,21 +6,21 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from genkit_rag.plugin_api import (
+    ConcurrencyLimit,
     Document,
     EmbedderAction,
     EmbedderOptions,
     EmbedRequest,
     EmbedResponse,
-    Gate,
     GenkitError,
-    Limits,
+    RateLimiter,
     Vectors,
     run_in_thread,
 )
 from genkit_rag_wrapped._batching import batches, estimate
 from genkit_rag_wrapped._matryoshka import shortened
+from genkit_rag_wrapped._options import WrappedConfig
 from genkit_rag_wrapped._retry import retried, wanted_pause
-from genkit_rag_wrapped._wrap import Wrap
 
 Arrived = Callable[[range, Vectors], Awaitable[None]]
 """Takes the vectors of the documents at these positions."""
@@ -29,12 +29,12 @@ Arrived = Callable[[range, Vectors], Awaitable[None]]
 class Calls:
     """Calls an embedder within the bounds of a wrap."""
 
-    def __init__(self, wrap: Wrap, inner: EmbedderAction) -> None:
+    def __init__(self, wrap: WrappedConfig, inner: EmbedderAction) -> None:
         self._wrap = wrap
         self._inner = inner
         self.max_texts = min(wrap.max_texts or inner.batching.max_texts, inner.batching.max_texts)
-        self._gate = None if wrap.max_concurrency is None else Gate(wrap.max_concurrency)
-        self._limits = Limits(wrap.requests_per_minute, wrap.tokens_per_minute)
+        self._gate = None if wrap.max_concurrency is None else ConcurrencyLimit(wrap.max_concurrency)
+        self._limits = RateLimiter(wrap.requests_per_minute, wrap.tokens_per_minute)
         self._shortens = wrap.shorten == "model"
 
     async def make(self, documents: Sequence[Document], options: EmbedderOptions, arrived: Arrived) -> None:

@@ -24,8 +24,8 @@ from genkit_rag_wrapped._batching import cut, estimate
 from genkit_rag_wrapped._cache import VectorCache
 from genkit_rag_wrapped._calls import Calls
 from genkit_rag_wrapped._matryoshka import check_dimensions
+from genkit_rag_wrapped._options import WrappedConfig
 from genkit_rag_wrapped._sharing import Keep, SharedCache
-from genkit_rag_wrapped._wrap import Wrap
 
 
 class WrappedEmbedder:
@@ -38,7 +38,7 @@ class WrappedEmbedder:
         cache: The file of `wrap.cache`, opened; None for none.
     """
 
-    def __init__(self, name: str, wrap: Wrap, inner: EmbedderAction, cache: VectorCache | None) -> None:
+    def __init__(self, name: str, wrap: WrappedConfig, inner: EmbedderAction, cache: VectorCache | None) -> None:
         self._wrap = wrap
         self._inner = inner
         self._calls = Calls(wrap, inner)

@@ -15,7 +15,7 @@ from genkit_rag.plugin_api import (
 )
 from genkit_rag_wrapped._cache import VectorCache
 from genkit_rag_wrapped._embedder import WrappedEmbedder
-from genkit_rag_wrapped._wrap import Wrap
+from genkit_rag_wrapped._options import WrappedConfig
 
 
 class Wrapped(Plugin):
@@ -30,14 +30,14 @@ class Wrapped(Plugin):
         name: The first part of the embedders' names.
     """
 
-    def __init__(self, embedders: Mapping[str, Wrap], *, name: str = "wrapped") -> None:
+    def __init__(self, embedders: Mapping[str, WrappedConfig], *, name: str = "wrapped") -> None:
         given: object = embedders
-        if not isinstance(given, Mapping) or not all(isinstance(wrap, Wrap) for wrap in given.values()):
+        if not isinstance(given, Mapping) or not all(isinstance(wrap, WrappedConfig) for wrap in given.values()):
             raise invalid(
                 "embedders",
                 given,
                 "must be a mapping of names to wraps",
-                hint='Write Wrapped({"small": Wrap("openai/text-embedding-3-small")}).',
+                hint='Write Wrapped({"small": WrappedConfig("openai/text-embedding-3-small")}).',
             )
         self.name = name
         self._wraps = dict(embedders)
@@ -76,7 +76,7 @@ class Wrapped(Plugin):
         for cache in self._caches.values():
             cache.close()
 
-    def _add_cache(self, key: str, wrap: Wrap) -> None:
+    def _add_cache(self, key: str, wrap: WrappedConfig) -> None:
         if wrap.cache is None:
             return
         path = _path(wrap.cache)

@@ -14,14 +14,14 @@ from genkit_rag._generation.ask_model import ask_model, check_prompt
 from genkit_rag._rag.options import RetrieverOptions
 from genkit_rag._rag.retrieval import RetrieverAction, RetrieverResponse, retriever_action
 from genkit_rag._rag.sub_retrievers import (
-    OnLegError,
-    ask_legs,
-    ask_retriever,
+    OnError,
     check_choice,
-    fuse_legs,
-    leg_options,
+    fuse_rankings,
     must_raise,
-    refuse_mmr,
+    reject_mmr,
+    run_retriever,
+    run_sub_retrievers,
+    sub_retriever_options,
 )
 
 OptionsT = TypeVar("OptionsT", bound=RetrieverOptions)
@@ -44,7 +44,7 @@ class QueryWriter(Plugin, Generic[OptionsT]):
         prompt: What the model is asked.
         fields: What may stand in braces in the prompt; `query` must.
         config: The model's settings.
-        on_leg_error: `raise`, or `degrade`: go on without the model, or without a query, that failed, and say so.
+        on_error: `raise`, or `degrade`: go on without the model, or without a query, that failed, and say so.
         name: The plugin's name.
     """
 
@@ -58,10 +58,10 @@ class QueryWriter(Plugin, Generic[OptionsT]):
         prompt: str,
         fields: Collection[str] = ("query",),
         config: Mapping[str, Any] | None = None,
-        on_leg_error: OnLegError = "raise",
+        on_error: OnError = "raise",
         name: str,
     ) -> None:
-        check_choice("on_leg_error", on_leg_error, ("raise", "degrade"))
+        check_choice("on_error", on_error, ("raise", "degrade"))
         check_prompt(prompt, fields)
         for key, retriever in retrievers.items():
             if not isinstance(retriever, str) or retriever == f"{name}/{key}":
@@ -71,7 +71,7 @@ class QueryWriter(Plugin, Generic[OptionsT]):
         self.model = model
         self.prompt = prompt
         self.config = dict(config) if config else None
-        self.on_leg_error: OnLegError = on_leg_error
+        self.on_error: OnError = on_error
         self._own = _JOINING | (self.options_type.model_fields.keys() - RetrieverOptions.model_fields.keys())
 
     async def init(self) -> Sequence[RetrieverAction]:
@@ -89,7 +89,7 @@ class QueryWriter(Plugin, Generic[OptionsT]):
             try:
                 return await ask_model(self.registry, self.model, prompt, self.config)
             except Exception as error:
-                if must_raise(error, self.on_leg_error):
+                if must_raise(error, self.on_error):
                     raise
                 return error
 
@@ -103,15 +103,15 @@ class QueryWriter(Plugin, Generic[OptionsT]):
 
     def _action(self, name: str, retriever: str) -> RetrieverAction:
         async def retrieve(query: Document, options: RetrieverOptions) -> RetrieverResponse:
-            refuse_mmr(options)
+            reject_mmr(options)
             if options.k == 0:
                 return RetrieverResponse()
             queries, notices = await self.write(query, cast("OptionsT", options))
-            told = leg_options(options, self._own, max(options.candidates or CANDIDATES, options.k))
-            found, more = await ask_legs(
-                {leg: ask_retriever(self.registry, retriever, one, told) for leg, one in queries.items()},
-                self.on_leg_error,
+            told = sub_retriever_options(options, self._own, max(options.candidates or CANDIDATES, options.k))
+            found, more = await run_sub_retrievers(
+                {leg: run_retriever(self.registry, retriever, one, told) for leg, one in queries.items()},
+                self.on_error,
             )
-            return RetrieverResponse(fuse_legs(found, options.fusion or "rrf"), [*notices, *more])
+            return RetrieverResponse(fuse_rankings(found, options.fusion or "rrf"), [*notices, *more])
 
         return retriever_action(f"{self.name}/{name}", retrieve, options_type=self.options_type)

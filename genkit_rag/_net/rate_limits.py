@@ -13,7 +13,7 @@ BURST = 5.0
 """Seconds' worth of calls that may be made at once after a pause."""
 
 
-class Pace:
+class TokenBucket:
     """A token bucket as the time at which it is full again (the generic cell rate algorithm, ITU-T I.371).
 
     Whoever comes first goes first, large or small, whichever thread or event loop they are in. In no minute there
@@ -49,7 +49,7 @@ class Pace:
             self._full = max(self._full, self._clock() + seconds + BURST)
 
 
-class Gate:
+class ConcurrencyLimit:
     """Bounds the calls at the same time, in each event loop: what asyncio waits with cannot leave its loop."""
 
     def __init__(self, width: int) -> None:
@@ -61,12 +61,12 @@ class Gate:
         return self._gates.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(self.width))
 
 
-class Limits:
+class RateLimiter:
     """Requests and tokens a minute; either may be without a bound."""
 
     def __init__(self, requests: float | None, tokens: float | None) -> None:
-        self._requests = None if requests is None else Pace(requests)
-        self._tokens = None if tokens is None else Pace(tokens)
+        self._requests = None if requests is None else TokenBucket(requests)
+        self._tokens = None if tokens is None else TokenBucket(tokens)
 
     async def wait(self, tokens: float) -> None:
         """Returns when a call of so many tokens may be made."""

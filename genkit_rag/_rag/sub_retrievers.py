@@ -16,7 +16,7 @@ from genkit_rag._rag.fusion import fuse
 from genkit_rag._rag.options import Fusion, RetrieverOptions
 from genkit_rag._rag.retrieval import RetrieverRequest, RetrieverResponse
 
-OnLegError = Literal["raise", "degrade"]
+OnError = Literal["raise", "degrade"]
 
 _CALLERS_ERRORS = ("INVALID_ARGUMENT", "NOT_FOUND", "PERMISSION_DENIED")
 """Statuses that are never degraded: what was asked wrongly, or may not be asked, is not cured by leaving a leg out."""
@@ -30,12 +30,12 @@ def check_choice(argument: str, value: str, choices: Sequence[str]) -> None:
         raise invalid(argument, value, f"must be one of {', '.join(choices)}")
 
 
-def must_raise(error: Exception, on_leg_error: OnLegError) -> bool:
+def must_raise(error: Exception, on_error: OnError) -> bool:
     """Returns whether an error ends the retrieval: all do, with `degrade` only those that the caller must mend."""
-    return on_leg_error == "raise" or getattr(error, "status", None) in _CALLERS_ERRORS
+    return on_error == "raise" or getattr(error, "status", None) in _CALLERS_ERRORS
 
 
-def refuse_mmr(options: RetrieverOptions) -> None:
+def reject_mmr(options: RetrieverOptions) -> None:
     """Raises UNIMPLEMENTED when diversity is asked of a retriever that orders by a score of its own."""
     if options.mmr_lambda is not None:
         raise GenkitError(
@@ -46,12 +46,12 @@ def refuse_mmr(options: RetrieverOptions) -> None:
         )
 
 
-def leg_options(options: RetrieverOptions, own: frozenset[str], k: int) -> dict[str, Any]:
+def sub_retriever_options(options: RetrieverOptions, own: frozenset[str], k: int) -> dict[str, Any]:
     """Returns what a leg is told: the options that the caller set, less the retriever's own, and the leg's `k`."""
     return {**options.model_dump(exclude={*own, "k"}, exclude_defaults=True), "k": k}
 
 
-async def ask_retriever(
+async def run_retriever(
     registry: Registry, retriever: str, query: Document, options: Mapping[str, Any]
 ) -> RetrieverResponse:
     """Returns what a named retriever finds; raises INVALID_ARGUMENT when it would have to ask itself."""
@@ -64,20 +64,20 @@ async def ask_retriever(
     return response
 
 
-async def ask_legs(
-    asked: Mapping[str, Coroutine[Any, Any, RetrieverResponse]], on_leg_error: OnLegError
+async def run_sub_retrievers(
+    asked: Mapping[str, Coroutine[Any, Any, RetrieverResponse]], on_error: OnError
 ) -> tuple[dict[str, RetrieverResponse], list[str]]:
     """Returns the answers by leg, and the notices of all legs, each behind its leg's name.
 
     The first error cancels the other legs, waits for them and is raised. With `degrade` a failing leg is left out with
-    the notice `LEG_FAILED`; UNAVAILABLE when none is left.
+    the notice `SUB_RETRIEVER_FAILED`; UNAVAILABLE when none is left.
     """
 
     async def one(leg: Coroutine[Any, Any, RetrieverResponse]) -> RetrieverResponse | Exception:
         try:
             return await leg
         except Exception as error:
-            if must_raise(error, on_leg_error):
+            if must_raise(error, on_error):
                 raise
             return error
 
@@ -97,13 +97,13 @@ async def ask_legs(
             notices += [f"{name}: {notice}" for notice in answer.notices]
         else:
             cause = cause or answer
-            notices.append(f"LEG_FAILED: `{name}` gave nothing: {answer}")
+            notices.append(f"SUB_RETRIEVER_FAILED: `{name}` gave nothing: {answer}")
     if not found:
         raise GenkitError("UNAVAILABLE", "Every leg failed.", hint="; ".join(notices), cause=cause)
     return found, notices
 
 
-def fuse_legs(
+def fuse_rankings(
     found: Mapping[str, Sequence[Document]],
     method: Fusion,
     *,

@@ -6,7 +6,7 @@
 from genkit_rag.plugin_api import MissingExtra
 
 try:
-    from genkit_rag_chroma._options import ChromaOptions
+    from genkit_rag_chroma._options import ChromaConfig
     from genkit_rag_chroma._plugin import Chroma
     from genkit_rag_chroma._store import ChromaStore
 except ModuleNotFoundError as error:
@@ -14,4 +14,4 @@ except ModuleNotFoundError as error:
         raise
     raise MissingExtra("chroma", error.name) from error
 
-__all__ = ["Chroma", "ChromaOptions", "ChromaStore"]
+__all__ = ["Chroma", "ChromaConfig", "ChromaStore"]

@@ -20,7 +20,7 @@ from chromadb.config import Settings
 from genkit_rag.plugin_api import run_in_thread
 from genkit_rag_chroma._engine import MAX_ROWS, closed_error, translated
 from genkit_rag_chroma._lock import WriteLock
-from genkit_rag_chroma._options import ChromaOptions
+from genkit_rag_chroma._options import ChromaConfig
 
 _LOST = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 """A kept connection that the server has closed meanwhile."""
@@ -32,7 +32,7 @@ class HttpEngine:
     shared = True
     slice_rows = MAX_ROWS
 
-    def __init__(self, url: str, options: ChromaOptions) -> None:
+    def __init__(self, url: str, options: ChromaConfig) -> None:
         self.where = url
         self._url = httpx.URL(url)
         self._options = options

@@ -10,7 +10,7 @@ from pydantic import Field
 from genkit_rag.plugin_api import WireModel, plugin_options
 
 
-class ChromaOptions(WireModel):
+class ChromaConfig(WireModel):
     """How stores are opened.
 
     Attributes:
@@ -33,9 +33,9 @@ class ChromaOptions(WireModel):
     timeout: float = Field(default=60.0, gt=0)
     lock_timeout: float = Field(default=30.0, ge=0)
 
-    def changed(self, changes: Mapping[str, Any]) -> ChromaOptions:
+    def changed(self, changes: Mapping[str, Any]) -> ChromaConfig:
         """Returns the options with some of them changed; raises INVALID_ARGUMENT that says which there are."""
-        return plugin_options(ChromaOptions, changes, self)
+        return plugin_options(ChromaConfig, changes, self)
 
     @property
     def configuration(self) -> dict[str, Any]:

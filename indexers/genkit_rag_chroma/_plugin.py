@@ -13,7 +13,7 @@ from genkit_rag_chroma._catalog import check_store_name
 from genkit_rag_chroma._embedded import EmbeddedEngine
 from genkit_rag_chroma._engine import Engine
 from genkit_rag_chroma._http import HttpEngine
-from genkit_rag_chroma._options import ChromaOptions
+from genkit_rag_chroma._options import ChromaConfig
 from genkit_rag_chroma._store import ChromaStore
 
 DEFAULT_PATH = ".genkit_rag/chroma"
@@ -30,7 +30,7 @@ class Chroma(StorePlugin):
         url: A server instead, such as `http://127.0.0.1:8000`.
         mode: How a retrieval searches when it does not say: by vectors, by words, or both fused.
         name: The plugin's name, the first part of its actions' names.
-        **options: `required_filter` and `required_namespace`, as every store plugin has them, and `ChromaOptions` by
+        **options: `required_filter` and `required_namespace`, as every store plugin has them, and `ChromaConfig` by
             name: `ef_search=200`, `headers={...}`, `timeout=10`.
     """
 
@@ -55,7 +55,7 @@ class Chroma(StorePlugin):
         self.url = None if url is None else _checked(url)
         self.path = None if url is not None else Path(path or DEFAULT_PATH)
         rules = {rule: options.pop(rule) for rule in ("required_filter", "required_namespace") if rule in options}
-        self.options = ChromaOptions().changed(options)
+        self.options = ChromaConfig().changed(options)
         super().__init__(stores, name=name, embedder=embedder, mode=mode, **rules)
         for store in stores:
             check_store_name(store)

@@ -25,7 +25,7 @@ from genkit_rag_chroma import _text
 from genkit_rag_chroma._batches import remove, write
 from genkit_rag_chroma._catalog import Catalog, Head, check_store_name, new_id
 from genkit_rag_chroma._engine import Engine, closed_error
-from genkit_rag_chroma._options import ChromaOptions
+from genkit_rag_chroma._options import ChromaConfig
 from genkit_rag_chroma._reindex import Reindex, finished
 from genkit_rag_chroma._rows import decoded, document_id, encoded, row_id
 from genkit_rag_chroma._space import Space
@@ -50,10 +50,10 @@ class ChromaStore(VectorStore):
 
     modes: tuple[SearchMode, ...] = ("vector", "text", "hybrid")
 
-    def __init__(self, store: str, engine: Engine, options: ChromaOptions | None = None) -> None:
+    def __init__(self, store: str, engine: Engine, options: ChromaConfig | None = None) -> None:
         self.name = check_store_name(store)
         self._engine = engine
-        self._catalog = Catalog(engine, store, (options or ChromaOptions()).configuration)
+        self._catalog = Catalog(engine, store, (options or ChromaConfig()).configuration)
         self._spaces = Spaces(engine, self._catalog, store)
         self._lengths = _text.Lengths()
         self._closed = False

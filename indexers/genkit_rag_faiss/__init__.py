@@ -6,7 +6,7 @@
 from genkit_rag.plugin_api import MissingExtra
 
 try:
-    from genkit_rag_faiss._options import FaissOptions
+    from genkit_rag_faiss._options import FaissConfig
     from genkit_rag_faiss._plugin import Faiss
     from genkit_rag_faiss._salvage import Salvage
     from genkit_rag_faiss._store import FaissStore
@@ -16,4 +16,4 @@ except ModuleNotFoundError as error:
         raise
     raise MissingExtra("faiss", "faiss-cpu" if error.name == "faiss" else error.name) from error
 
-__all__ = ["Faiss", "FaissOptions", "FaissStore", "Report", "Salvage"]
+__all__ = ["Faiss", "FaissConfig", "FaissStore", "Report", "Salvage"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from genkit_rag_faiss._ann import ANN, EXACT_ROWS, RETRAIN, Ann, build, extend, read_ann, write_ann
 from genkit_rag_faiss._columns import Filters
 from genkit_rag_faiss._database import Database, Segment
-from genkit_rag_faiss._options import FaissOptions
+from genkit_rag_faiss._options import FaissConfig
 from genkit_rag_faiss._saved_columns import COLUMNS, SavedColumns, write_columns
 from genkit_rag_faiss._segments import (
     KEYS,
@@ -37,7 +37,7 @@ MAX_TEXTS = 64
 class Caches:
     """The derived files of one store."""
 
-    def __init__(self, path: Path, database: Database, options: FaissOptions, filters: Filters) -> None:
+    def __init__(self, path: Path, database: Database, options: FaissConfig, filters: Filters) -> None:
         self._path = path
         self._filters = filters
         self._database = database

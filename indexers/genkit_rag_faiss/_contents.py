@@ -16,7 +16,7 @@ from genkit_rag_faiss._caches import Caches
 from genkit_rag_faiss._columns import Filters
 from genkit_rag_faiss._database import Database, Key, State
 from genkit_rag_faiss._files import WriterLock, make_directory, read_format, read_identity, write_format
-from genkit_rag_faiss._options import FaissOptions
+from genkit_rag_faiss._options import FaissConfig
 from genkit_rag_faiss._payloads import Payloads
 from genkit_rag_faiss._records import damaged, key_crc
 from genkit_rag_faiss._view import Rows, View
@@ -30,7 +30,7 @@ _PATIENCE = 100
 class Contents:
     """What a store holds, in memory. Everything that changes it runs in one thread; readers take `view` once."""
 
-    def __init__(self, path: Path, options: FaissOptions) -> None:
+    def __init__(self, path: Path, options: FaissConfig) -> None:
         self.path = path
         self.options = options
         self.database = Database(path / "store.db")

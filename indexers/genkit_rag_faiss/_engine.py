@@ -31,7 +31,7 @@ from genkit_rag_faiss import _staging as staging
 from genkit_rag_faiss._ann import Ann
 from genkit_rag_faiss._contents import Contents
 from genkit_rag_faiss._database import Key
-from genkit_rag_faiss._options import FaissOptions
+from genkit_rag_faiss._options import FaissConfig
 from genkit_rag_faiss._records import Row, encode
 from genkit_rag_faiss._text import TextIndex
 from genkit_rag_faiss._view import Rows, View
@@ -48,7 +48,7 @@ _FATAL = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "DATA_LOSS", "PERMISSION_DENIED")
 class Engine(Contents):
     """The half that writes."""
 
-    def __init__(self, path: Path, options: FaissOptions) -> None:
+    def __init__(self, path: Path, options: FaissConfig) -> None:
         super().__init__(path, options)
         self._poisoned: GenkitError | None = None
 

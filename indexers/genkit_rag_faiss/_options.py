@@ -13,7 +13,7 @@ from genkit_rag_faiss._ann import IndexKind, Quantize
 Metric = Literal["cosine", "dot"]
 
 
-class FaissOptions(WireModel):
+class FaissConfig(WireModel):
     """How a store is opened.
 
     Attributes:
@@ -36,9 +36,9 @@ class FaissOptions(WireModel):
     metric: Metric = "cosine"
     lock_timeout: float = Field(default=0.0, ge=0)
 
-    def changed(self, changes: Mapping[str, Any]) -> FaissOptions:
+    def changed(self, changes: Mapping[str, Any]) -> FaissConfig:
         """Returns the options with some of them changed; raises INVALID_ARGUMENT that says which there are."""
-        return plugin_options(FaissOptions, changes, self)
+        return plugin_options(FaissConfig, changes, self)
 
     @property
     def ann_quantize(self) -> Quantize | None:

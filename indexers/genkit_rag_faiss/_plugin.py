@@ -9,7 +9,7 @@ from typing import Any
 
 from genkit_rag.plugin_api import RequiredFilter, RequiredNamespace, SearchMode, StorePlugin
 from genkit_rag_faiss._files import check_store_name
-from genkit_rag_faiss._options import FaissOptions
+from genkit_rag_faiss._options import FaissConfig
 from genkit_rag_faiss._store import FaissStore
 
 
@@ -24,7 +24,7 @@ class Faiss(StorePlugin):
         name: The plugin's name, the first part of its actions' names.
         required_filter: A filter that holds for every call: a mapping, or a function of the action's context.
         required_namespace: The only namespace of every call: a name, or a function of the action's context.
-        **options: `FaissOptions` by name: `index='hnsw'`, `quantize='fp16'`, `metric='dot'`, `lock_timeout=5`.
+        **options: `FaissConfig` by name: `index='hnsw'`, `quantize='fp16'`, `metric='dot'`, `lock_timeout=5`.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Faiss(StorePlugin):
         **options: Any,
     ) -> None:
         self.path = Path(path)
-        self.options = FaissOptions().changed(options)
+        self.options = FaissConfig().changed(options)
         super().__init__(
             stores,
             name=name,

@@ -32,7 +32,7 @@ from genkit_rag_faiss._browse import Wanted, begins_so, page, sample, start_of
 from genkit_rag_faiss._engine import Engine
 from genkit_rag_faiss._files import check_store_name, io_error
 from genkit_rag_faiss._inline import InlineBudget
-from genkit_rag_faiss._options import FaissOptions
+from genkit_rag_faiss._options import FaissConfig
 from genkit_rag_faiss._query import Crowd, Query
 from genkit_rag_faiss._records import damaged, decode
 from genkit_rag_faiss._salvage import Salvage, Wreck
@@ -56,7 +56,7 @@ class FaissStore(VectorStore):
 
     modes: tuple[SearchMode, ...] = ("vector", "text", "hybrid")
 
-    def __init__(self, path: Path, options: FaissOptions) -> None:
+    def __init__(self, path: Path, options: FaissConfig) -> None:
         self.name = path.name
         self._engine = Engine(path, options)
         self._budget = InlineBudget()
@@ -69,9 +69,7 @@ class FaissStore(VectorStore):
         self._building: asyncio.Task[None] | None = None
 
     @classmethod
-    async def open(
-        cls, path: str | os.PathLike[str], options: FaissOptions | None = None, **changes: Any
-    ) -> FaissStore:
+    async def open(cls, path: str | os.PathLike[str], options: FaissConfig | None = None, **changes: Any) -> FaissStore:
         """Returns the store in a directory, creating it when it is not there.
 
         Args:
@@ -85,7 +83,7 @@ class FaissStore(VectorStore):
         """
         directory = Path(path)
         check_store_name(directory.name)
-        store = cls(directory, (options or FaissOptions()).changed(changes))
+        store = cls(directory, (options or FaissConfig()).changed(changes))
         try:
             await store._write(Engine.open)
         except BaseException:

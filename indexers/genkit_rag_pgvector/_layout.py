@@ -13,7 +13,7 @@ from typing import Any
 
 from genkit_rag.plugin_api import Fingerprint, GenkitError
 from genkit_rag_pgvector._errors import missing_extension
-from genkit_rag_pgvector._options import PgVectorOptions
+from genkit_rag_pgvector._options import PgVectorConfig
 from genkit_rag_pgvector._psycopg import Connection, Params, Query, errors, psycopg, raw, sql
 from genkit_rag_pgvector._tables import COUNT, COUNTS, EVENTS, FACTS, STORAGE, STORES, TABLE, WORDS
 
@@ -47,7 +47,7 @@ class Layout:
         where: The server, for errors.
     """
 
-    def __init__(self, name: str, options: PgVectorOptions, where: str) -> None:
+    def __init__(self, name: str, options: PgVectorConfig, where: str) -> None:
         self.name, self.options, self.where = name, options, where
         self.extension = "public"
 

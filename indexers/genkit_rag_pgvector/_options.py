@@ -16,7 +16,7 @@ _STORE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class PgVectorOptions:
+class PgVectorConfig:
     """How a store is laid out and reached.
 
     Attributes:
@@ -40,17 +40,17 @@ class PgVectorOptions:
     connect_timeout: float = Field(default=5.0, gt=0)
     statement_timeout: float = Field(default=60.0, gt=0)
 
-    def changed(self, changes: Mapping[str, Any]) -> PgVectorOptions:
+    def changed(self, changes: Mapping[str, Any]) -> PgVectorConfig:
         """Returns the options with some of them changed; raises INVALID_ARGUMENT that says which there are."""
         try:
-            made = PgVectorOptions(**{**asdict(self), **changes})
+            made = PgVectorConfig(**{**asdict(self), **changes})
         except ValidationError as error:
             problem = error.errors()[0]
             name = str(problem["loc"][0])
             raise GenkitError(
                 "INVALID_ARGUMENT",
                 f"The option `{name}` of the store is not valid: {problem['msg']}, got {changes[name]!r}.",
-                hint=f"Known options: {', '.join(PgVectorOptions.__dataclass_fields__)}.",
+                hint=f"Known options: {', '.join(PgVectorConfig.__dataclass_fields__)}.",
                 details={"argument": name},
             ) from error
         if "\0" in made.schema or len(made.schema.encode(errors="replace")) > 63:

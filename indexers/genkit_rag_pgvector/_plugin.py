@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from genkit_rag.plugin_api import SearchMode, StorePlugin
-from genkit_rag_pgvector._options import PgVectorOptions, check_store_name
+from genkit_rag_pgvector._options import PgVectorConfig, check_store_name
 from genkit_rag_pgvector._store import PgVectorStore
 
 
@@ -21,7 +21,7 @@ class PgVector(StorePlugin):
         embedder: The name of the embedder action that fills and queries them.
         mode: How a retrieval searches when it does not say: by vectors, by words, or both fused.
         name: The plugin's name, the first part of its actions' names.
-        **options: `required_filter` and `required_namespace`, as every store plugin has them, and `PgVectorOptions` by
+        **options: `required_filter` and `required_namespace`, as every store plugin has them, and `PgVectorConfig` by
             name: `schema='rag'`, `language='german'`, `pool_size=16`.
     """
 
@@ -36,7 +36,7 @@ class PgVector(StorePlugin):
         **options: Any,
     ) -> None:
         rules = {rule: options.pop(rule) for rule in ("required_filter", "required_namespace") if rule in options}
-        self.options = PgVectorOptions().changed(options)
+        self.options = PgVectorConfig().changed(options)
         self._dsn = dsn if dsn is not None else os.environ.get("DATABASE_URL", "")
         super().__init__(stores, name=name, embedder=embedder, mode=mode, **rules)
         for store in stores:

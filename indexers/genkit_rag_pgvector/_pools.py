@@ -10,7 +10,7 @@ from weakref import WeakSet
 
 from genkit_rag.plugin_api import GenkitError
 from genkit_rag_pgvector._errors import connect_error, is_lost, place, pool_exhausted, server_error
-from genkit_rag_pgvector._options import PgVectorOptions
+from genkit_rag_pgvector._options import PgVectorConfig
 from genkit_rag_pgvector._psycopg import Connection, errors, psycopg, sql
 
 P = ParamSpec("P")
@@ -84,7 +84,7 @@ class Pools:
         options: Sizes and patience.
     """
 
-    def __init__(self, dsn: str, options: PgVectorOptions) -> None:
+    def __init__(self, dsn: str, options: PgVectorConfig) -> None:
         self._dsn = dsn
         self._options = options
         self.where = place(dsn)

@@ -28,7 +28,7 @@ from genkit_rag.plugin_api import (
 from genkit_rag_pgvector import _read as read
 from genkit_rag_pgvector._index import Builder
 from genkit_rag_pgvector._layout import Binding, Layout, is_gone
-from genkit_rag_pgvector._options import PgVectorOptions, check_store_name
+from genkit_rag_pgvector._options import PgVectorConfig, check_store_name
 from genkit_rag_pgvector._pools import Pools
 from genkit_rag_pgvector._psycopg import Connection, psycopg
 from genkit_rag_pgvector._reindex import Change, Embed
@@ -53,9 +53,9 @@ class PgVectorStore(VectorStore):
 
     modes: tuple[SearchMode, ...] = ("vector", "text", "hybrid")
 
-    def __init__(self, name: str, dsn: str, options: PgVectorOptions | None = None) -> None:
+    def __init__(self, name: str, dsn: str, options: PgVectorConfig | None = None) -> None:
         self.name = check_store_name(name)
-        self._options = options or PgVectorOptions()
+        self._options = options or PgVectorConfig()
         self._pools = Pools(dsn, self._options)
         self._layout = Layout(name, self._options, self._pools.where)
         self._planner = Planner(self._layout)
@@ -65,7 +65,7 @@ class PgVectorStore(VectorStore):
 
     @classmethod
     async def open(
-        cls, name: str, dsn: str = "", options: PgVectorOptions | None = None, **changes: Any
+        cls, name: str, dsn: str = "", options: PgVectorConfig | None = None, **changes: Any
     ) -> PgVectorStore:
         """Returns the store of this name, creating it when it is not there.
 
@@ -79,7 +79,7 @@ class PgVectorStore(VectorStore):
             GenkitError: UNAVAILABLE without a server, UNAUTHENTICATED for a wrong password, FAILED_PRECONDITION without
                 pgvector 0.8, for another layout or a newer format, PERMISSION_DENIED for a role that may not.
         """
-        store = cls(name, dsn, (options or PgVectorOptions()).changed(changes))
+        store = cls(name, dsn, (options or PgVectorConfig()).changed(changes))
         try:
             await store._pools.run(store._layout.open)
         except BaseException:

@@ -32,7 +32,7 @@ Boosts = Mapping[str, Mapping[Any, float]] | Callable[[Document], float]
 
 
 @dataclass(frozen=True)
-class Boosted:
+class BoostConfig:
     """A retriever whose scores are changed.
 
     Args:
@@ -85,20 +85,20 @@ class Boost(Plugin):
     """
 
     def __init__(
-        self, retrievers: Mapping[str, Boosted], *, now: Callable[[], float] = time.time, name: str = "boost"
+        self, retrievers: Mapping[str, BoostConfig], *, now: Callable[[], float] = time.time, name: str = "boost"
     ) -> None:
         self.name = name
         self.retrievers = dict(retrievers)
         self.now = now
         for key, boosted in self.retrievers.items():
-            if not isinstance(boosted, Boosted) or boosted.retriever == f"{name}/{key}":
-                raise invalid(f"retrievers[{key!r}]", boosted, "must be Boosted(...) over another retriever")
+            if not isinstance(boosted, BoostConfig) or boosted.retriever == f"{name}/{key}":
+                raise invalid(f"retrievers[{key!r}]", boosted, "must be BoostConfig(...) over another retriever")
 
     async def init(self) -> Sequence[RetrieverAction]:
         """Returns one retriever for each name."""
         return [self._action(name, boosted) for name, boosted in self.retrievers.items()]
 
-    def _action(self, name: str, boosted: Boosted) -> RetrieverAction:
+    def _action(self, name: str, boosted: BoostConfig) -> RetrieverAction:
         async def retrieve(query: Document, options: RetrieverOptions) -> RetrieverResponse:
             if options.mmr_lambda is not None:
                 raise GenkitError(
@@ -117,7 +117,7 @@ class Boost(Plugin):
 
         return retriever_action(f"{self.name}/{name}", retrieve)
 
-    def _scored(self, found: RetrieverResponse, boosted: Boosted) -> RetrieverResponse:
+    def _scored(self, found: RetrieverResponse, boosted: BoostConfig) -> RetrieverResponse:
         now = self.now()
         documents: list[Document] = []
         no_dates = 0

@@ -1,5 +1,5 @@
 """Retrievers that join the rankings of other retrievers."""
 
-from genkit_rag_hybrid._plugin import Hybrid, HybridOptions, Legs
+from genkit_rag_hybrid._plugin import Hybrid, HybridConfig, HybridOptions
 
-__all__ = ["Hybrid", "HybridOptions", "Legs"]
+__all__ = ["Hybrid", "HybridConfig", "HybridOptions"]

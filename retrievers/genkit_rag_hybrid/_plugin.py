@@ -12,19 +12,19 @@ from genkit_rag.plugin_api import (
     Document,
     Fusion,
     GenkitError,
-    OnLegError,
+    OnError,
     Plugin,
     RetrieverAction,
     RetrieverOptions,
     RetrieverResponse,
-    ask_legs,
-    ask_retriever,
     check_choice,
-    fuse_legs,
+    fuse_rankings,
     invalid,
-    leg_options,
-    refuse_mmr,
+    reject_mmr,
     retriever_action,
+    run_retriever,
+    run_sub_retrievers,
+    sub_retriever_options,
 )
 
 CANDIDATES = 50
@@ -43,7 +43,7 @@ class HybridOptions(RetrieverOptions):
 
 
 @dataclass(frozen=True)
-class Legs:
+class HybridConfig:
     """The legs of one hybrid, and how they are joined when a call says nothing else.
 
     Args:
@@ -72,20 +72,20 @@ class Hybrid(Plugin):
 
     Args:
         retrievers: For each name, the legs to join.
-        on_leg_error: `raise`, or `degrade`: answer from the other legs and say so in the notices.
+        on_error: `raise`, or `degrade`: answer from the other legs and say so in the notices.
         name: The plugin's name.
     """
 
     def __init__(
         self,
-        retrievers: Mapping[str, Sequence[Leg] | Mapping[str, Leg] | Legs],
+        retrievers: Mapping[str, Sequence[Leg] | Mapping[str, Leg] | HybridConfig],
         *,
-        on_leg_error: OnLegError = "raise",
+        on_error: OnError = "raise",
         name: str = "hybrid",
     ) -> None:
-        check_choice("on_leg_error", on_leg_error, ("raise", "degrade"))
+        check_choice("on_error", on_error, ("raise", "degrade"))
         self.name = name
-        self.on_leg_error: OnLegError = on_leg_error
+        self.on_error: OnError = on_error
         self._retrievers = {
             key: _Joined.made(f"retrievers[{key!r}]", value, f"{name}/{key}") for key, value in retrievers.items()
         }
@@ -106,19 +106,19 @@ class Hybrid(Plugin):
         _check_numbers("options.weights", weights, joined.legs, shares=True)
         if options.k == 0:
             return RetrieverResponse()
-        found, notices = await ask_legs(
-            {leg: ask_retriever(self.registry, joined.legs[leg][0], query, told[leg]) for leg in joined.legs},
-            self.on_leg_error,
+        found, notices = await run_sub_retrievers(
+            {leg: run_retriever(self.registry, joined.legs[leg][0], query, told[leg]) for leg in joined.legs},
+            self.on_error,
         )
         floors = {leg: 0.0 for leg, its in told.items() if its.get("mode") == "text"} | dict(joined.floors)
-        documents = fuse_legs(found, options.fusion or joined.fusion, weights=weights, floors=floors)
+        documents = fuse_rankings(found, options.fusion or joined.fusion, weights=weights, floors=floors)
         least = -math.inf if options.score_threshold is None else options.score_threshold
         return RetrieverResponse([document for document in documents if (document.score or 0.0) >= least], notices)
 
 
 @dataclass(frozen=True)
 class _Joined:
-    """Checked `Legs`: retriever and fixed options of each leg by the leg's name."""
+    """Checked `HybridConfig`: retriever and fixed options of each leg by the leg's name."""
 
     legs: Mapping[str, tuple[str, Mapping[str, Any]]]
     weights: Mapping[str, float]
@@ -127,8 +127,8 @@ class _Joined:
     candidates: int
 
     @classmethod
-    def made(cls, argument: str, raw: Sequence[Leg] | Mapping[str, Leg] | Legs, itself: str) -> _Joined:
-        given = raw if isinstance(raw, Legs) else Legs(raw)
+    def made(cls, argument: str, raw: Sequence[Leg] | Mapping[str, Leg] | HybridConfig, itself: str) -> _Joined:
+        given = raw if isinstance(raw, HybridConfig) else HybridConfig(raw)
         legs = _named(argument, given.legs)
         for leg, (retriever, options) in legs.items():
             if retriever == itself:
@@ -145,7 +145,7 @@ class _Joined:
 
     def told(self, options: HybridOptions) -> dict[str, dict[str, Any]]:
         """Returns the options for each leg."""
-        refuse_mmr(options)
+        reject_mmr(options)
         if options.vector_weight is not None:
             raise GenkitError(
                 "UNIMPLEMENTED",
@@ -154,7 +154,7 @@ class _Joined:
                 details={"argument": "options.vector_weight"},
             )
         many = max(options.candidates or self.candidates, options.k)
-        common = leg_options(options, _OWN, many)
+        common = sub_retriever_options(options, _OWN, many)
         return {leg: _merged(common, fixed) for leg, (_, fixed) in self.legs.items()}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from genkit_rag.plugin_api import Document, OnLegError, QueryWriter, RetrieverOptions, invalid
+from genkit_rag.plugin_api import Document, OnError, QueryWriter, RetrieverOptions, invalid
 
 HYDE_PROMPT = """\
 Write a passage that answers the question below, as it could stand in a good document on the subject.
@@ -52,7 +52,7 @@ class Hyde(QueryWriter[HydeOptions]):
         include_query: Whether the query itself is asked as well.
         prompt: What the model is asked, with the field `{query}`.
         config: The model's settings, such as `{"temperature": 0.7}`.
-        on_leg_error: `raise`, or `degrade`: go on without what failed, in the end with the query alone, and say so.
+        on_error: `raise`, or `degrade`: go on without what failed, in the end with the query alone, and say so.
         name: The plugin's name.
     """
 
@@ -67,10 +67,10 @@ class Hyde(QueryWriter[HydeOptions]):
         include_query: bool = True,
         prompt: str = HYDE_PROMPT,
         config: Mapping[str, Any] | None = None,
-        on_leg_error: OnLegError = "raise",
+        on_error: OnError = "raise",
         name: str = "hyde",
     ) -> None:
-        super().__init__(retrievers, model=model, prompt=prompt, config=config, on_leg_error=on_leg_error, name=name)
+        super().__init__(retrievers, model=model, prompt=prompt, config=config, on_error=on_error, name=name)
         if not 1 <= passages <= MAX_PASSAGES:
             raise invalid("passages", passages, f"must be from 1 to {MAX_PASSAGES}")
         self.passages = passages

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from genkit_rag.plugin_api import Document, OnLegError, QueryWriter, RetrieverOptions, invalid
+from genkit_rag.plugin_api import Document, OnError, QueryWriter, RetrieverOptions, invalid
 from genkit_rag_multi_query._parse import parse_queries
 
 MULTI_QUERY_PROMPT = """\
@@ -42,7 +42,7 @@ class MultiQuery(QueryWriter[MultiQueryOptions]):
         queries: How many queries the model writes, from 1 to 20.
         prompt: What it is asked, with the fields `{query}` and `{count}`.
         config: The model's settings, such as `{"temperature": 0.7}`.
-        on_leg_error: `raise`, or `degrade`: go on without the model, or without a query that failed, and say so.
+        on_error: `raise`, or `degrade`: go on without the model, or without a query that failed, and say so.
         name: The plugin's name.
     """
 
@@ -56,7 +56,7 @@ class MultiQuery(QueryWriter[MultiQueryOptions]):
         queries: int = 3,
         prompt: str = MULTI_QUERY_PROMPT,
         config: Mapping[str, Any] | None = None,
-        on_leg_error: OnLegError = "raise",
+        on_error: OnError = "raise",
         name: str = "multi-query",
     ) -> None:
         super().__init__(
@@ -65,7 +65,7 @@ class MultiQuery(QueryWriter[MultiQueryOptions]):
             prompt=prompt,
             fields=("query", "count"),
             config=config,
-            on_leg_error=on_leg_error,
+            on_error=on_error,
             name=name,
         )
         if not 1 <= queries <= MAX_QUERIES:

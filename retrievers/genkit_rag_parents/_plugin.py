@@ -46,7 +46,7 @@ class ParentsOptions(RetrieverOptions):
 
 
 @dataclass(frozen=True)
-class Widen:
+class ParentsConfig:
     """How the hits of one retriever are widened.
 
     Args:
@@ -89,32 +89,36 @@ class Parents(Plugin):
 
     Args:
         retrievers: For each name, a retriever to ask or how its hits are widened; a name alone gives whole parents.
-        on_leg_error: What happens when the neighbours cannot be read: `raise`, or `degrade`: give the hits as they are
+        on_error: What happens when the neighbours cannot be read: `raise`, or `degrade`: give the hits as they are
             and say so in the notices.
         name: The plugin's name.
     """
 
     def __init__(
         self,
-        retrievers: Mapping[str, str | Widen],
+        retrievers: Mapping[str, str | ParentsConfig],
         *,
-        on_leg_error: Literal["raise", "degrade"] = "raise",
+        on_error: Literal["raise", "degrade"] = "raise",
         name: str = "parents",
     ) -> None:
-        if on_leg_error not in ("raise", "degrade"):
-            raise invalid("on_leg_error", on_leg_error, "must be one of raise, degrade")
+        if on_error not in ("raise", "degrade"):
+            raise invalid("on_error", on_error, "must be one of raise, degrade")
         self.name = name
-        self.on_leg_error = on_leg_error
-        self.retrievers = {key: Widen(given) if isinstance(given, str) else given for key, given in retrievers.items()}
+        self.on_error = on_error
+        self.retrievers = {
+            key: ParentsConfig(given) if isinstance(given, str) else given for key, given in retrievers.items()
+        }
         for key, widen in self.retrievers.items():
-            if not isinstance(widen, Widen) or widen.retriever == f"{name}/{key}":
-                raise invalid(f"retrievers[{key!r}]", widen, "must be the name of another retriever, or Widen(...)")
+            if not isinstance(widen, ParentsConfig) or widen.retriever == f"{name}/{key}":
+                raise invalid(
+                    f"retrievers[{key!r}]", widen, "must be the name of another retriever, or ParentsConfig(...)"
+                )
 
     async def init(self) -> Sequence[RetrieverAction]:
         """Returns one retriever for each name."""
         return [self._action(name, widen) for name, widen in self.retrievers.items()]
 
-    def _action(self, name: str, widen: Widen) -> RetrieverAction:
+    def _action(self, name: str, widen: ParentsConfig) -> RetrieverAction:
         async def retrieve(query: Document, options: ParentsOptions, ctx: ActionContext) -> RetrieverResponse:
             if options.k == 0:
                 return RetrieverResponse()
@@ -127,7 +131,7 @@ class Parents(Plugin):
             try:
                 near = await self._near(handle, groups, widen, options, ctx)
             except Exception as error:
-                if self.on_leg_error == "raise" or getattr(error, "status", None) == "PERMISSION_DENIED":
+                if self.on_error == "raise" or getattr(error, "status", None) == "PERMISSION_DENIED":
                     raise
                 near, found.notices = {}, [*found.notices, f"NOT_WIDENED: the chunks around were not read: {error}"]
             return _response(groups, near, widen, options, found.notices)
@@ -148,11 +152,16 @@ class Parents(Plugin):
         raise GenkitError(
             "FAILED_PRECONDITION",
             f"`{name}` is not the retriever of a store, so the chunks around a hit cannot be read from it.",
-            hint="Name the store that holds the chunks: Widen(retriever, store='faiss/docs').",
+            hint="Name the store that holds the chunks: ParentsConfig(retriever, store='faiss/docs').",
         )
 
     async def _near(
-        self, handle: StoreHandle, groups: Sequence[Group], widen: Widen, options: ParentsOptions, ctx: ActionContext
+        self,
+        handle: StoreHandle,
+        groups: Sequence[Group],
+        widen: ParentsConfig,
+        options: ParentsOptions,
+        ctx: ActionContext,
     ) -> dict[str, list[Piece]]:
         """Returns the chunks around the hits, as far as the caller may see them, by parent."""
         own = parse_filter(options.filter)
@@ -182,7 +191,7 @@ def _many(options: ParentsOptions) -> int:
 def _response(
     groups: Sequence[Group],
     near: Mapping[str, Sequence[Piece]],
-    widen: Widen,
+    widen: ParentsConfig,
     options: ParentsOptions,
     notices: Sequence[str],
 ) -> RetrieverResponse:

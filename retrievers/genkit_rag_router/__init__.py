@@ -1,7 +1,7 @@
 """A retriever that picks, for each query, the retrievers to ask."""
 
 from genkit_rag_router._choose import ROUTER_PROMPT, ByEmbedding, ByModel
+from genkit_rag_router._options import RouteConfig
 from genkit_rag_router._plugin import Router, RouterOptions
-from genkit_rag_router._route import Route
 
-__all__ = ["ROUTER_PROMPT", "ByEmbedding", "ByModel", "Route", "Router", "RouterOptions"]
+__all__ = ["ROUTER_PROMPT", "ByEmbedding", "ByModel", "RouteConfig", "Router", "RouterOptions"]

@@ -21,7 +21,7 @@ from genkit_rag.plugin_api import (
     invalid,
     service_of,
 )
-from genkit_rag_router._route import Route
+from genkit_rag_router._options import RouteConfig
 
 ROUTER_PROMPT = """\
 Which of these sources would hold the answer to the question below? Choose as few as possible, {most} at most.
@@ -66,7 +66,7 @@ class ByEmbedding:
         if self.least is not None and not -1 <= self.least <= 1:
             raise invalid("least", self.least, "must be a cosine, in [-1, 1]")
 
-    async def choose(self, registry: Registry, query: Document, routes: Mapping[str, Route]) -> Choice:
+    async def choose(self, registry: Registry, query: Document, routes: Mapping[str, RouteConfig]) -> Choice:
         """Returns the nearest routes with their cosines."""
         action = await registry.get(ActionKind.EMBEDDER, self.embedder)
         if not isinstance(action, EmbedderAction):
@@ -110,7 +110,7 @@ class ByModel:
         _check_most(self.most)
         check_prompt(self.prompt, ("query", "routes", "most"))
 
-    async def choose(self, registry: Registry, query: Document, routes: Mapping[str, Route]) -> Choice:
+    async def choose(self, registry: Registry, query: Document, routes: Mapping[str, RouteConfig]) -> Choice:
         """Returns the routes that the model named."""
         lines = "\n".join(f"- {name}: {' '.join(route.description.split())}" for name, route in routes.items())
         prompt = self.prompt.format(query=query.data, routes=lines, most=self.most)

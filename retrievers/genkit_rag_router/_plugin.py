@@ -9,23 +9,23 @@ from genkit_rag.plugin_api import (
     ActionContext,
     Document,
     GenkitError,
-    OnLegError,
+    OnError,
     Plugin,
     RetrieverAction,
     RetrieverOptions,
     RetrieverResponse,
     adapt,
-    ask_legs,
-    ask_retriever,
     check_choice,
-    fuse_legs,
+    fuse_rankings,
     invalid,
-    leg_options,
     must_raise,
     retriever_action,
+    run_retriever,
+    run_sub_retrievers,
+    sub_retriever_options,
 )
 from genkit_rag_router._choose import ByEmbedding, ByModel, Choice, Choose
-from genkit_rag_router._route import Route
+from genkit_rag_router._options import RouteConfig
 
 _OWN = frozenset(("routes",))
 
@@ -47,29 +47,29 @@ class Router(Plugin):
         choose: `ByEmbedding(...)`, `ByModel(...)`, or a function of the query that gives names of routes.
         fallback: The route for queries that none fits; all routes when it is None.
         on_no_route: `fallback`, with the notice `NO_ROUTE`, or `raise` NOT_FOUND.
-        on_leg_error: `raise`, or `degrade`: when choosing fails take the fallback, leave out a route that fails, and
+        on_error: `raise`, or `degrade`: when choosing fails take the fallback, leave out a route that fails, and
             say so in the notices.
         name: The plugin's name, which is the retriever's.
     """
 
     def __init__(
         self,
-        routes: Mapping[str, Route],
+        routes: Mapping[str, RouteConfig],
         *,
         choose: ByEmbedding | ByModel | Choose,
         fallback: str | None = None,
         on_no_route: Literal["fallback", "raise"] = "fallback",
-        on_leg_error: OnLegError = "raise",
+        on_error: OnError = "raise",
         name: str = "router",
     ) -> None:
         check_choice("on_no_route", on_no_route, ("fallback", "raise"))
-        check_choice("on_leg_error", on_leg_error, ("raise", "degrade"))
+        check_choice("on_error", on_error, ("raise", "degrade"))
         self.name = name
         self.routes = dict(routes)
         self.choose = choose
         self.fallback = fallback
         self.on_no_route = on_no_route
-        self.on_leg_error: OnLegError = on_leg_error
+        self.on_error: OnError = on_error
         self._check(by_text=isinstance(choose, ByEmbedding | ByModel))
         self._function = None if isinstance(choose, ByEmbedding | ByModel) else adapt(choose)
 
@@ -77,8 +77,8 @@ class Router(Plugin):
         if not self.routes:
             raise invalid("routes", self.routes, "must name at least one route")
         for key, route in self.routes.items():
-            if not isinstance(route, Route) or route.retriever == self.name:
-                raise invalid(f"routes[{key!r}]", route, "must be a Route to another retriever")
+            if not isinstance(route, RouteConfig) or route.retriever == self.name:
+                raise invalid(f"routes[{key!r}]", route, "must be a RouteConfig to another retriever")
             if by_text and not route.texts:
                 raise invalid(f"routes[{key!r}]", route, "must have a description to be chosen by")
         if self.fallback is not None and self.fallback not in self.routes:
@@ -96,13 +96,13 @@ class Router(Plugin):
         if options.k == 0:
             return RetrieverResponse()
         names, notices = await self._names(query, options, ctx)
-        told = leg_options(options, _OWN, options.k)
+        told = sub_retriever_options(options, _OWN, options.k)
         asked = {
-            name: ask_retriever(self.registry, self.routes[name].retriever, query, self.routes[name].told(told))
+            name: run_retriever(self.registry, self.routes[name].retriever, query, self.routes[name].told(told))
             for name in names
         }
-        found, more = await ask_legs(asked, self.on_leg_error)
-        documents = next(iter(found.values())) if len(found) == 1 else fuse_legs(found, "rrf")
+        found, more = await run_sub_retrievers(asked, self.on_error)
+        documents = next(iter(found.values())) if len(found) == 1 else fuse_rankings(found, "rrf")
         return RetrieverResponse(documents, [*notices, *more])
 
     async def _names(
@@ -114,7 +114,7 @@ class Router(Plugin):
         try:
             choice = await self._choice(query, ctx)
         except Exception as error:
-            if must_raise(error, self.on_leg_error):
+            if must_raise(error, self.on_error):
                 raise
             return self._fallback(f"CHOICE_FAILED: {error}")
         unknown = [name for name in choice.names if name not in self.routes]

@@ -8,7 +8,7 @@ from genkit_rag import Document, Genkit, GenkitError
 from genkit_rag.testing import FakeEmbedder
 from genkit_rag_hybrid import Hybrid
 from genkit_rag_memory import Memory
-from genkit_rag_parents import Parents, Widen
+from genkit_rag_parents import Parents, ParentsConfig
 
 
 async def test_a_hybrid_and_parents_see_what_their_caller_may_see() -> None:
@@ -18,7 +18,7 @@ async def test_a_hybrid_and_parents_see_what_their_caller_may_see() -> None:
         embedder,
         memory,
         Hybrid({"both": ["memory/docs", "parents/docs"]}),
-        Parents({"docs": Widen("memory/docs", window=1)}),
+        Parents({"docs": ParentsConfig("memory/docs", window=1)}),
     ]
     async with Genkit(plugins=plugins) as ai:
         for tenant in ("ada", "bob"):

@@ -65,7 +65,7 @@ def test_every_option_is_in_the_reference() -> None:
     from genkit_rag import EmbedderOptions, IndexerOptions, RerankerOptions
     from genkit_rag._generation.generate import GenerateOptions
     from genkit_rag.ingest import IngestOptions, LoadLimits, Splitter
-    from genkit_rag_faiss import FaissOptions
+    from genkit_rag_faiss import FaissConfig
 
     page = (ROOT / "docs/reference/options.md").read_text()
     for model in (RetrieverOptions, IndexerOptions, RerankerOptions, EmbedderOptions, LoadLimits):
@@ -76,7 +76,7 @@ def test_every_option_is_in_the_reference() -> None:
         assert missing([f"`{name}`"], page) == []
         assert name == "prompt" or missing([f"{name}:"], inspect.getdoc(Genkit.generate) or "") == []
     store = (ROOT / "docs/reference/store.md").read_text()
-    assert missing([f"`{name}`" for name in FaissOptions.model_fields], store) == []
+    assert missing([f"`{name}`" for name in FaissConfig.model_fields], store) == []
 
 
 def test_the_parameters_of_every_plugin_are_in_the_reference() -> None:
@@ -108,7 +108,7 @@ def shown(value: object) -> str:
 def test_the_defaults_of_the_options_are_those_of_the_code() -> None:
     from genkit_rag._rag.stores.search import EVEN_WORDS, HYBRID_CANDIDATES
     from genkit_rag.ingest import IngestOptions, LoadLimits, Splitter
-    from genkit_rag_faiss import FaissOptions
+    from genkit_rag_faiss import FaissConfig
 
     page = (ROOT / "docs/reference/options.md").read_text()
     retriever = defaults(page.partition("## Retriever options")[2].partition("\n## ")[0])
@@ -122,7 +122,7 @@ def test_the_defaults_of_the_options_are_those_of_the_code() -> None:
     for name, field in LoadLimits.model_fields.items():
         assert shown(field.default) in ingestion[name], name
     options = defaults((ROOT / "docs/reference/store.md").read_text().partition("## Options of a store")[2])
-    for name, field in FaissOptions.model_fields.items():
+    for name, field in FaissConfig.model_fields.items():
         if field.default is not None:
             assert shown(field.default).replace(",", "") in options[name], name
 

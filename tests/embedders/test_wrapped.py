@@ -27,7 +27,7 @@ from genkit_rag.plugin_api import (
 )
 from genkit_rag.testing import EmbedderContract, FakeEmbedder
 from genkit_rag_faiss import Faiss
-from genkit_rag_wrapped import Wrap, Wrapped
+from genkit_rag_wrapped import Wrapped, WrappedConfig
 from genkit_rag_wrapped._batching import batches, cut, estimate
 
 PREFIXES = ("query: ", "passage: ")
@@ -67,7 +67,7 @@ class Words(Plugin):
         return vectors[:, : options.dimensions]
 
 
-async def wrapped(inner: Plugin, wrap: Wrap, name: str = "w") -> EmbedderAction:
+async def wrapped(inner: Plugin, wrap: WrappedConfig, name: str = "w") -> EmbedderAction:
     ai = Genkit(plugins=[inner, Wrapped({name: wrap})])
     action = await ai.registry.get("embedder", f"wrapped/{name}")
     assert isinstance(action, EmbedderAction)
@@ -82,7 +82,7 @@ async def embed(action: EmbedderAction, *texts: str, **options: Any) -> Vectors:
 class TestContractWithEverything(EmbedderContract):
     @pytest.fixture
     async def embedder(self, tmp_path: Path) -> Any:
-        wrap = Wrap(
+        wrap = WrappedConfig(
             "fake/words",
             cache=tmp_path / "vectors.db",
             dimensions=32,
@@ -100,7 +100,7 @@ class TestContractWithEverything(EmbedderContract):
 class TestContractWithNothing(EmbedderContract):
     @pytest.fixture
     async def embedder(self) -> Any:
-        return await wrapped(FakeEmbedder(), Wrap("fake/words"))
+        return await wrapped(FakeEmbedder(), WrappedConfig("fake/words"))
 
 
 # ---- fingerprints
@@ -108,7 +108,7 @@ class TestContractWithNothing(EmbedderContract):
 
 async def test_cache_limits_and_retries_leave_the_fingerprint_as_it_is(tmp_path: Path) -> None:
     inner = Words(revision="abc")
-    wrap = Wrap("inner/words", cache=tmp_path / "v.db", requests_per_minute=1e6, max_tokens=9, retries=1)
+    wrap = WrappedConfig("inner/words", cache=tmp_path / "v.db", requests_per_minute=1e6, max_tokens=9, retries=1)
     action = await wrapped(inner, wrap)
     assert action.fingerprint(16) == inner.action.fingerprint(16)
 
@@ -116,8 +116,8 @@ async def test_cache_limits_and_retries_leave_the_fingerprint_as_it_is(tmp_path:
 async def test_prefixes_and_fewer_dimensions_change_the_fingerprint() -> None:
     inner = Words()
     plain = inner.action.fingerprint(16)
-    prefixed = (await wrapped(inner, Wrap("inner/words", prefixes=PREFIXES))).fingerprint(16)
-    short = await wrapped(Words(), Wrap("inner/words", dimensions=4))
+    prefixed = (await wrapped(inner, WrappedConfig("inner/words", prefixes=PREFIXES))).fingerprint(16)
+    short = await wrapped(Words(), WrappedConfig("inner/words", dimensions=4))
     assert prefixed != plain
     assert prefixed.prefixes == PREFIXES
     assert (short.fingerprint(4).dimensions, short.info.dimensions) == (4, 4)
@@ -126,8 +126,8 @@ async def test_prefixes_and_fewer_dimensions_change_the_fingerprint() -> None:
 async def test_a_store_filled_by_the_embedder_opens_with_the_wrapped_one(tmp_path: Path) -> None:
     def plugins(embedder: str) -> list[Plugin]:
         wraps = {
-            "cached": Wrap("inner/words", cache=tmp_path / "v.db"),
-            "asked": Wrap("inner/words", prefixes=PREFIXES),
+            "cached": WrappedConfig("inner/words", cache=tmp_path / "v.db"),
+            "asked": WrappedConfig("inner/words", prefixes=PREFIXES),
         }
         return [Words(), Wrapped(wraps), Faiss(["docs"], path=tmp_path / "stores", embedder=embedder)]
 
@@ -149,12 +149,12 @@ async def test_what_a_model_learns_when_it_is_loaded_is_learnt_by_the_wrap_too(t
         return len(text)
 
     inner.action.count_tokens = count
-    action = await wrapped(inner, Wrap("inner/words", cache=tmp_path / "v.db"))
+    action = await wrapped(inner, WrappedConfig("inner/words", cache=tmp_path / "v.db"))
     await embed(action, "one")
     assert (action.info.dimensions, action.fingerprint(16).revision) == (16, "late")
     # The very first look-up was made with the revision already: another process finds the vector.
     again = Words(revision="late")
-    await embed(await wrapped(again, Wrap("inner/words", cache=tmp_path / "v.db")), "one")
+    await embed(await wrapped(again, WrappedConfig("inner/words", cache=tmp_path / "v.db")), "one")
     assert again.calls == []
 
 
@@ -166,7 +166,7 @@ async def test_counting_tells_the_wrap_what_the_model_is() -> None:
         return len(text)
 
     inner.action.count_tokens = count
-    action = await wrapped(inner, Wrap("inner/words"))
+    action = await wrapped(inner, WrappedConfig("inner/words"))
     assert action.count_tokens is not None
     assert action.count_tokens("four") == 4
     assert action.info.revision == "late"
@@ -177,7 +177,7 @@ async def test_counting_tells_the_wrap_what_the_model_is() -> None:
 
 async def test_prefixes_go_by_the_task_and_stand_once() -> None:
     inner = Words()
-    action = await wrapped(inner, Wrap("inner/words", prefixes=PREFIXES))
+    action = await wrapped(inner, WrappedConfig("inner/words", prefixes=PREFIXES))
     await embed(action, "cat", task="query")
     await embed(action, "cat", "dog")
     assert inner.calls == [["query: cat"], ["passage: cat", "passage: dog"]]
@@ -186,7 +186,7 @@ async def test_prefixes_go_by_the_task_and_stand_once() -> None:
 
 async def test_media_get_no_prefix_and_are_cached_by_their_content(tmp_path: Path) -> None:
     inner = Words()
-    action = await wrapped(inner, Wrap("inner/words", prefixes=PREFIXES, cache=tmp_path / "v.db"))
+    action = await wrapped(inner, WrappedConfig("inner/words", prefixes=PREFIXES, cache=tmp_path / "v.db"))
     images = [f"data:image/png;base64,{base64.b64encode(body).decode()}" for body in (b"a", b"b", b"a")]
     documents = [Document.from_media(url, "image/png", {"name": i}) for i, url in enumerate(images)]
     response = await action(EmbedRequest(input=documents))
@@ -196,7 +196,7 @@ async def test_media_get_no_prefix_and_are_cached_by_their_content(tmp_path: Pat
 
 async def test_two_prefixes_are_refused() -> None:
     with pytest.raises(GenkitError, match="prefixes of its own") as caught:
-        await wrapped(Words(prefixes=("q ", "d ")), Wrap("inner/words", prefixes=PREFIXES))
+        await wrapped(Words(prefixes=("q ", "d ")), WrappedConfig("inner/words", prefixes=PREFIXES))
     assert caught.value.status == "FAILED_PRECONDITION"
 
 
@@ -206,7 +206,7 @@ async def test_two_prefixes_are_refused() -> None:
 @pytest.mark.parametrize(("shortens", "shorten"), [(True, "model"), (False, "model"), (True, "here")])
 async def test_fewer_dimensions_are_the_first_ones_at_length_one(shortens: bool, shorten: Any) -> None:
     inner = Words(shortens=shortens)
-    action = await wrapped(inner, Wrap("inner/words", dimensions=5, shorten=shorten))
+    action = await wrapped(inner, WrappedConfig("inner/words", dimensions=5, shorten=shorten))
     for _ in range(2):
         vectors = await embed(action, "one cat", "two cats")
     expected = np.stack([inner.fake.vector(text)[:5] for text in ("one cat", "two cats")])
@@ -221,21 +221,21 @@ async def test_fewer_dimensions_are_the_first_ones_at_length_one(shortens: bool,
 
 
 async def test_a_model_that_ignores_the_wish_is_cut_here() -> None:
-    action = await wrapped(FakeEmbedder(16), Wrap("fake/words", dimensions=5))
+    action = await wrapped(FakeEmbedder(16), WrappedConfig("fake/words", dimensions=5))
     vectors = await embed(action, "one cat")
     assert vectors.shape == (1, 5)
     assert np.linalg.norm(vectors) == pytest.approx(1, abs=1e-6)
 
 
 async def test_a_calls_own_dimensions_go_first() -> None:
-    action = await wrapped(Words(), Wrap("inner/words", dimensions=5))
+    action = await wrapped(Words(), WrappedConfig("inner/words", dimensions=5))
     assert (await embed(action, "cat", dimensions=3)).shape == (1, 3)
 
 
 @pytest.mark.parametrize("known", [16, None])
 async def test_more_dimensions_than_the_model_gives_are_refused(known: int | None) -> None:
     with pytest.raises(GenkitError, match="at most 16") as caught:
-        await embed(await wrapped(Words(dimensions=known), Wrap("inner/words", dimensions=17)), "cat")
+        await embed(await wrapped(Words(dimensions=known), WrappedConfig("inner/words", dimensions=17)), "cat")
     assert caught.value.status == "INVALID_ARGUMENT"
 
 
@@ -267,7 +267,7 @@ def test_a_text_is_cut_to_the_longest_beginning_that_fits(text: str, limit: int)
 async def test_calls_hold_at_most_so_many_tokens_as_the_embedder_counts_them() -> None:
     inner = Words()
     inner.action.count_tokens = lambda text: len(text.split())
-    action = await wrapped(inner, Wrap("inner/words", max_tokens=4, max_concurrency=1))
+    action = await wrapped(inner, WrappedConfig("inner/words", max_tokens=4, max_concurrency=1))
     texts = ["a b c", "d", "e", "f g h i j k", "l m", "n"]
     vectors = await embed(action, *texts)
     assert inner.calls == [["a b c", "d"], ["e"], ["f g h i j k"], ["l m", "n"]]
@@ -277,7 +277,7 @@ async def test_calls_hold_at_most_so_many_tokens_as_the_embedder_counts_them() -
 async def test_calls_at_the_same_time_are_bounded() -> None:
     inner = Words(batching=Batching(concurrency=8))
     inner.gate = asyncio.Event()
-    action = await wrapped(inner, Wrap("inner/words", max_texts=1, max_concurrency=3))
+    action = await wrapped(inner, WrappedConfig("inner/words", max_texts=1, max_concurrency=3))
     assert (action.batching.concurrency, action.batching.max_texts) == (3, 1)
     waiting = [asyncio.create_task(embed(action, *(f"text {i} {j}" for j in range(4)))) for i in range(3)]
     for _ in range(20):
@@ -292,10 +292,12 @@ async def test_a_text_that_is_too_long_is_cut_or_refused() -> None:
     long = "one two three four five"
     inner = Words(max_tokens=3)
     inner.action.count_tokens = lambda text: len(text.split())
-    await embed(await wrapped(inner, Wrap("inner/words")), long)
-    await embed(await wrapped(inner, Wrap("inner/words", too_long="truncate", prefixes=("q ", "d "))), long, "one")
+    await embed(await wrapped(inner, WrappedConfig("inner/words")), long)
+    await embed(
+        await wrapped(inner, WrappedConfig("inner/words", too_long="truncate", prefixes=("q ", "d "))), long, "one"
+    )
     with pytest.raises(GenkitError, match="has 5 tokens; 3 are the most") as caught:
-        await embed(await wrapped(inner, Wrap("inner/words", too_long="refuse")), "one", long)
+        await embed(await wrapped(inner, WrappedConfig("inner/words", too_long="refuse")), "one", long)
     assert caught.value.details["argument"] == "input[1]"
     assert inner.calls == [[long], ["d one two ", "d one"]]
 
@@ -321,7 +323,7 @@ async def test_a_text_that_is_too_long_is_cut_or_refused() -> None:
 )
 def test_a_wrong_setting_is_refused_when_the_wrap_is_made(wrong: Any, argument: str) -> None:
     with pytest.raises(GenkitError) as caught:
-        Wrap("inner/words", **wrong)
+        WrappedConfig("inner/words", **wrong)
     assert (caught.value.status, caught.value.details["argument"]) == ("INVALID_ARGUMENT", argument)
 
 
@@ -330,8 +332,8 @@ def test_a_wrong_setting_is_refused_when_the_wrap_is_made(wrong: Any, argument: 
     [
         "inner/words",
         {"w": "inner/words"},
-        {"w": Wrap("wrapped/other")},
-        {"a": Wrap("x/y", cache="v.db"), "b": Wrap("x/z", cache="v.db", cache_bytes=99)},
+        {"w": WrappedConfig("wrapped/other")},
+        {"a": WrappedConfig("x/y", cache="v.db"), "b": WrappedConfig("x/z", cache="v.db", cache_bytes=99)},
     ],
 )
 def test_wraps_that_make_no_sense_are_refused(embedders: Any) -> None:
@@ -341,7 +343,7 @@ def test_wraps_that_make_no_sense_are_refused(embedders: Any) -> None:
 
 
 async def test_an_embedder_that_is_not_there_is_named() -> None:
-    async with Genkit(plugins=[Words(), Wrapped({"w": Wrap("inner/wrods")})]) as ai:
+    async with Genkit(plugins=[Words(), Wrapped({"w": WrappedConfig("inner/wrods")})]) as ai:
         assert "/embedder/wrapped/w" in {action.key for action in await ai.registry.list_actions()}
         with pytest.raises(GenkitError, match="no embedder `inner/wrods`"):
             await ai.embed("wrapped/w", "cat")
@@ -349,7 +351,7 @@ async def test_an_embedder_that_is_not_there_is_named() -> None:
 
 async def test_several_vectors_for_a_document_are_refused() -> None:
     action = embedder_action("many/pages", lambda documents: EmbedResponse(np.ones((2, 3)), [0, 0]))
-    ai = Genkit(plugins=[Wrapped({"w": Wrap("many/pages")})])
+    ai = Genkit(plugins=[Wrapped({"w": WrappedConfig("many/pages")})])
     ai.registry.register(action)
     with pytest.raises(GenkitError, match="several vectors") as caught:
         await ai.embed("wrapped/w", "cat")
@@ -362,7 +364,7 @@ async def test_several_vectors_for_a_document_are_refused() -> None:
 def test_every_option_and_default_of_a_wrap_is_documented() -> None:
     page = (Path(__file__).parents[2] / "docs/how-to/embedders.md").read_text()
     rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]*) \|", page, re.MULTILINE))
-    for field in dataclasses.fields(Wrap):
+    for field in dataclasses.fields(WrappedConfig):
         default = field.default
         shown = (
             f"{default:g}" if isinstance(default, float) else f"`{default}`" if isinstance(default, str) else default

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from genkit_rag import Genkit, GenkitError
 from genkit_rag.plugin_api import Vectors
-from genkit_rag_wrapped import Wrap, Wrapped
+from genkit_rag_wrapped import Wrapped, WrappedConfig
 from genkit_rag_wrapped._cache import VectorCache
 from tests.embedders.test_wrapped import Words, embed, wrapped
 
@@ -32,8 +32,8 @@ def vector(number: float) -> Vectors:
     return np.full(4, number, dtype=np.float32)
 
 
-def cached(path: Path) -> Wrap:
-    return Wrap("inner/words", cache=path, retries=0)
+def cached(path: Path) -> WrappedConfig:
+    return WrappedConfig("inner/words", cache=path, retries=0)
 
 
 def contents(folder: Path) -> bytes:
@@ -97,7 +97,7 @@ async def test_a_cancelled_caller_takes_nobody_with_it(tmp_path: Path) -> None:
 
 async def test_what_came_before_a_failure_is_kept(tmp_path: Path) -> None:
     inner = Words()
-    wrap = Wrap("inner/words", cache=tmp_path / "v.db", max_texts=1, max_concurrency=1, retries=0)
+    wrap = WrappedConfig("inner/words", cache=tmp_path / "v.db", max_texts=1, max_concurrency=1, retries=0)
     action = await wrapped(inner, wrap)
     original = inner.fake.vector
     seen: list[str] = []
@@ -129,8 +129,8 @@ async def test_queries_documents_sizes_and_models_do_not_mix(tmp_path: Path) -> 
 async def test_another_model_of_the_same_name_is_noticed_by_its_length(tmp_path: Path) -> None:
     from genkit_rag.testing import FakeEmbedder
 
-    def wrap() -> Wrap:
-        return Wrap("fake/words", cache=tmp_path / "v.db")
+    def wrap() -> WrappedConfig:
+        return WrappedConfig("fake/words", cache=tmp_path / "v.db")
 
     await embed(await wrapped(FakeEmbedder(8), wrap()), "cat")
     with pytest.raises(GenkitError, match="another length") as caught:
@@ -146,7 +146,9 @@ async def test_the_file_holds_no_text(tmp_path: Path) -> None:
 
 def test_one_wrap_works_in_several_event_loops(tmp_path: Path) -> None:
     inner = Words()
-    plugin = Wrapped({"w": Wrap("inner/words", cache=tmp_path / "v.db", max_concurrency=1, requests_per_minute=1e7)})
+    plugin = Wrapped(
+        {"w": WrappedConfig("inner/words", cache=tmp_path / "v.db", max_concurrency=1, requests_per_minute=1e7)}
+    )
     ai = Genkit(plugins=[inner, plugin])
     found: list[Any] = []
 

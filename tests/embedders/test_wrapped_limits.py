@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genkit_rag import Document, Genkit, GenkitError
-from genkit_rag.plugin_api import EmbedderAction, EmbedRequest, Limits, Pace
+from genkit_rag.plugin_api import EmbedderAction, EmbedRequest, RateLimiter, TokenBucket
 from genkit_rag_openai import OpenAI
-from genkit_rag_wrapped import Wrap, Wrapped
+from genkit_rag_wrapped import Wrapped, WrappedConfig
 from genkit_rag_wrapped._retry import retried
 from tests.embedders.test_wrapped import Words, embed, wrapped
 from tests.fakes.openai_api import FakeOpenAI
@@ -46,7 +46,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 @given(st.integers(1, 100), st.lists(st.floats(0, 30), min_size=1, max_size=120))
 def test_in_no_minute_there_are_more_calls_than_that(per_minute: int, gaps: list[float]) -> None:
     clock = Clock()
-    pace = Pace(per_minute, clock=clock)
+    pace = TokenBucket(per_minute, clock=clock)
     starts: list[float] = []
     for gap in gaps:
         clock.now += gap
@@ -59,7 +59,7 @@ def test_in_no_minute_there_are_more_calls_than_that(per_minute: int, gaps: list
 @given(st.integers(1000, 100_000), st.lists(st.tuples(st.floats(0, 5), st.integers(1, 2000)), max_size=80))
 def test_tokens_exceed_their_bound_by_one_call_at_most(per_minute: int, calls: list[tuple[float, int]]) -> None:
     clock = Clock()
-    pace = Pace(per_minute, clock=clock)
+    pace = TokenBucket(per_minute, clock=clock)
     starts: list[tuple[float, int]] = []
     for gap, tokens in calls:
         clock.now += gap
@@ -71,7 +71,7 @@ def test_tokens_exceed_their_bound_by_one_call_at_most(per_minute: int, calls: l
 
 def test_a_pause_gives_a_burst_and_no_more() -> None:
     clock = Clock()
-    pace = Pace(65, clock=clock)  # one a second
+    pace = TokenBucket(65, clock=clock)  # one a second
     assert [round(pace.reserve(), 6) for _ in range(8)] == [0, 0, 0, 0, 0, 0, 1, 2]
     clock.now = 1000
     assert [round(pace.reserve(), 6) for _ in range(7)] == [0, 0, 0, 0, 0, 0, 1]
@@ -79,7 +79,7 @@ def test_a_pause_gives_a_burst_and_no_more() -> None:
 
 def test_a_hold_keeps_everybody_back() -> None:
     clock = Clock()
-    pace = Pace(60_000, clock=clock)
+    pace = TokenBucket(60_000, clock=clock)
     pace.hold(30)
     assert pace.reserve() == pytest.approx(30)
     clock.now = 31
@@ -87,7 +87,7 @@ def test_a_hold_keeps_everybody_back() -> None:
 
 
 async def test_the_tighter_of_two_limits_counts(pauses: list[float]) -> None:
-    limits = Limits(requests=6_000_000, tokens=6500)
+    limits = RateLimiter(requests=6_000_000, tokens=6500)
     for _ in range(3):
         await limits.wait(1000)
     assert [round(pause) for pause in pauses] == [5, 15]  # 10 s for a thousand, 5 s of them at once
@@ -170,13 +170,13 @@ async def test_a_defect_is_not_tried_again(pauses: list[float]) -> None:
 async def test_a_wrapped_embedder_gets_over_a_passing_failure(pauses: list[float]) -> None:
     inner = Words()
     inner.errors = [GenkitError("RESOURCE_EXHAUSTED", "busy", retry_after=3), GenkitError("UNAVAILABLE", "away")]
-    action = await wrapped(inner, Wrap("inner/words", requests_per_minute=60))
+    action = await wrapped(inner, WrappedConfig("inner/words", requests_per_minute=60))
     assert (await embed(action, "cat")).shape == (1, 16)
     assert len(inner.calls) == 3
     assert max(pauses) >= 3
     inner.errors = [GenkitError("UNAVAILABLE", "away")]
     with pytest.raises(GenkitError, match="away"):
-        await embed(await wrapped(inner, Wrap("inner/words", retries=0)), "cat")
+        await embed(await wrapped(inner, WrappedConfig("inner/words", retries=0)), "cat")
 
 
 # ---- over a real connection
@@ -202,7 +202,7 @@ async def test_a_429_of_a_real_server_is_waited_for(pauses: list[float]) -> None
         await fake.app(scope, receive, send)
 
     with serve(busy_first) as url:
-        wraps = {"small": Wrap("openai/text-embedding-3-small", dimensions=4)}
+        wraps = {"small": WrappedConfig("openai/text-embedding-3-small", dimensions=4)}
         async with Genkit(plugins=[OpenAI(base_url=f"{url}/v1"), Wrapped(wraps)]) as ai:
             action = await ai.registry.get("embedder", "wrapped/small")
             assert isinstance(action, EmbedderAction)

@@ -95,7 +95,7 @@ async def test_a_leg_that_fails_is_raised_or_left_out_with_a_notice(kind: Kind, 
     async with opened(kind, tmp_path) as app:
         await app.index(PETS)
         app.ai.define_retriever("own/broken", broken)
-        app.ai.registry.add_plugin(Hybrid({"both": [app.store, "own/broken"]}, on_leg_error=policy))
+        app.ai.registry.add_plugin(Hybrid({"both": [app.store, "own/broken"]}, on_error=policy))
         if policy == "raise":
             with pytest.raises(GenkitError) as caught:
                 await app.ai.retrieve("hybrid/both", "cats")

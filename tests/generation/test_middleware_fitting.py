@@ -8,7 +8,7 @@ import pytest
 
 from genkit_rag import Document, Genkit, GenkitError, Media, Message, ModelRequest, ModelResponse, Part
 from genkit_rag.middleware import simulate_constrained_generation, simulate_system_prompt, validate_support
-from genkit_rag.plugin_api import OutputConfig, ToolResponse, model_action, with_middleware
+from genkit_rag.plugin_api import OutputConfig, ToolResponse, attach_middleware, model_action
 from genkit_rag.testing import ScriptedModel
 
 IMAGE = Part(media=Media(url="https://example.com/a.png", content_type="image/png"))
@@ -107,7 +107,7 @@ async def test_a_model_that_is_called_without_generate_asks_in_words_too() -> No
     async def answer(request: ModelRequest, ctx: Any) -> ModelResponse:
         return await inner.action(request)
 
-    made = with_middleware(model_action("test/plain", answer), [simulate_constrained_generation()])
+    made = attach_middleware(model_action("test/plain", answer), [simulate_constrained_generation()])
     await made(
         ModelRequest(messages=[Message.user("hi")], output=OutputConfig(format="json", schema=SCHEMA, constrained=True))
     )

@@ -255,12 +255,12 @@ async def test_media_of_documents_and_of_tools_are_fetched_too(world: World) -> 
 
 
 async def test_a_model_may_opt_in(world: World) -> None:
-    from genkit_rag.plugin_api import ActionContext, model_action, with_middleware
+    from genkit_rag.plugin_api import ActionContext, attach_middleware, model_action
 
     async def describe(request: ModelRequest, ctx: ActionContext) -> Any:
         return await world.model.action(request)
 
-    made = with_middleware(model_action("test/eyes", describe), [download_request_media(client=world.client)])
+    made = attach_middleware(model_action("test/eyes", describe), [download_request_media(client=world.client)])
     await Genkit().generate([image()], model=made)
     assert world.model.requests[0].messages[0].content[0].media == Media(url=URI, content_type="image/png")
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from genkit_rag import Genkit, GenkitError, ModelResponse
 from genkit_rag.middleware import Cache, Middleware, MiddlewareRef, Retry, retry
-from genkit_rag.plugin_api import ModelRequest, ToolRequest, model_action, with_middleware
+from genkit_rag.plugin_api import ModelRequest, ToolRequest, attach_middleware, model_action
 from genkit_rag.testing import ScriptedModel
 
 
@@ -275,7 +275,7 @@ async def test_a_model_may_have_middleware_of_its_own_whoever_calls_it() -> None
         seen.append(request)
         return await model.action(request, on_chunk=ctx.send_chunk if ctx.streaming else None)
 
-    made = with_middleware(model_action("test/wrapped", answer), [retry(initial_delay_ms=0), Tag("please")])
+    made = attach_middleware(model_action("test/wrapped", answer), [retry(initial_delay_ms=0), Tag("please")])
     chunks: list[Any] = []
     response = await made(
         ModelRequest.model_validate({"messages": [{"role": "user", "content": [{"text": "hi"}]}]}),
@@ -286,7 +286,7 @@ async def test_a_model_may_have_middleware_of_its_own_whoever_calls_it() -> None
     assert [chunk.text for chunk in chunks] == ["ok"]
     assert (await Genkit().generate("hi", model=made)).text == "ok"
     with pytest.raises(GenkitError, match="`use` takes"):
-        with_middleware(model_action("test/named", answer), ["retry"])  # type: ignore[list-item]
+        attach_middleware(model_action("test/named", answer), ["retry"])  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("use", [retry(), "retry", MiddlewareRef("retry")])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from genkit_rag import Genkit, GenkitError, Message, ModelResponse
 from genkit_rag.middleware import rate_limit, retry
-from genkit_rag.plugin_api import Pace, Usage
+from genkit_rag.plugin_api import TokenBucket, Usage
 from genkit_rag.testing import ScriptedModel
 
 
@@ -143,7 +143,7 @@ async def test_a_call_that_is_cancelled_while_it_waits_leaves_its_place() -> Non
 @given(st.floats(0, 1000), st.floats(0, 1000), st.floats(0, 100))
 def test_what_is_counted_in_the_end_holds_back_as_if_it_had_been_known(guess: float, true: float, later: float) -> None:
     now = [0.0]
-    known, guessed = (Pace(60, clock=lambda: now[0]) for _ in range(2))
+    known, guessed = (TokenBucket(60, clock=lambda: now[0]) for _ in range(2))
     known.reserve(true)
     guessed.reserve(guess)
     now[0] += later

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from genkit_rag.plugin_api import And, Document, Fingerprint, GenkitError, Media, Part
 from genkit_rag.testing import VectorStoreContract
-from genkit_rag_faiss import FaissOptions, FaissStore
+from genkit_rag_faiss import FaissConfig, FaissStore
 
 
 def unit(n: int, dimensions: int = 8, seed: int = 0) -> Any:
@@ -177,7 +177,7 @@ async def test_vectors_that_are_not_of_length_one_are_compared_by_angle(store: F
 
 
 async def test_the_metric_dot_takes_vectors_as_they_are_and_stays(tmp_path: Path) -> None:
-    store = await FaissStore.open(tmp_path / "docs", FaissOptions(metric="dot"))
+    store = await FaissStore.open(tmp_path / "docs", FaissConfig(metric="dot"))
     await store.upsert([Document("a", id="a"), Document("0", id="0")], np.array([[3, 4], [0, 0]], np.float32))
     hits = (await store.search(np.array([[2, 0]], np.float32), 2))[0]
     assert [(hit.id, hit.score) for hit in hits] == [("a", 6.0), ("0", 0.0)]

@@ -17,7 +17,7 @@ import pytest
 from genkit_rag import Document, Genkit, GenkitError
 from genkit_rag.plugin_api import Fingerprint, parse_filter
 from genkit_rag.testing import FakeEmbedder, VectorStoreContract
-from genkit_rag_pgvector import PgVector, PgVectorOptions, PgVectorStore
+from genkit_rag_pgvector import PgVector, PgVectorConfig, PgVectorStore
 from tests.indexers.postgres import PASSWORD, Postgres, needs_postgres
 from tests.indexers.postgres import postgres as postgres
 
@@ -200,7 +200,7 @@ async def test_a_dsn_is_never_shown(postgres: Postgres) -> None:
         assert caught.value.status == "INVALID_ARGUMENT"
         assert PASSWORD not in f"{caught.value!s} {caught.value!r} {caught.value.__cause__!r}"
     plugin = PgVector(dsn=postgres.tcp)
-    assert PASSWORD not in repr(plugin) + repr(PgVectorOptions()) + repr(plugin.options)
+    assert PASSWORD not in repr(plugin) + repr(PgVectorConfig()) + repr(plugin.options)
 
 
 def test_the_dsn_comes_from_the_environment(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from genkit_rag import Document, Genkit, GenkitError
 from genkit_rag.testing import FakeEmbedder
-from genkit_rag_boost import Boost, Boosted, Decay
+from genkit_rag_boost import Boost, BoostConfig, Decay
 from genkit_rag_hybrid import Hybrid
 from genkit_rag_memory import Memory
 
@@ -19,7 +19,7 @@ DAY = 86_400.0
 SHAPES: list[Literal["exponential", "gaussian", "linear"]] = ["exponential", "gaussian", "linear"]
 
 
-def made(documents: list[Document], boosted: Boosted) -> Genkit:
+def made(documents: list[Document], boosted: BoostConfig) -> Genkit:
     ai = Genkit(plugins=[Boost({"docs": boosted}, now=lambda: NOW)])
 
     @ai.retriever("own")
@@ -36,7 +36,7 @@ def scored(*pairs: tuple[str, float | None], **facts: Any) -> list[Document]:
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_at_the_half_life_half_remains(shape: Any) -> None:
     documents = scored(("old", 1.0), ("new", 0.8), old={"at": "2026-01-21"}, new={"at": "2026-01-31T00:00:00Z"})
-    ai = made(documents, Boosted("own", Decay("at", datetime.timedelta(days=10), shape)))
+    ai = made(documents, BoostConfig("own", Decay("at", datetime.timedelta(days=10), shape)))
     found = await ai.retrieve("boost/docs", "x")
     assert [(d.id, d.score) for d in found] == [("new", pytest.approx(0.8)), ("old", pytest.approx(0.5))]
     assert found[1].scores == {"own": 1.0, "decay": pytest.approx(0.5)}
@@ -46,7 +46,7 @@ async def test_at_the_half_life_half_remains(shape: Any) -> None:
 
 async def test_weight_bounds_what_age_takes_away() -> None:
     documents = scored(("old", 1.0), old={"at": "1990-01-01"})
-    found = await made(documents, Boosted("own", Decay("at", 1, weight=0.3))).retrieve("boost/docs", "x")
+    found = await made(documents, BoostConfig("own", Decay("at", 1, weight=0.3))).retrieve("boost/docs", "x")
     assert found[0].score == pytest.approx(0.7)
 
 
@@ -64,7 +64,9 @@ async def test_weight_bounds_what_age_takes_away() -> None:
     ],
 )
 async def test_a_date_may_be_written_in_any_of_these_ways(value: Any) -> None:
-    found = await made(scored(("a", 1.0), a={"at": value}), Boosted("own", Decay("at", 1))).retrieve("boost/docs", "x")
+    found = await made(scored(("a", 1.0), a={"at": value}), BoostConfig("own", Decay("at", 1))).retrieve(
+        "boost/docs", "x"
+    )
     assert found[0].score == pytest.approx(0.5)
     assert found.notices == []
 
@@ -81,7 +83,9 @@ async def test_the_future_is_new_and_what_is_no_date_counts_as_missing() -> None
     }
     facts: dict[str, Any] = {name: {"at": value} for name, value in dates.items()}
     documents = scored(*((name, 1.0) for name in [*facts, "without"]), **facts)
-    found = await made(documents, Boosted("own", Decay("at", 1, missing=0.25))).retrieve("boost/docs", "x", {"k": 20})
+    found = await made(documents, BoostConfig("own", Decay("at", 1, missing=0.25))).retrieve(
+        "boost/docs", "x", {"k": 20}
+    )
     assert {d.id: d.score for d in found} == {**dict.fromkeys([*facts, "without"], 0.25), "soon": 1.0}
     assert found.notices == ["BAD_DATE: `at` of 5 candidates is no date."]
 
@@ -90,7 +94,7 @@ async def test_values_of_the_metadata_multiply() -> None:
     facts: dict[str, Any] = {"guide": {"kind": "guide"}, "both": {"kind": "draft", "tags": ["good", "new", "x"]}}
     documents = scored(("guide", 0.5), ("both", 0.5), ("plain", 0.5), **facts)
     boosts = {"kind": {"guide": 3.0, "draft": 0.5}, "tags": {"good": 2.0, "new": 2.0}}
-    found = await made(documents, Boosted("own", boosts=boosts)).retrieve("boost/docs", "x")
+    found = await made(documents, BoostConfig("own", boosts=boosts)).retrieve("boost/docs", "x")
     assert [(d.id, d.score) for d in found] == [("guide", 3.0), ("both", 2.0), ("plain", 1.0)]
     assert found[0].scores == {"own": 0.5, "boost": 3.0}
 
@@ -100,11 +104,11 @@ async def test_a_function_may_give_the_factor_and_changes_nothing_of_the_documen
         document.metadata["seen"] = True
         return len(document.text)
 
-    found = await made(scored(("a", 1.0), ("bb", 1.0)), Boosted("own", boosts=factor)).retrieve("boost/docs", "x")
+    found = await made(scored(("a", 1.0), ("bb", 1.0)), BoostConfig("own", boosts=factor)).retrieve("boost/docs", "x")
     assert [(d.id, d.metadata) for d in found] == [("bb", {}), ("a", {})]
     for wrong in (-1, math.nan, "much"):
         with pytest.raises(GenkitError, match="boosts"):
-            await made(scored(("a", 1.0)), Boosted("own", boosts=lambda _, wrong=wrong: wrong)).retrieve(
+            await made(scored(("a", 1.0)), BoostConfig("own", boosts=lambda _, wrong=wrong: wrong)).retrieve(
                 "boost/docs", "x"
             )
 
@@ -122,7 +126,7 @@ async def test_a_function_may_give_the_factor_and_changes_nothing_of_the_documen
 )
 async def test_scores_are_scaled_by_one_rule(scores: list[float | None], expected: list[float]) -> None:
     documents = scored(*((str(n), score) for n, score in enumerate(scores)))
-    found = await made(documents, Boosted("own")).retrieve("boost/docs", "x")
+    found = await made(documents, BoostConfig("own")).retrieve("boost/docs", "x")
     assert [d.score for d in found] == expected
 
 
@@ -132,7 +136,7 @@ async def test_more_candidates_than_k_are_scored_and_options_go_on() -> None:
             FakeEmbedder(),
             Memory(["docs"], embedder="fake/words"),
             Hybrid({"docs": ["memory/docs"]}),
-            Boost({"docs": Boosted("hybrid/docs", boosts={"hot": {True: 9.0}})}),
+            Boost({"docs": BoostConfig("hybrid/docs", boosts={"hot": {True: 9.0}})}),
         ]
     )
     await ai.index(
@@ -173,10 +177,10 @@ def test_the_older_never_counts_more(ages: tuple[float, float], half: float, sha
         lambda: Decay("at", 1, "cubic"),  # type: ignore[arg-type]
         lambda: Decay("at", 1, weight=2),
         lambda: Decay("at", 1, missing=-1),
-        lambda: Boosted("x", boosts={"a": {"b": -1}}),
-        lambda: Boosted("x", boosts={"a": 2}),
+        lambda: BoostConfig("x", boosts={"a": {"b": -1}}),
+        lambda: BoostConfig("x", boosts={"a": 2}),
         lambda: Boost({"x": "own"}),  # type: ignore[dict-item]
-        lambda: Boost({"x": Boosted("boost/x")}),
+        lambda: Boost({"x": BoostConfig("boost/x")}),
     ],
 )
 def test_wrong_settings_are_refused_when_they_are_made(wrong: Any) -> None:

@@ -7,16 +7,14 @@ import pytest
 
 from genkit_rag import Document, Genkit, GenkitError, RetrieverResponse
 from genkit_rag.testing import FakeEmbedder
-from genkit_rag_hybrid import Hybrid, Legs
+from genkit_rag_hybrid import Hybrid, HybridConfig
 from genkit_rag_memory import Memory
 
 CATS = [Document("cats purr", {"kind": "animal"}, id="cats"), Document("cars drive", {"kind": "thing"}, id="cars")]
 
 
-def made(on_leg_error: Literal["raise", "degrade"] = "raise") -> Genkit:
-    hybrid = Hybrid(
-        {"both": ["memory/left", "memory/right"], "own": ["memory/left", "flaky"]}, on_leg_error=on_leg_error
-    )  # type: ignore[arg-type]
+def made(on_error: Literal["raise", "degrade"] = "raise") -> Genkit:
+    hybrid = Hybrid({"both": ["memory/left", "memory/right"], "own": ["memory/left", "flaky"]}, on_error=on_error)  # type: ignore[arg-type]
     ai = Genkit(plugins=[FakeEmbedder(), Memory(["left", "right"], embedder="fake/words"), hybrid])
 
     @ai.retriever("flaky")
@@ -64,7 +62,7 @@ async def test_a_failing_leg_raises_unless_it_may_degrade() -> None:
     found = await (await indexed(made("degrade"))).retrieve("hybrid/own", "cats purr")
     assert found[0].id == "cats"
     assert isinstance(found, RetrieverResponse)
-    assert found.notices == ["LEG_FAILED: `flaky` gave nothing: the search service is down"]
+    assert found.notices == ["SUB_RETRIEVER_FAILED: `flaky` gave nothing: the search service is down"]
 
 
 def test_legs_must_be_different_and_there() -> None:
@@ -82,7 +80,7 @@ def joined(legs: Any, **settings: Any) -> Genkit:
 
 async def test_legs_with_fixed_modes_rank_as_the_stores_own_hybrid_does() -> None:
     modes = {"vector": ("memory/left", {"mode": "vector"}), "text": ("memory/left", {"mode": "text"})}
-    ai = joined(Legs(modes, candidates=150))
+    ai = joined(HybridConfig(modes, candidates=150))
     texts = ["paper tray", "the tray is empty", "toner", "fill paper paper", "a floor plan", "the second tray"]
     await ai.index("memory/left", [Document(text, id=text) for text in texts])
     for fusion, even in (("convex", {"vector_weight": 0.5}), ("rrf", {})):
@@ -94,7 +92,7 @@ async def test_legs_with_fixed_modes_rank_as_the_stores_own_hybrid_does() -> Non
 
 
 async def test_a_floor_may_be_given_for_a_leg() -> None:
-    ai = Genkit(plugins=[Hybrid({"plain": ["lexical"], "floor": Legs(["lexical"], floors={"lexical": 0.0})})])
+    ai = Genkit(plugins=[Hybrid({"plain": ["lexical"], "floor": HybridConfig(["lexical"], floors={"lexical": 0.0})})])
 
     @ai.retriever("lexical")
     async def lexical(query: Document) -> list[Document]:
@@ -119,7 +117,7 @@ async def test_the_stages_of_nested_retrievers_stay_in_the_scores() -> None:
         plugins=[
             FakeEmbedder(),
             Memory(["left"], embedder="fake/words"),
-            Hybrid({"inner": ["memory/left"], "outer": Legs(["hybrid/inner"], fusion="rrf")}),
+            Hybrid({"inner": ["memory/left"], "outer": HybridConfig(["hybrid/inner"], fusion="rrf")}),
         ],
     )
     await ai.index("memory/left", CATS)
@@ -187,7 +185,7 @@ async def test_when_every_leg_fails_it_is_unavailable_but_a_wrong_request_stays_
             Memory(["left"], embedder="fake/words"),
             Hybrid(
                 {"down": ["flaky"], "typo": ["memory/left", "memroy/left"], "wrong": ["memory/left"]},
-                on_leg_error="degrade",
+                on_error="degrade",
             ),
         ]
     )
@@ -233,12 +231,12 @@ async def test_options_that_it_cannot_keep_are_refused(option: str, value: Any) 
         [("memory/left", {"k": 3})],
         ["hybrid/it"],
         [3],
-        Legs(["a"], weights={"b": 1}),
-        Legs(["a"], weights={"a": -1}),
-        Legs(["a"], floors={"a": float("inf")}),
-        Legs(["a"], fusion="sum"),  # type: ignore[arg-type]
-        Legs(["a"], candidates=0),
-        Legs(["a", "b"], weights={"a": 0, "b": 0}),
+        HybridConfig(["a"], weights={"b": 1}),
+        HybridConfig(["a"], weights={"a": -1}),
+        HybridConfig(["a"], floors={"a": float("inf")}),
+        HybridConfig(["a"], fusion="sum"),  # type: ignore[arg-type]
+        HybridConfig(["a"], candidates=0),
+        HybridConfig(["a", "b"], weights={"a": 0, "b": 0}),
     ],
 )
 def test_wrong_legs_are_refused_when_the_plugin_is_made(wrong: Any) -> None:
@@ -262,7 +260,7 @@ async def test_documents_of_legs_are_left_as_they_were() -> None:
 
 @pytest.mark.parametrize("policy", ["raise", "degrade"])
 async def test_retrievers_that_ask_each_other_in_a_circle_are_an_error(policy: Any) -> None:
-    ai = Genkit(plugins=[Hybrid({"a": ["hybrid/b", "other"], "b": ["hybrid/a"]}, on_leg_error=policy)])
+    ai = Genkit(plugins=[Hybrid({"a": ["hybrid/b", "other"], "b": ["hybrid/a"]}, on_error=policy)])
     ai.define_retriever("other", lambda query: [Document("x")])
     with pytest.raises(GenkitError, match="hybrid/b -> hybrid/a -> hybrid/b") as caught:
         await ai.retrieve("hybrid/a", "x")

@@ -77,11 +77,11 @@ async def test_a_failing_model_raises_unless_it_may_degrade() -> None:
     ai, _ = await made(RuntimeError("the model is down"))
     with pytest.raises(RuntimeError, match="model is down"):
         await ai.retrieve("hyde/docs", QUERY)
-    ai, _ = await made(RuntimeError("the model is down"), ANSWER, passages=2, on_leg_error="degrade")
+    ai, _ = await made(RuntimeError("the model is down"), ANSWER, passages=2, on_error="degrade")
     found = await ai.retrieve("hyde/docs", QUERY, {"include_query": False})
     assert found[0].id == "button"
     assert found.notices == ["MODEL_FAILED: a passage is missing: the model is down"]
-    ai, _ = await made(GenkitError("UNAVAILABLE", "busy"), on_leg_error="degrade")
+    ai, _ = await made(GenkitError("UNAVAILABLE", "busy"), on_error="degrade")
     assert [notice.partition(":")[0] for notice in (await ai.retrieve("hyde/docs", QUERY)).notices] == [
         "MODEL_FAILED",
         "NOT_WRITTEN",
@@ -100,7 +100,7 @@ async def test_an_unknown_model_is_an_error_even_when_it_may_degrade() -> None:
         plugins=[
             FakeEmbedder(),
             Memory(["docs"], embedder="fake/words"),
-            Hyde({"docs": "memory/docs"}, model="nobody", on_leg_error="degrade"),
+            Hyde({"docs": "memory/docs"}, model="nobody", on_error="degrade"),
         ]
     )
     with pytest.raises(GenkitError, match="no model `nobody`"):
@@ -113,7 +113,7 @@ async def test_an_unknown_model_is_an_error_even_when_it_may_degrade() -> None:
         {"passages": 0},
         {"passages": 9},
         {"prompt": "{count} {query}"},
-        {"on_leg_error": "x"},
+        {"on_error": "x"},
         {"retrievers": {"x": "hyde/x"}},
     ],
 )

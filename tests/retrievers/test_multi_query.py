@@ -96,17 +96,17 @@ async def test_a_failing_model_raises_unless_it_may_degrade() -> None:
     ai, _ = await made(RuntimeError("the model is down"))
     with pytest.raises(RuntimeError, match="model is down"):
         await ai.retrieve("multi-query/docs", "key")
-    ai, _ = await made(RuntimeError("the model is down"), on_leg_error="degrade")
+    ai, _ = await made(RuntimeError("the model is down"), on_error="degrade")
     found = await ai.retrieve("multi-query/docs", "key")
     assert found[0].id == "key"
     assert found.notices == ["MODEL_FAILED: only the query itself was asked: the model is down"]
 
 
 async def test_a_query_that_fails_is_left_out_when_it_may_degrade() -> None:
-    ai, _ = await made("first\nsecond", on_leg_error="degrade")
+    ai, _ = await made("first\nsecond", on_error="degrade")
     found = await ai.retrieve("multi-query/broken", "zero")
     assert {d.id for d in found} == {"zero", "second"}
-    assert found.notices[1:] == ["LEG_FAILED: `query-1` gave nothing: no answer"]
+    assert found.notices[1:] == ["SUB_RETRIEVER_FAILED: `query-1` gave nothing: no answer"]
     ai, _ = await made("first\nsecond")
     with pytest.raises(RuntimeError, match="no answer"):
         await ai.retrieve("multi-query/broken", "zero")
@@ -176,7 +176,7 @@ async def test_model_and_queries_are_traced_under_the_retriever(spans: Any) -> N
         {"prompt": "{query!r}"},
         {"prompt": "{query"},
         {"prompt": "{query.text}"},
-        {"on_leg_error": "ignore"},
+        {"on_error": "ignore"},
         {"retrievers": {"x": "multi-query/x"}},
     ],
 )

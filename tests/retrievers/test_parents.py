@@ -13,7 +13,7 @@ from genkit_rag.ingest import Splitter
 from genkit_rag.testing import FakeEmbedder
 from genkit_rag_hybrid import Hybrid
 from genkit_rag_memory import Memory
-from genkit_rag_parents import Parents, Widen
+from genkit_rag_parents import Parents, ParentsConfig
 
 TEXT = " ".join(f"Sentence {number} tells of thing{number}." for number in range(30))
 WORDS = Splitter(120, 30, len)
@@ -24,7 +24,7 @@ def chunks(text: str, source: str = "a.md", splitter: Splitter = WORDS, **facts:
 
 
 async def made(documents: list[Document], memory: Memory | None = None, **retrievers: Any) -> Genkit:
-    given = retrievers or {"docs": "memory/docs", "near": Widen("memory/docs", window=1)}
+    given = retrievers or {"docs": "memory/docs", "near": ParentsConfig("memory/docs", window=1)}
     ai = Genkit(
         plugins=[
             FakeEmbedder(),
@@ -111,7 +111,9 @@ async def test_neighbours_obey_the_rules_of_the_store() -> None:
     memory = Memory(
         ["docs"], embedder="fake/words", required_filter=lambda ctx: {"page": {"$lte": ctx.context["clearance"]}}
     )
-    ai = Genkit(plugins=[FakeEmbedder(), memory, Parents({"docs": "memory/docs", "near": Widen("memory/docs", 1)})])
+    ai = Genkit(
+        plugins=[FakeEmbedder(), memory, Parents({"docs": "memory/docs", "near": ParentsConfig("memory/docs", 1)})]
+    )
     await ai.index("memory/docs", documents, context={"clearance": 99})
     for name in ("parents/docs", "parents/near"):
         found = await ai.retrieve(name, "thing10", {"k": 3}, context={"clearance": 3})
@@ -173,7 +175,7 @@ async def test_the_header_of_a_table_is_not_repeated() -> None:
 
 
 async def test_a_long_parent_is_cut_around_the_best_hit_and_it_is_said() -> None:
-    ai = await made(chunks(TEXT), docs=Widen("memory/docs", max_chunks=3))
+    ai = await made(chunks(TEXT), docs=ParentsConfig("memory/docs", max_chunks=3))
     hit = (await ai.retrieve("memory/docs", "thing15", {"k": 1}))[0].metadata["chunk"]
     found = await ai.retrieve("parents/docs", "thing15", {"k": 1})
     first, last = found[0].metadata["chunks"]
@@ -183,7 +185,7 @@ async def test_a_long_parent_is_cut_around_the_best_hit_and_it_is_said() -> None
 
 
 async def test_it_stands_over_another_retriever_when_the_store_is_named() -> None:
-    ai = await made(chunks(TEXT), deep=Widen("hybrid/docs", store="memory/docs"), lost="hybrid/docs")
+    ai = await made(chunks(TEXT), deep=ParentsConfig("hybrid/docs", store="memory/docs"), lost="hybrid/docs")
     found = await ai.retrieve("parents/deep", "thing15", {"k": 1, "mode": "text"})
     assert spaces_gone(found[0].text) == spaces_gone(TEXT)
     assert set(found[0].scores or {}) == {"hybrid/docs", "hybrid/docs/memory/docs"}
@@ -205,7 +207,7 @@ async def test_when_the_neighbours_cannot_be_read_it_raises_or_gives_the_hits() 
             plugins=[
                 FakeEmbedder(),
                 memory := Memory(["docs"], embedder="fake/words"),
-                Parents({"docs": "memory/docs"}, on_leg_error=policy),
+                Parents({"docs": "memory/docs"}, on_error=policy),
             ]
         )  # type: ignore[arg-type]
         await ai.index("memory/docs", documents)
@@ -256,10 +258,10 @@ async def test_a_gap_that_is_more_than_white_space_is_a_break() -> None:
     [
         {"x": "parents/x"},
         {"x": 3},
-        lambda: Widen("a", window=-1),
-        lambda: Widen("a", max_chunks=0),
-        lambda: Widen("a", position=("source",)),
-        lambda: Parents({}, on_leg_error="x"),
+        lambda: ParentsConfig("a", window=-1),
+        lambda: ParentsConfig("a", max_chunks=0),
+        lambda: ParentsConfig("a", position=("source",)),
+        lambda: Parents({}, on_error="x"),
     ],  # type: ignore[arg-type]
 )
 def test_wrong_settings_are_refused_when_they_are_made(wrong: Any) -> None:
@@ -292,7 +294,7 @@ def test_what_is_given_is_the_text_of_the_source(
         return
 
     async def retrieved() -> Document:
-        ai = await made(documents, docs=Widen("memory/docs", window=window))
+        ai = await made(documents, docs=ParentsConfig("memory/docs", window=window))
         return (await ai.retrieve("parents/docs", documents[at % len(documents)].text, {"k": 1, "candidates": 1}))[0]
 
     found = asyncio.run(retrieved())

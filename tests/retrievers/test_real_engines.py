@@ -9,14 +9,14 @@ import pytest
 from genkit_rag import Document, Genkit
 from genkit_rag.ingest import Splitter
 from genkit_rag.testing import ScriptedModel
-from genkit_rag_boost import Boost, Boosted, Decay
+from genkit_rag_boost import Boost, BoostConfig, Decay
 from genkit_rag_faiss import Faiss
-from genkit_rag_hybrid import Hybrid, Legs
+from genkit_rag_hybrid import Hybrid, HybridConfig
 from genkit_rag_hyde import Hyde
 from genkit_rag_minilm import MiniLM
 from genkit_rag_multi_query import MultiQuery
-from genkit_rag_parents import Parents, Widen
-from genkit_rag_router import ByEmbedding, Route, Router
+from genkit_rag_parents import Parents, ParentsConfig
+from genkit_rag_router import ByEmbedding, RouteConfig, Router
 
 MINILM = "minilm/all-minilm-l6-v2"
 GUIDE = """\
@@ -42,19 +42,19 @@ Dial the star key twice to hear your messages. Press seven to delete one of them
 async def test_all_of_them_nest_over_faiss_and_minilm(tmp_path: Path) -> None:
     passage, queries = "Dial the star key twice to hear messages.", "listen to messages\nvoice mail"
     model = ScriptedModel("writer", [passage, queries, queries])  # the inner one rewrites query and passage
-    legs = Legs({"meaning": ("faiss/docs", {"mode": "vector"}), "words": ("faiss/docs", {"mode": "text"})})
+    legs = HybridConfig({"meaning": ("faiss/docs", {"mode": "vector"}), "words": ("faiss/docs", {"mode": "text"})})
     plugins = [
         MiniLM(),
         Faiss(["docs"], path=tmp_path, embedder=MINILM),
         Hybrid({"docs": legs}),
-        Parents({"near": Widen("hybrid/docs", window=1, store="faiss/docs"), "whole": "faiss/docs"}),
+        Parents({"near": ParentsConfig("hybrid/docs", window=1, store="faiss/docs"), "whole": "faiss/docs"}),
         MultiQuery({"docs": "parents/near"}, model="writer"),
         Hyde({"docs": "multi-query/docs"}, model="writer"),
-        Boost({"docs": Boosted("parents/near", Decay("year", 365.0), boosts={"source": {"guide.md": 2.0}})}),
+        Boost({"docs": BoostConfig("parents/near", Decay("year", 365.0), boosts={"source": {"guide.md": 2.0}})}),
         Router(
             {
-                "phone": Route("hyde/docs", "telephone, calls and voice mail"),
-                "printer": Route("boost/docs", "printer, paper, toner and errors"),
+                "phone": RouteConfig("hyde/docs", "telephone, calls and voice mail"),
+                "printer": RouteConfig("boost/docs", "printer, paper, toner and errors"),
             },
             choose=ByEmbedding(MINILM),
         ),

@@ -10,15 +10,15 @@ from genkit_rag import Document, Genkit, GenkitError
 from genkit_rag.testing import FakeEmbedder, ScriptedModel
 from genkit_rag_memory import Memory
 from genkit_rag_parents import Parents
-from genkit_rag_router import ROUTER_PROMPT, ByEmbedding, ByModel, Route, Router
+from genkit_rag_router import ROUTER_PROMPT, ByEmbedding, ByModel, RouteConfig, Router
 
 ROUTES = {
-    "manuals": Route("memory/manuals", "printer paper tray toner", examples=["which error is E42"]),
-    "people": Route("memory/people", "colleagues phone office"),
+    "manuals": RouteConfig("memory/manuals", "printer paper tray toner", examples=["which error is E42"]),
+    "people": RouteConfig("memory/people", "colleagues phone office"),
 }
 
 
-async def made(choose: Any, *answers: Any, routes: dict[str, Route] | None = None, **settings: Any) -> Genkit:
+async def made(choose: Any, *answers: Any, routes: dict[str, RouteConfig] | None = None, **settings: Any) -> Genkit:
     ai = Genkit(
         plugins=[
             FakeEmbedder(),
@@ -134,15 +134,15 @@ async def test_unknown_names_of_a_function_are_left_out_and_said_or_raise() -> N
 async def test_a_failing_choice_or_route_raises_unless_it_may_degrade() -> None:
     with pytest.raises(RuntimeError, match="judge is ill"):
         await (await made(ByModel("judge"), RuntimeError("judge is ill"))).retrieve("router", "x")
-    ai = await made(ByModel("judge"), RuntimeError("judge is ill"), fallback="people", on_leg_error="degrade")
+    ai = await made(ByModel("judge"), RuntimeError("judge is ill"), fallback="people", on_error="degrade")
     found = await ai.retrieve("router", "x")
     assert found.notices == ["CHOICE_FAILED: judge is ill; asked instead: people"]
-    routes = {**ROUTES, "broken": Route("broken", "x")}
-    ai = await made(lambda query: ["broken", "people"], routes=routes, on_leg_error="degrade")
+    routes = {**ROUTES, "broken": RouteConfig("broken", "x")}
+    ai = await made(lambda query: ["broken", "people"], routes=routes, on_error="degrade")
     found = await ai.retrieve("router", "x")
     assert [d.id for d in found] == ["ann"]
-    assert found.notices[-1] == "LEG_FAILED: `broken` gave nothing: out of order"
-    ai = await made(lambda query: "broken", routes=routes, on_leg_error="degrade")
+    assert found.notices[-1] == "SUB_RETRIEVER_FAILED: `broken` gave nothing: out of order"
+    ai = await made(lambda query: "broken", routes=routes, on_error="degrade")
     with pytest.raises(GenkitError, match="Every leg failed") as caught:
         await ai.retrieve("router", "x")
     assert caught.value.status == "UNAVAILABLE"
@@ -156,7 +156,7 @@ async def test_the_caller_may_name_the_routes() -> None:
 
 
 async def test_options_go_to_the_route_and_what_it_fixes_stays() -> None:
-    routes = {"steps": Route("memory/manuals", "x", options={"filter": {"kind": "step"}, "mode": "text"})}
+    routes = {"steps": RouteConfig("memory/manuals", "x", options={"filter": {"kind": "step"}, "mode": "text"})}
     ai = await made(lambda query: "steps", routes=routes)
     assert [d.id for d in await ai.retrieve("router", "paper", {"mode": "vector"})] == ["tray"]
     assert await ai.retrieve("router", "nothing shared") == []
@@ -173,7 +173,7 @@ async def test_retrievers_nest_to_any_depth() -> None:
         Memory(["docs"], embedder="fake/words"),
         Parents({"docs": "memory/docs"}),
         Hybrid({"docs": ["parents/docs"]}),
-        Router({"docs": Route("hybrid/docs")}, choose=lambda query: "docs"),
+        Router({"docs": RouteConfig("hybrid/docs")}, choose=lambda query: "docs"),
     ]
     ai = Genkit(plugins=plugins)
     await ai.index(
@@ -193,12 +193,12 @@ async def test_retrievers_nest_to_any_depth() -> None:
     [
         {"routes": {}},
         {"routes": {"a": "memory/a"}},
-        {"routes": {"a": Route("router", "x")}},
+        {"routes": {"a": RouteConfig("router", "x")}},
         {"fallback": "nowhere"},
         {"on_no_route": "x"},
-        {"on_leg_error": "x"},
+        {"on_error": "x"},
         {"choose": "model"},
-        {"routes": {"a": Route("b")}},
+        {"routes": {"a": RouteConfig("b")}},
     ],
 )
 def test_wrong_settings_are_refused_when_the_plugin_is_made(wrong: dict[str, Any]) -> None:
@@ -214,7 +214,7 @@ def test_wrong_settings_are_refused_when_the_plugin_is_made(wrong: dict[str, Any
         lambda: ByEmbedding("e", least=2),
         lambda: ByModel("m", most=0),
         lambda: ByModel("m", prompt="{query} {nope}"),
-        lambda: Route("r", examples="one"),
+        lambda: RouteConfig("r", examples="one"),
     ],
 )
 def test_wrong_choosers_are_refused_when_they_are_made(wrong: Any) -> None:

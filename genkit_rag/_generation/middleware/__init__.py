@@ -12,9 +12,9 @@ from genkit_rag._generation.middleware.base import (
     UseItem,
     added_tools,
     as_middleware,
+    attach_middleware,
     chain,
     overrides,
-    with_middleware,
 )
 from genkit_rag._generation.middleware.fallback import FALLBACK_STATUSES, Fallback, fallback
 from genkit_rag._generation.middleware.registered import (
@@ -42,6 +42,7 @@ __all__ = [
     "UseItem",
     "added_tools",
     "as_middleware",
+    "attach_middleware",
     "chain",
     "define_middleware",
     "fallback",
@@ -49,5 +50,4 @@ __all__ = [
     "overrides",
     "retry",
     "to_middleware",
-    "with_middleware",
 ]

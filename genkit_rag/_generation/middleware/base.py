@@ -160,7 +160,7 @@ def added_tools(use: Sequence[Middleware]) -> list[ToolLike]:
     return [tool for item in use if overrides(item, "tools") for tool in item.tools()]
 
 
-def with_middleware(action: ModelAction, use: Sequence[Middleware | ModelMiddlewareFn]) -> ModelAction:
+def attach_middleware(action: ModelAction, use: Sequence[Middleware | ModelMiddlewareFn]) -> ModelAction:
     """Returns the model action with middleware around itself, whoever calls it; only their `wrap_model` is used.
 
     Names are refused: a plugin has no registry yet when it makes its actions.

@@ -11,7 +11,7 @@ from typing import ClassVar
 from genkit_rag._core.errors import GenkitError, invalid
 from genkit_rag._generation.middleware.base import Middleware, ModelParams, Next, WireConfig
 from genkit_rag._generation.model import ModelRequest, ModelResponse
-from genkit_rag._net.rate_limits import Gate, Limits
+from genkit_rag._net.rate_limits import ConcurrencyLimit, RateLimiter
 
 LONGEST_HOLD = 60.0
 """Seconds: what a server asks for beyond that is not waited for."""
@@ -45,8 +45,8 @@ class RateLimit(Middleware):
     tokens_per_minute: float | None = None
     max_concurrent: int | None = None
     count_tokens: Callable[[ModelRequest], float] | None = field(default=None, repr=False, kw_only=True)
-    _limits: Limits = field(init=False, repr=False, compare=False)
-    _gate: Gate | None = field(init=False, repr=False, compare=False)
+    _limits: RateLimiter = field(init=False, repr=False, compare=False)
+    _gate: ConcurrencyLimit | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         bounds: dict[str, float | None] = {
@@ -60,8 +60,8 @@ class RateLimit(Middleware):
         if not isinstance(self.max_concurrent, int | None):
             raise invalid("max_concurrent", self.max_concurrent, "must be a whole number")
         # With no bound of requests they are still held back together when a server asks for a pause.
-        object.__setattr__(self, "_limits", Limits(self.requests_per_minute or math.inf, self.tokens_per_minute))
-        gate = None if self.max_concurrent is None else Gate(self.max_concurrent)
+        object.__setattr__(self, "_limits", RateLimiter(self.requests_per_minute or math.inf, self.tokens_per_minute))
+        gate = None if self.max_concurrent is None else ConcurrencyLimit(self.max_concurrent)
         object.__setattr__(self, "_gate", gate)
 
     async def wrap_model(self, params: ModelParams, next: Next[ModelParams, ModelResponse], /) -> ModelResponse:

@@ -12,10 +12,10 @@ from genkit_rag._documents.wire import WireModel
 from genkit_rag._rag.fusion import RRF_K, normalised
 from genkit_rag._rag.retrieval import RetrieverRequest
 from genkit_rag._rag.stores.handle import StoreHandle
-from genkit_rag._rag.stores.search import FLOORS, Trail, retrieve
+from genkit_rag._rag.stores.search import FLOORS, SearchTrace, retrieve
 
 
-class LegPlace(WireModel):
+class SubRetrieverRank(WireModel):
     """A document's place in one ranking.
 
     Attributes:
@@ -55,7 +55,7 @@ class Explanation(WireModel):
     """
 
     documents: list[Document]
-    places: list[dict[str, LegPlace]]
+    places: list[dict[str, SubRetrieverRank]]
     mode: str
     method: str | None = None
     legs: dict[str, Leg]
@@ -66,7 +66,7 @@ class Explanation(WireModel):
 
 async def explain(handle: StoreHandle, request: RetrieverRequest, ctx: ActionContext) -> Explanation:
     """Returns what the store's retriever finds for the request, with every step that led to it."""
-    trail = Trail(mode=handle.mode)
+    trail = SearchTrace(mode=handle.mode)
     found = await retrieve(handle, request, ctx, trail)
     shares = _shares(trail)
     tables = {name: _places(trail, name, shares.get(name)) for name in trail.legs}
@@ -90,7 +90,7 @@ async def explain(handle: StoreHandle, request: RetrieverRequest, ctx: ActionCon
     )
 
 
-def _shares(trail: Trail) -> Mapping[str, float]:
+def _shares(trail: SearchTrace) -> Mapping[str, float]:
     """Returns what each ranking's points are multiplied by, as `fuse` does it."""
     if trail.method is None:
         return {}
@@ -99,15 +99,15 @@ def _shares(trail: Trail) -> Mapping[str, float]:
     return {name: weight / total for name, weight in weights.items()}
 
 
-def _places(trail: Trail, name: str, share: float | None) -> dict[str, LegPlace]:
+def _places(trail: SearchTrace, name: str, share: float | None) -> dict[str, SubRetrieverRank]:
     leg = trail.legs[name]
     if trail.method is None or share is None:
-        return {id_: LegPlace(rank=rank, score=score) for rank, (id_, score) in enumerate(leg)}
+        return {id_: SubRetrieverRank(rank=rank, score=score) for rank, (id_, score) in enumerate(leg)}
     if trail.method == "rrf":
         points = [1.0 / (RRF_K + rank) for rank in range(1, len(leg) + 1)]
     else:
         points = normalised([score for _, score in leg], FLOORS.get(name))
     return {
-        id_: LegPlace(rank=rank, score=score, points=point, adds=share * point)
+        id_: SubRetrieverRank(rank=rank, score=score, points=point, adds=share * point)
         for rank, ((id_, score), point) in enumerate(zip(leg, points, strict=True))
     }

@@ -35,7 +35,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(slots=True)
-class Trail:
+class SearchTrace:
     """How a retrieval came to its result, for those who ask.
 
     Attributes:
@@ -64,12 +64,12 @@ class Trail:
             self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - started
 
 
-def _timed(trail: Trail | None, step: str, work: Awaitable[_T]) -> Awaitable[_T]:
+def _timed(trail: SearchTrace | None, step: str, work: Awaitable[_T]) -> Awaitable[_T]:
     return work if trail is None else trail.timed(step, work)
 
 
 async def retrieve(
-    handle: StoreHandle, request: RetrieverRequest, ctx: ActionContext, trail: Trail | None = None
+    handle: StoreHandle, request: RetrieverRequest, ctx: ActionContext, trail: SearchTrace | None = None
 ) -> RetrieverResponse:
     """Returns the documents of a store for a query; a trail is told how."""
     options = retriever_options(request.options)
@@ -109,7 +109,7 @@ class _Search:
     store: VectorStore
     options: RetrieverOptions
     scope: Scope
-    trail: Trail | None
+    trail: SearchTrace | None
 
     async def vector(self, query: Document) -> Vectors:
         return await _timed(self.trail, "embed", self.handle.query_vector(self.store, query))

@@ -14,7 +14,7 @@ Shorten = Literal["model", "here"]
 
 
 @dataclass(frozen=True, slots=True)
-class Wrap:
+class WrappedConfig:
     """An embedder, and what is put around it. What is left out stays as the embedder has it.
 
     Attributes:

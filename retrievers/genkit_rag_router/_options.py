@@ -10,7 +10,7 @@ from genkit_rag.plugin_api import invalid
 
 
 @dataclass(frozen=True)
-class Route:
+class RouteConfig:
     """A retriever that a router may ask.
 
     Args:
