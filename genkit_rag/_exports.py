@@ -4,7 +4,7 @@ from genkit_rag._ai.genkit import Genkit
 from genkit_rag._core.action import Action, ActionStream
 from genkit_rag._core.context import ActionContext, Interrupt, current_context
 from genkit_rag._core.errors import GenkitError, MissingExtra, PublicError
-from genkit_rag._core.plugin import Plugin
+from genkit_rag._core.registry import Plugin
 from genkit_rag._documents.citations import Citation, Citations
 from genkit_rag._documents.document import Document
 from genkit_rag._documents.part import Media, Message, Part, Resource, ToolRequest, ToolResponse

@@ -2,10 +2,9 @@
 
 from genkit_rag._core.action import Action, ActionKind, ActionMetadata, ActionStream, adapt
 from genkit_rag._core.context import ActionContext, Interrupt, current_context
-from genkit_rag._core.errors import GenkitError, MissingExtra, PublicError, Status, invalid
-from genkit_rag._core.plugin import Plugin
+from genkit_rag._core.errors import GenkitError, MissingExtra, PublicError, Status, invalid, require_extra
 from genkit_rag._core.private_file import create_private
-from genkit_rag._core.registry import Registry
+from genkit_rag._core.registry import Plugin, Registry
 from genkit_rag._core.threads import run_in_thread
 from genkit_rag._documents.checks import check_documents, check_names
 from genkit_rag._documents.citations import Citation
@@ -275,6 +274,7 @@ __all__ = [
     "plugin_options",
     "ranked",
     "reject_mmr",
+    "require_extra",
     "reranker_action",
     "resource_action",
     "respond_to",

@@ -1,12 +1,8 @@
 """The small local embedder: all-MiniLM-L6-v2 on ONNX Runtime, no torch, no server, no key."""
 
-from importlib.util import find_spec
+from genkit_rag.plugin_api import require_extra
 
-from genkit_rag.plugin_api import MissingExtra
-from genkit_rag_minilm._plugin import MiniLM
-
-for _package in ("onnxruntime", "tokenizers"):
-    if find_spec(_package) is None:
-        raise MissingExtra("minilm", _package)
+with require_extra("minilm", "onnxruntime", "tokenizers"):  # checked here, imported at the first use
+    from genkit_rag_minilm._plugin import MiniLM
 
 __all__ = ["MiniLM"]

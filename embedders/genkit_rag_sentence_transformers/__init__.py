@@ -1,11 +1,8 @@
 """Embedders of the sentence-transformers library: any model of the hub or of a local folder."""
 
-from importlib.util import find_spec
+from genkit_rag.plugin_api import require_extra
 
-from genkit_rag.plugin_api import MissingExtra
-from genkit_rag_sentence_transformers._plugin import SentenceTransformers
-
-if find_spec("sentence_transformers") is None:
-    raise MissingExtra("sentence-transformers", "sentence-transformers")
+with require_extra("sentence-transformers", "sentence_transformers"):  # checked here, imported at the first use
+    from genkit_rag_sentence_transformers._plugin import SentenceTransformers
 
 __all__ = ["SentenceTransformers"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, get_args
 
 Status = Literal[
@@ -102,7 +105,12 @@ class PublicError(GenkitError):
 
 
 class MissingExtra(ImportError):
-    """Raised when an optional dependency is not installed; prints the command that installs it."""
+    """An optional dependency is not installed; the message is the command that installs it.
+
+    Args:
+        extra: The extra of `genkit-rag` that installs the dependency.
+        package: The package that was not found.
+    """
 
     def __init__(self, extra: str, package: str) -> None:
         self.extra = extra
@@ -111,6 +119,34 @@ class MissingExtra(ImportError):
             f'(or: uv add "genkit-rag[{extra}]")',
             name=package,
         )
+
+
+def require_extra(extra: str, *modules: str) -> AbstractContextManager[None]:
+    """Check that the modules of an extra are installed, without importing them.
+
+    Call it before the imports in a function, or as `with require_extra("pdf", "pypdfium2"):` around imports at the top
+    of a module.
+
+    Args:
+        extra: The extra of `genkit-rag` that installs the modules.
+        modules: The import names of the modules.
+
+    Raises:
+        MissingExtra: A module is not installed.
+    """
+    for module in modules:
+        if not _is_installed(module):
+            raise MissingExtra(extra, module)
+    return nullcontext()
+
+
+def _is_installed(module: str) -> bool:
+    if module in sys.modules:
+        return sys.modules[module] is not None  # None marks a failed import
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ImportError:  # a parent package is missing
+        return False
 
 
 def invalid(argument: str, value: object, problem: str, *, hint: str | None = None) -> GenkitError:

@@ -7,12 +7,12 @@ import concurrent.futures
 import difflib
 import logging
 import threading
+from collections.abc import Collection, Sequence
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from genkit_rag._core.action import Action, ActionMetadata
 from genkit_rag._core.errors import GenkitError
-from genkit_rag._core.plugin import Plugin
 
 logger = logging.getLogger("genkit_rag.registry")
 
@@ -20,6 +20,41 @@ AnyAction = Action[Any, Any, Any]
 A = TypeVar("A", bound=AnyAction)
 
 _starting: ContextVar[tuple[Plugin, ...]] = ContextVar("genkit_rag_starting", default=())
+
+
+class Plugin:
+    """A source of actions. Override what you need; every method has a do-nothing default.
+
+    Attributes:
+        name: The first part of the names of its actions: the plugin `faiss` owns `faiss/docs`.
+        kinds: Kinds of actions that this plugin is asked for under any name, not only under its own. Prompts in files
+            need it, because they are named after their files.
+        registry: The registry that resolves other actions, such as the embedder of a store. Set by `add_plugin`.
+        provides: The kinds of actions that the plugin registers, for the command line and the error messages.
+        default_action: The action that the command line uses when it gets only the plugin's name: `minilm` stands for
+            `minilm/all-minilm-l6-v2`. None if the plugin has no such action.
+    """
+
+    name: str = ""
+    kinds: Collection[str] = ()
+    registry: Registry
+    provides: ClassVar[Collection[str]] = ()
+    default_action: ClassVar[str | None] = None
+
+    async def init(self) -> Sequence[AnyAction]:
+        """Return the actions that are known without a look-up; called once, before the first look-up."""
+        return []
+
+    async def resolve(self, kind: str, name: str) -> AnyAction | None:
+        """Return the action `name` (the full name, `<plugin>/<rest>`) if `init` did not return it; None if unknown."""
+        return None
+
+    async def list_actions(self) -> Sequence[ActionMetadata]:
+        """Return the metadata of actions that `resolve` can return, beyond those of `init`."""
+        return []
+
+    async def close(self) -> None:
+        """Release files, connections and processes. May be called twice."""
 
 
 class Registry:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from genkit_rag._core.errors import invalid
-from genkit_rag._core.plugin import Plugin
+from genkit_rag._core.registry import Plugin
 from genkit_rag._documents.document import Document
 from genkit_rag._generation.ask_model import ask_model, check_prompt
 from genkit_rag._rag.options import RetrieverOptions

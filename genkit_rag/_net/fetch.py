@@ -10,14 +10,12 @@ from email.message import Message
 from typing import Any
 from urllib.parse import urljoin
 
-from genkit_rag._core.errors import GenkitError, MissingExtra, Status
+from genkit_rag._core.errors import GenkitError, Status, require_extra
 from genkit_rag._net.policy import FetchPolicy, check_url, shown_url
 from genkit_rag._net.retry_after import retry_after
 
-try:
+with require_extra("web", "httpx"):
     import httpx
-except ImportError as missing:
-    raise MissingExtra("web", "httpx") from missing
 
 from genkit_rag._net.transport import GuardedTransport, Resolver, resolve
 

@@ -10,15 +10,13 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, G
 from contextlib import contextmanager
 from typing import Any
 
-from genkit_rag._core.errors import GenkitError, MissingExtra
+from genkit_rag._core.errors import GenkitError, require_extra
 from genkit_rag._core.threads import run_in_thread
 from genkit_rag._net.policy import FetchPolicy, Refused, blocked, check_url, literal, shown_url
 
-try:
+with require_extra("web", "httpx"):
     import httpcore
     import httpx
-except ImportError as missing:
-    raise MissingExtra("web", "httpx") from missing
 
 Resolver = Callable[[str, int], Awaitable[list[str]]]
 """Gives the addresses of a name, best first; raises OSError when there are none."""

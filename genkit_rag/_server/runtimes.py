@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from genkit_rag._core.errors import STATUS_CODES, GenkitError, MissingExtra, Status
+from genkit_rag._core.errors import STATUS_CODES, GenkitError, Status, require_extra
 from genkit_rag._core.threads import run_in_thread
 
 if TYPE_CHECKING:
@@ -251,10 +251,9 @@ class Runtimes:
 
     def _http(self) -> httpx.AsyncClient:
         if self._client is None:
-            try:
-                import httpx
-            except ImportError as error:
-                raise MissingExtra("dev", "httpx") from error
+            require_extra("dev", "httpx")
+            import httpx
+
             # Loopback only: no proxy of the environment may come between.
             tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used, and reads no certificates: 20 ms less
             self._client = httpx.AsyncClient(trust_env=False, follow_redirects=False, verify=tls)

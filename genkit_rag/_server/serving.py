@@ -10,7 +10,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
-from genkit_rag._core.errors import GenkitError, MissingExtra, invalid
+from genkit_rag._core.errors import GenkitError, invalid, require_extra
 from genkit_rag._server.guard import Guard
 
 if TYPE_CHECKING:
@@ -169,11 +169,9 @@ def _listen(guard: Guard, host: str, port: int, remote: bool) -> socket.socket:
 
 
 def _make_server(guard: Guard) -> uvicorn.Server:
-    try:
-        from genkit_rag._server._h11 import ImpatientH11
-        from genkit_rag._server._uvicorn import QuietConfig, QuietServer, QuietSocket
-    except ImportError as error:
-        raise MissingExtra("dev", error.name or "uvicorn") from error
+    require_extra("dev", "uvicorn", "h11")
+    from genkit_rag._server._h11 import ImpatientH11
+    from genkit_rag._server._uvicorn import QuietConfig, QuietServer, QuietSocket
 
     settings: dict[str, Any] = {
         # h11 is strict: two Host headers, absolute targets and odd lengths do not get past it unseen.

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from genkit_rag._core.errors import GenkitError, MissingExtra
+from genkit_rag._core.errors import GenkitError, require_extra
 from genkit_rag._weights.manifest import MANIFEST, Weights, WeightsFile, weights_named
 
 CACHE_VARIABLE = "GENKIT_RAG_CACHE"
@@ -48,10 +48,9 @@ def models_folder() -> Path:
     root = os.environ.get(CACHE_VARIABLE)
     if root:
         return Path(root).expanduser() / "models"
-    try:
-        from platformdirs import user_cache_path
-    except ImportError as error:
-        raise MissingExtra("minilm", "platformdirs") from error
+    require_extra("minilm", "platformdirs")
+    from platformdirs import user_cache_path
+
     return user_cache_path("genkit_rag", appauthor=False) / "models"
 
 
@@ -115,10 +114,9 @@ def remove(name: str) -> int:
 @contextmanager
 def locked(weights: Weights) -> Generator[None]:
     """Holds the lock of one name, across processes; waits while somebody else has it."""
-    try:
-        from filelock import FileLock
-    except ImportError as error:
-        raise MissingExtra("minilm", "filelock") from error
+    require_extra("minilm", "filelock")
+    from filelock import FileLock
+
     root = models_folder()
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / f".{weights.name}.lock"):

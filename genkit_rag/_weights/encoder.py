@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from genkit_rag._core.errors import MissingExtra
+from genkit_rag._core.errors import require_extra
 from genkit_rag._weights.cache import weights_path
 from genkit_rag._weights.manifest import weights_named
 
@@ -122,11 +122,10 @@ class TextEncoder:
 
 
 def _load(folder: Path, threads: int) -> _Loaded:
-    try:
-        import onnxruntime
-        from tokenizers import Tokenizer
-    except ImportError as error:
-        raise MissingExtra("minilm", error.name or "onnxruntime") from error
+    require_extra("minilm", "onnxruntime", "tokenizers")
+    import onnxruntime
+    from tokenizers import Tokenizer
+
     options: Any = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genkit_rag._core.errors import GenkitError, MissingExtra, Status
+from genkit_rag._core.errors import GenkitError, Status, require_extra
 from genkit_rag._weights.manifest import HubFile
 
 if TYPE_CHECKING:
@@ -37,10 +37,9 @@ def fetch_from_hub(source: HubFile, size: int, partial: Path, report: Report) ->
     Raises UNAVAILABLE when the hub cannot be reached, NOT_FOUND, PERMISSION_DENIED or RESOURCE_EXHAUSTED as it
     answers, DATA_LOSS when it sends more than `size`.
     """
-    try:
-        import httpx
-    except ImportError as error:
-        raise MissingExtra("minilm", "httpx") from error
+    require_extra("minilm", "httpx")
+    import httpx
+
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}:
         raise GenkitError("UNAVAILABLE", "The model hub is switched off by HF_HUB_OFFLINE.", hint="Unset it.")
     base = os.environ.get("HF_ENDPOINT", HUB).rstrip("/")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from genkit_rag._core.plugin import Plugin
+from genkit_rag._core.registry import Plugin
 from genkit_rag._documents.document import Document
 from genkit_rag._rag.embedding import Batching, EmbedderAction, EmbedderInfo, embedder_action
 from genkit_rag._rag.vector_store import Vectors

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias, cast
 
-from genkit_rag.plugin_api import MissingExtra
+from genkit_rag.plugin_api import require_extra
 
-try:
+with require_extra("pgvector", "psycopg"):
     import psycopg
     from psycopg import conninfo, errors, sql
-except ImportError as missing:
-    raise MissingExtra("pgvector", "psycopg[binary]") from missing
 
 Connection: TypeAlias = psycopg.AsyncConnection[tuple[Any, ...]]
 Query: TypeAlias = sql.SQL | sql.Composed

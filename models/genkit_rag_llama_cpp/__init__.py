@@ -1,12 +1,8 @@
 """Small language models in this process: llama.cpp, no server to start and no key."""
 
-from genkit_rag.plugin_api import MissingExtra
+from genkit_rag.plugin_api import require_extra
 
-try:
+with require_extra("llama-cpp", "xllamacpp"):
     from genkit_rag_llama_cpp._plugin import LlamaCpp
-except ModuleNotFoundError as error:
-    if error.name != "xllamacpp":
-        raise
-    raise MissingExtra("llama-cpp", "xllamacpp") from error
 
 __all__ = ["LlamaCpp"]

@@ -1,12 +1,8 @@
 """Models and embedders of OpenAI and of every server that speaks its protocol."""
 
-from genkit_rag.plugin_api import MissingExtra
+from genkit_rag.plugin_api import require_extra
 
-try:
+with require_extra("openai", "httpx"):
     from genkit_rag_openai._plugin import OpenAI
-except ModuleNotFoundError as error:
-    if error.name != "httpx":
-        raise
-    raise MissingExtra("openai", "httpx") from error
 
 __all__ = ["OpenAI"]

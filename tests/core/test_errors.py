@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import get_args
 
 import pytest
 
 from genkit_rag._core.errors import HTTP_CODES, STATUS_CODES
-from genkit_rag.plugin_api import GenkitError, MissingExtra, PublicError, Status, invalid
+from genkit_rag.plugin_api import GenkitError, MissingExtra, PublicError, Status, invalid, require_extra
 
 
 def test_every_status_has_its_grpc_number_and_an_http_code() -> None:
@@ -55,3 +56,15 @@ def test_a_missing_extra_is_an_import_error_with_the_command_that_installs_it() 
 def test_only_public_errors_are_public() -> None:
     assert issubclass(PublicError, GenkitError)
     assert not isinstance(invalid("a", 1, "is wrong"), PublicError)
+
+
+def test_an_extra_that_is_not_installed_is_an_error_before_any_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_extra("eval", "json", "email.message")
+    with require_extra("eval", "json"):
+        pass
+    for module in ("no_such_module", "no_such_module.sub", "json.no_such_module"):
+        with pytest.raises(MissingExtra, match=rf"`{module}`.*genkit-rag\[eval\]"):
+            require_extra("eval", "json", module)
+    monkeypatch.setitem(sys.modules, "email", None)
+    with pytest.raises(MissingExtra):
+        require_extra("eval", "email")

@@ -151,11 +151,11 @@ async def test_programs_are_ingested_by_their_language(corpus: Corpus) -> None:
 
 
 def test_a_missing_grammar_is_named_and_never_replaced_by_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    from genkit_rag._ingest.splitters.by_kind import grammars
+    from genkit_rag._ingest.splitters import grammars
 
     grammars._grammar.cache_clear()
     monkeypatch.setitem(sys.modules, "tree_sitter_ruby", None)
-    with pytest.raises(MissingExtra, match="tree-sitter-ruby"):
+    with pytest.raises(MissingExtra, match="tree_sitter_ruby"):
         split("def f; end", "ruby", 100)
     monkeypatch.setitem(sys.modules, "tree_sitter", None)
     with pytest.raises(MissingExtra, match=r"genkit-rag\[code\]"):

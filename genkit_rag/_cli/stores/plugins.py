@@ -13,7 +13,7 @@ from genkit_rag._cli.failures import WrongUsage
 from genkit_rag._core.errors import MissingExtra
 
 if TYPE_CHECKING:
-    from genkit_rag._core.plugin import Plugin
+    from genkit_rag._core.registry import Plugin
 
 Provides = Literal["embedder", "store", "reranker", "model"]
 

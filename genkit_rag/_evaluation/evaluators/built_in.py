@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from genkit_rag._core.action import Action, ActionKind, ActionMetadata
 from genkit_rag._core.errors import invalid
-from genkit_rag._core.plugin import Plugin
+from genkit_rag._core.registry import Plugin
 from genkit_rag._evaluation.action import evaluator_action, evaluator_metadata
 from genkit_rag._evaluation.evaluators import citations
 from genkit_rag._evaluation.evaluators import text as texts

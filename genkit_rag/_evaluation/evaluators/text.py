@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from pydantic import Field
 
-from genkit_rag._core.errors import GenkitError, MissingExtra
+from genkit_rag._core.errors import GenkitError, require_extra
 from genkit_rag._documents.wire import WireModel
 from genkit_rag._evaluation.types import EvalDataPoint, Score, reference_of, text_of, verdict
 
@@ -119,10 +119,8 @@ def regex(datapoint: EvalDataPoint, options: RegexOptions) -> Score:
 
 def _regex_engine() -> Any:
     # Python's own `re` cannot be stopped: one pattern would hold a thread for ever.
-    try:
-        return importlib.import_module("regex")
-    except ImportError as error:
-        raise MissingExtra("eval", "regex") from error
+    require_extra("eval", "regex")
+    return importlib.import_module("regex")
 
 
 def json_match(datapoint: EvalDataPoint, options: JsonOptions) -> Score:

@@ -8,16 +8,14 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from genkit_rag._core.errors import GenkitError, MissingExtra
+from genkit_rag._core.errors import GenkitError, require_extra
 
-try:
+with require_extra("prompts", "dotpromptz_handlebars"):
     from dotpromptz_handlebars import Block, HelperOptions, InlinePartial, Partial, PartialBlock
     from dotpromptz_handlebars._render import (  # pyright: ignore[reportPrivateUsage] - the public door hides the nodes
         compile_template,
         render_program,
     )
-except ImportError as error:
-    raise MissingExtra("prompts", "dotpromptz-handlebars") from error
 
 MAX_SOURCE = 1_000_000
 """How many characters a template may have."""

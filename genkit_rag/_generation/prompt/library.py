@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from genkit_rag._core import schema
 from genkit_rag._core.action import Action, ActionMetadata
 from genkit_rag._core.errors import GenkitError, invalid
-from genkit_rag._core.plugin import Plugin
-from genkit_rag._core.registry import Registry
+from genkit_rag._core.registry import Plugin, Registry
 from genkit_rag._core.threads import run_in_thread
 from genkit_rag._generation.prompt.files import PromptFile, check_key, prompt_key, read_folder
 from genkit_rag._generation.prompt.helpers import Helper, check_helper

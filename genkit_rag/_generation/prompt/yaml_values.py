@@ -9,12 +9,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from genkit_rag._core.errors import MissingExtra
+from genkit_rag._core.errors import require_extra
 
-try:
+with require_extra("prompts", "yaml"):
     import yaml
-except ImportError as error:
-    raise MissingExtra("prompts", "pyyaml") from error
 
 Path = tuple[str | int, ...]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genkit_rag._core.errors import MissingExtra
+from genkit_rag._core.errors import require_extra
 from genkit_rag._ingest.loaders.guard import check_package, readable, storable
 from genkit_rag._ingest.loaders.markdown import heading, join_blocks, one_line, table
 from genkit_rag._ingest.loaders.members import member_context
@@ -27,10 +27,9 @@ def load_docx(path: Path, context: LoadContext) -> Iterator[Section]:
 
     Headers, footers, footnotes and comments are left out, as is text that a tracked change has deleted.
     """
-    try:
-        import docx
-    except ImportError as error:
-        raise MissingExtra("office", "python-docx") from error
+    require_extra("office", "docx")
+    import docx
+
     with readable(_KIND):
         check_package(path, _KIND, context.limits, member_context(context, path).budget)
         with path.open("rb") as file:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from genkit_rag._core.errors import MissingExtra
+from genkit_rag._core.errors import require_extra
 from genkit_rag._ingest.loaders.nesting import bounded_nesting
 from genkit_rag._ingest.section import LoadContext, Section, UnreadableFile
 
@@ -96,10 +96,9 @@ def load_html(path: Path, context: LoadContext) -> Iterator[Section]:
 
 def html_to_markdown(page: str) -> tuple[str, str]:
     """Returns the title of a page, and what a reader would see of its content as Markdown."""
-    try:
-        from selectolax.lexbor import LexborHTMLParser
-    except ImportError as error:
-        raise MissingExtra("html", "selectolax") from error
+    require_extra("html", "selectolax")
+    from selectolax.lexbor import LexborHTMLParser
+
     tree: Any = LexborHTMLParser(bounded_nesting(page))
     found = tree.css_first("title")
     title = _SPACE.sub(" ", found.text()).strip() if found is not None else ""

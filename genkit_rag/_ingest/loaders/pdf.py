@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from genkit_rag._core.errors import MissingExtra
+from genkit_rag._core.errors import require_extra
 from genkit_rag._ingest.section import LoadContext, Section, UnreadableFile
 
 _HYPHENS = ("\ufffe\r\n", "\x02\r\n", "\ufffe", "\x02")
@@ -18,10 +18,9 @@ _pdfium_lock = threading.Lock()  # PDFium is not thread-safe, not even over diff
 
 def load_pdf(path: Path, context: LoadContext) -> Iterator[Section]:
     """Yields each page that has text, with `page` from 1 and the document's title."""
-    try:
-        import pypdfium2 as pdfium
-    except ImportError as error:
-        raise MissingExtra("pdf", "pypdfium2") from error
+    require_extra("pdf", "pypdfium2")
+    import pypdfium2 as pdfium
+
     with _pdfium_lock:
         document = _open(pdfium, path)
     try:

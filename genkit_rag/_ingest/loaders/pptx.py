@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from genkit_rag._core.errors import MissingExtra
+from genkit_rag._core.errors import require_extra
 from genkit_rag._ingest.loaders.docx import core_metadata
 from genkit_rag._ingest.loaders.guard import check_package, readable, storable
 from genkit_rag._ingest.loaders.markdown import heading, join_blocks, one_line, table
@@ -22,10 +22,9 @@ def load_pptx(path: Path, context: LoadContext) -> Iterator[Section]:
 
     The title is the presentation's, where it has none the slide's.
     """
-    try:
-        import pptx
-    except ImportError as error:
-        raise MissingExtra("office", "python-pptx") from error
+    require_extra("office", "pptx")
+    import pptx
+
     with readable(_KIND):
         check_package(path, _KIND, context.limits, member_context(context, path).budget)
         with path.open("rb") as file:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from genkit_rag._core.errors import MissingExtra
+from genkit_rag._core.errors import require_extra
 from genkit_rag._ingest.loaders import _sheet_reader
 from genkit_rag._ingest.loaders.guard import Budget, open_zip, readable, storable
 from genkit_rag._ingest.loaders.members import member_context
@@ -28,8 +27,7 @@ def load_sheets(path: Path, context: LoadContext) -> Iterator[Section]:
 
     The first row of a sheet that is not empty names its columns. Of merged cells the first has the value.
     """
-    if importlib.util.find_spec("python_calamine") is None:
-        raise MissingExtra("office", "python-calamine")
+    require_extra("office", "python_calamine")
     if path.suffix.lower() != ".xls":
         _check_size(path, context.limits, member_context(context, path).budget)
     sheet = ""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote
 
-from genkit_rag._core.errors import MissingExtra
+from genkit_rag._core.errors import require_extra
 from genkit_rag._ingest.loaders.encoding import decode
 from genkit_rag._ingest.loaders.guard import BLOCK, Budget, is_encrypted, open_zip, readable
 from genkit_rag._ingest.loaders.html import html_to_markdown
@@ -61,10 +61,9 @@ class _Text:
 
 
 def _parser(target: Any = None) -> Any:
-    try:
-        from defusedxml.ElementTree import DefusedXMLParser
-    except ImportError as error:
-        raise MissingExtra("xml", "defusedxml") from error
+    require_extra("xml", "defusedxml")
+    from defusedxml.ElementTree import DefusedXMLParser
+
     return DefusedXMLParser(target=target, forbid_dtd=False, forbid_entities=True, forbid_external=True)
 
 

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from genkit_rag._core.errors import require_extra
 from genkit_rag._documents.document import Document
 from genkit_rag._ingest.splitters.chunk import Chunk, Count, check_size, function_name
 from genkit_rag._ingest.splitters.chunking import split_document
-from genkit_rag._ingest.splitters.grammars import parse, require_tree_sitter
+from genkit_rag._ingest.splitters.grammars import parse
 from genkit_rag._ingest.splitters.markdown_outline import common
 from genkit_rag._ingest.splitters.packing import Packing, Unit, estimated, line_units, pack
 from genkit_rag._ingest.splitters.symbols import symbol, wrapped
@@ -49,7 +50,7 @@ class CodeSplitter:
 
     def __post_init__(self) -> None:
         check_size(self.size)
-        require_tree_sitter()
+        require_extra("code", "tree_sitter")
 
     def chunks(self, text: str, *, markdown: bool = False, language: str = "") -> Iterator[Chunk]:
         """Yields the chunks in order; nothing in them is repeated."""

@@ -6,7 +6,7 @@ import importlib
 from functools import cache
 from typing import Any
 
-from genkit_rag._core.errors import MissingExtra
+from genkit_rag._core.errors import require_extra
 
 _GRAMMARS = {
     "bash": "bash",
@@ -49,14 +49,6 @@ def languages() -> tuple[str, ...]:
     return tuple(_GRAMMARS)
 
 
-def require_tree_sitter() -> None:
-    """Raises MissingExtra where tree-sitter is not installed."""
-    try:
-        importlib.import_module("tree_sitter")
-    except ImportError as error:
-        raise MissingExtra("code", "tree-sitter") from error
-
-
 def parse(code: bytes, language: str) -> Any:
     """Returns the root node of a program, or None for a language without a grammar.
 
@@ -71,9 +63,7 @@ def parse(code: bytes, language: str) -> Any:
 @cache
 def _grammar(name: str) -> Any:
     package, _, function = _GRAMMARS[name].partition(".")
-    try:
-        tree_sitter = importlib.import_module("tree_sitter")
-        grammar = importlib.import_module(f"tree_sitter_{package}")
-    except ImportError as error:
-        raise MissingExtra("code", f"tree-sitter-{package.replace('_', '-')}") from error
+    require_extra("code", "tree_sitter", f"tree_sitter_{package}")
+    tree_sitter = importlib.import_module("tree_sitter")
+    grammar = importlib.import_module(f"tree_sitter_{package}")
     return tree_sitter.Language(getattr(grammar, function or "language")())

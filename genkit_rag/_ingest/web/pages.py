@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genkit_rag._core.errors import MissingExtra, invalid
+from genkit_rag._core.errors import invalid, require_extra
 from genkit_rag._ingest.events import Event, Problem, SourceDone
 from genkit_rag._ingest.source import Given, UnreadableSource
 from genkit_rag._ingest.web.options import WebOptions
@@ -78,7 +78,7 @@ class WebPages:
     """
 
     def __init__(self, urls: tuple[str, ...], scope: Scope, cache: Path | None, options: WebOptions) -> None:
-        _require_packages()
+        require_extra("web", *_PACKAGES)
         from genkit_rag._ingest.web.urls import normal_url
 
         if not urls:
@@ -122,11 +122,3 @@ class WebPages:
 
 def _texts(given: str | Iterable[str]) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
-
-
-def _require_packages() -> None:
-    from importlib.util import find_spec
-
-    for package in _PACKAGES:
-        if find_spec(package) is None:
-            raise MissingExtra("web", package)

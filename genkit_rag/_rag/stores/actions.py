@@ -9,7 +9,7 @@ from typing import Any, get_args
 from genkit_rag._core.action import Action, ActionKind
 from genkit_rag._core.context import ActionContext
 from genkit_rag._core.errors import invalid
-from genkit_rag._core.plugin import Plugin
+from genkit_rag._core.registry import Plugin
 from genkit_rag._documents.document import Document
 from genkit_rag._rag.options import IndexerOptions, RetrieverOptions
 from genkit_rag._rag.retrieval import (

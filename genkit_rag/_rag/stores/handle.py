@@ -11,7 +11,7 @@ from typing import Any
 from genkit_rag._core.action import ActionKind
 from genkit_rag._core.context import ActionContext
 from genkit_rag._core.errors import GenkitError, invalid
-from genkit_rag._core.plugin import Plugin
+from genkit_rag._core.registry import Plugin
 from genkit_rag._documents.checks import check_documents, check_names
 from genkit_rag._documents.document import Document
 from genkit_rag._documents.filters import And, Compare, Filter, parse_filter

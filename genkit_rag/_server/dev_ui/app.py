@@ -43,7 +43,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-from genkit_rag._core.errors import GenkitError, MissingExtra
+from genkit_rag._core.errors import GenkitError, require_extra
 from genkit_rag._server.dev_ui.screens import all_screens
 from genkit_rag._server.dev_ui.shell import STATIC, shell_routes
 from genkit_rag._server.dev_ui.ui import Ui, answer_error
@@ -53,12 +53,10 @@ from genkit_rag._server.telemetry import TraceStore
 from genkit_rag._server.telemetry.app import telemetry_policy, telemetry_routes
 from genkit_rag._server.telemetry.live import Hub
 
-try:
+with require_extra("dev", "starlette"):
     from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
     from starlette.routing import BaseRoute, Mount
-except ImportError as _error:
-    raise MissingExtra("dev", _error.name or "starlette") from _error
 
 
 DATA = ".genkit_rag"

@@ -7,16 +7,14 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
-from genkit_rag._core.errors import GenkitError, MissingExtra, invalid
+from genkit_rag._core.errors import GenkitError, invalid, require_extra
 from genkit_rag._server.dev_ui.ui import FOLDER, OWN_RUN, Ui, error_wire, json_object, json_response
 
-try:
+with require_extra("dev", "starlette"):
     from starlette.requests import Request
     from starlette.responses import RedirectResponse, Response, StreamingResponse
     from starlette.routing import BaseRoute, Route
     from starlette.staticfiles import StaticFiles
-except ImportError as _error:
-    raise MissingExtra("dev", _error.name or "starlette") from _error
 
 
 class _Files(StaticFiles):

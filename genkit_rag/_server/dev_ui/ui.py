@@ -9,21 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from genkit_rag._core.errors import GenkitError, MissingExtra, Status
+from genkit_rag._core.errors import GenkitError, Status, require_extra
 from genkit_rag._core.threads import run_in_thread
 from genkit_rag._server.dev_ui import formats
 from genkit_rag._server.runtimes import Runtimes
 from genkit_rag._server.telemetry import TraceStore
 from genkit_rag._server.telemetry.live import Hub
 
-try:
+with require_extra("dev", "starlette", "jinja2"):
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from starlette.exceptions import HTTPException
     from starlette.requests import Request
     from starlette.responses import HTMLResponse, JSONResponse, Response
     from starlette.routing import BaseRoute
-except ImportError as _error:
-    raise MissingExtra("dev", _error.name or "starlette") from _error
 
 logger = logging.getLogger("genkit_rag.dev_ui")
 

@@ -8,20 +8,18 @@ import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from genkit_rag._core.errors import HTTP_CODES, STATUS_CODES, GenkitError, MissingExtra
+from genkit_rag._core.errors import HTTP_CODES, STATUS_CODES, GenkitError, require_extra
 from genkit_rag._core.threads import run_in_thread
 from genkit_rag._server.guard import Guard, GuardPolicy
 from genkit_rag._server.reflection import wire
 from genkit_rag._server.reflection.core import Reflection
 from genkit_rag._server.reflection.runs import Run, RunRequest
 
-try:
+with require_extra("dev", "starlette"):
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.routing import Route
-except ImportError as error:
-    raise MissingExtra("dev", error.name or "starlette") from error
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

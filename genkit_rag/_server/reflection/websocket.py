@@ -8,16 +8,14 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
-from genkit_rag._core.errors import GenkitError, MissingExtra
+from genkit_rag._core.errors import GenkitError, require_extra
 from genkit_rag._server.reflection import wire
 from genkit_rag._server.reflection.core import Reflection
 from genkit_rag._server.reflection.runs import InputStream, Run, RunRequest
 
-try:
+with require_extra("dev", "websockets"):
     from websockets.asyncio.client import ClientConnection, connect
     from websockets.exceptions import WebSocketException
-except ImportError as error:
-    raise MissingExtra("dev", error.name or "websockets") from error
 
 logger = logging.getLogger("genkit_rag.reflection")
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from genkit_rag._core.errors import GenkitError, MissingExtra, invalid
+from genkit_rag._core.errors import GenkitError, invalid, require_extra
 from genkit_rag._core.threads import run_in_thread
 from genkit_rag._server.guard import Guard, GuardPolicy
 from genkit_rag._server.telemetry import otlp
@@ -53,10 +53,9 @@ def telemetry_app(store: TraceStore, policy: GuardPolicy | None = None, hub: Hub
     Raises:
         MissingExtra: Starlette is not installed.
     """
-    try:
-        from starlette.applications import Starlette
-    except ImportError as error:
-        raise MissingExtra("dev", "starlette") from error
+    require_extra("dev", "starlette")
+    from starlette.applications import Starlette
+
     return Guard(Starlette(routes=telemetry_routes(store, hub or Hub())), policy or telemetry_policy())
 
 

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from genkit_rag._core.errors import GenkitError, MissingExtra, invalid
+from genkit_rag._core.errors import GenkitError, invalid, require_extra
 from genkit_rag._core.redact import redactor
 from genkit_rag._server.telemetry.quota import cut_span
 from genkit_rag._server.telemetry.sdk import CleanExporter, to_span_data
@@ -24,13 +24,11 @@ from genkit_rag._server.telemetry.sending import Sender, posts_of
 from genkit_rag._server.telemetry.wire import IGNORE, SpanData
 from genkit_rag._server.telemetry.writers import chosen_writers
 
-try:
+with require_extra("dev", "opentelemetry.sdk"):
     from opentelemetry import trace
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
-except ImportError as _error:
-    raise MissingExtra("dev", "opentelemetry-sdk") from _error
 
 logger = logging.getLogger("genkit_rag.telemetry")
 

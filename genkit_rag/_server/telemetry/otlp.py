@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from genkit_rag._core.errors import GenkitError, MissingExtra
+from genkit_rag._core.errors import GenkitError, require_extra
 from genkit_rag._server.telemetry.wire import SPAN_KINDS, SpanData
 
 PROTOBUF = "application/x-protobuf"
@@ -106,10 +106,8 @@ def _message(signal: Signal, which: Literal["Request", "Response"]) -> Any:
 
 
 def _module(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise MissingExtra("dev", "opentelemetry-proto") from error
+    require_extra("dev", "opentelemetry.proto")
+    return importlib.import_module(name)
 
 
 def _span(raw: dict[str, Any], scope: dict[str, Any], service: dict[str, Any]) -> SpanData:

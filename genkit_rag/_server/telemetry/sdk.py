@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from genkit_rag._core.errors import MissingExtra
+from genkit_rag._core.errors import require_extra
 from genkit_rag._core.redact import redactor
 from genkit_rag._server.telemetry.wire import SpanData
 from genkit_rag._server.telemetry.writers import written
 
-try:
+with require_extra("dev", "opentelemetry.sdk"):
     from opentelemetry.sdk.trace import Event, ReadableSpan
     from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
     from opentelemetry.trace import Status
-except ImportError as _error:
-    raise MissingExtra("dev", "opentelemetry-sdk") from _error
 
 
 def to_span_data(span: ReadableSpan, writers: Iterable[str], redact: Callable[[Any], Any]) -> SpanData:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from genkit_rag._core.errors import MissingExtra
+from genkit_rag._core.errors import require_extra
 from genkit_rag._server.dev_ui.screens.evaluate.datasets import DatasetRoutes
 from genkit_rag._server.dev_ui.screens.evaluate.runs import RunRoutes
 from genkit_rag._server.dev_ui.screens.evaluate.store import stores
 from genkit_rag._server.dev_ui.ui import Screen, Ui
 
-try:
+with require_extra("dev", "starlette"):
     from starlette.routing import BaseRoute
-except ImportError as _error:
-    raise MissingExtra("dev", _error.name or "starlette") from _error
 
 
 def routes(ui: Ui) -> Sequence[BaseRoute]:

@@ -6,18 +6,16 @@ import json
 from collections.abc import Callable
 from typing import Any, cast
 
-from genkit_rag._core.errors import GenkitError, MissingExtra, invalid
+from genkit_rag._core.errors import GenkitError, invalid, require_extra
 from genkit_rag._core.threads import run_in_thread
 from genkit_rag._server.datasets import Dataset, DatasetKind, DatasetStore, RunStore
 from genkit_rag._server.dev_ui.screens.evaluate.store import rows_of, text_field
 from genkit_rag._server.dev_ui.ui import Ui, json_object, json_response
 
-try:
+with require_extra("dev", "starlette"):
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.routing import Route
-except ImportError as _error:
-    raise MissingExtra("dev", _error.name or "starlette") from _error
 
 PAGE_ROWS = 50
 

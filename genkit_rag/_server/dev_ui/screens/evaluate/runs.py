@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
-from genkit_rag._core.errors import GenkitError, MissingExtra, invalid
+from genkit_rag._core.errors import GenkitError, invalid, require_extra
 from genkit_rag._core.threads import run_in_thread
 from genkit_rag._evaluation.concurrency import CONCURRENCY
 from genkit_rag._evaluation.reports.compare import Comparison
@@ -20,12 +20,10 @@ from genkit_rag._server.dev_ui.screens.evaluate.store import text_field
 from genkit_rag._server.dev_ui.ui import Ui, json_object, json_response
 from genkit_rag._server.remote_evaluation import Plan
 
-try:
+with require_extra("dev", "starlette"):
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.routing import Route
-except ImportError as _error:
-    raise MissingExtra("dev", _error.name or "starlette") from _error
 
 PAGE_ROWS = 50
 FILTERS = ("all", "failed", "passed", "regressed")

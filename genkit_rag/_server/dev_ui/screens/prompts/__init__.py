@@ -7,19 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from genkit_rag._core.errors import GenkitError, MissingExtra, invalid
+from genkit_rag._core.errors import GenkitError, invalid, require_extra
 from genkit_rag._core.threads import run_in_thread
 from genkit_rag._generation.augmentation import estimate_tokens
 from genkit_rag._server.dev_ui.screens.prompts.files import PromptPlace, checked_path, place_of
 from genkit_rag._server.dev_ui.screens.prompts.source import prompt_source
 from genkit_rag._server.dev_ui.ui import OWN_RUN, Screen, Ui, json_object, json_response
 
-try:
+with require_extra("dev", "starlette"):
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.routing import BaseRoute, Route
-except ImportError as _error:
-    raise MissingExtra("dev", _error.name or "starlette") from _error
 
 RENDER_SOURCE, RUN_SOURCE = "/util/render-prompt", "/util/run-prompt"
 """Actions of the app that render and run a prompt which is being written."""
