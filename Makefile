@@ -1,57 +1,83 @@
-# Every target prepares what it needs: a machine with python3 (3.11 or newer) and make is enough.
+# A machine with python3 (3.11 or newer) and make is enough: every target installs what it needs into .venv.
 PYTHON ?= python3
-EXTRAS ?= local
-# Installed before everything else; on a machine without a GPU name a CPU build here, e.g. PRE="torch==2.13.0".
-PRE ?=
+# Everything but torch, which is large. TORCH=1 adds it; any other value is installed first, to choose the build:
+# TORCH=torch==2.13.0, or TORCH="torch --index-url https://download.pytorch.org/whl/cpu" on Linux without a GPU.
+TORCH ?=
+# Arguments of the program that the target runs, for example ARGS="tests/rag -k filter".
 ARGS ?=
-# Of the property tests: how many rounds, each from a seed of its own.
+# Test processes. `auto` starts one per core.
+WORKERS ?= auto
+# Of `make fuzz`: the number of rounds, each with a new random seed.
 SEEDS ?= 5
-# Of the fault sweeps: every how many system calls, how many damaged files, second kills and power losses.
+# Of `make faults`: test every n-th system call, and the numbers of corrupted files, second kills and power losses.
 EVERY ?= 1
 CORRUPT ?= 2000
 NESTED ?= 40
 POWER ?= 120
 BIN := .venv/bin
 
-.DEFAULT_GOAL := help
-.PHONY: help demo test fuzz check bench faults docs wheel clean
+PYTEST := $(BIN)/python -m pytest
+PARALLEL := -n $(WORKERS) --dist loadfile
+READY := .venv/.ready$(if $(TORCH),-torch)
+WEIGHTS := .venv/.weights$(if $(TORCH),-torch)
 
-help: ## What there is
+.DEFAULT_GOAL := help
+.PHONY: help demo test docs-test fuzz check bench faults docs wheel clean
+
+help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-.venv/.ready-$(EXTRAS): pyproject.toml
+.venv/.local: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "genkit_rag needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	if [ -n "$(PRE)" ]; then $(BIN)/pip install --quiet $(PRE); fi
-	$(BIN)/pip install --quiet --editable '.[$(EXTRAS)]' --group dev
+	$(BIN)/pip install --quiet --editable '.[local]'
 	touch $@
 
-.venv/.weights: .venv/.ready-$(EXTRAS)
+.venv/.local-weights: .venv/.local
 	$(BIN)/genkit-rag models pull all-minilm-l6-v2 smollm2-135m
 	touch $@
 
-demo: .venv/.weights ## Ingest this project's documentation and answer a question about it, with citations
+.venv/.ready: .venv/.local
+	$(BIN)/pip install --quiet --editable '.[local,dev,testing,chroma,pgvector]' --group dev
+	touch $@
+
+.venv/.ready-torch: .venv/.ready
+	$(if $(filter-out 1,$(TORCH)),$(BIN)/pip install --quiet $(TORCH))
+	$(BIN)/pip install --quiet --editable '.[all]'
+	touch $@
+
+.venv/.weights: .venv/.ready .venv/.local-weights
+	touch $@
+
+.venv/.weights-torch: .venv/.ready-torch .venv/.local-weights
+	$(BIN)/genkit-rag models pull all-minilm-l6-v2-torch
+	touch $@
+
+demo: .venv/.local-weights ## Ingest the documentation of this project and answer a question about it, with citations
 	$(BIN)/genkit-rag ingest README.md "docs/**/*.md" --store demo
 	$(BIN)/genkit-rag query "What happens when the process is killed during a write?" --store demo --k 3
-	$(BIN)/genkit-rag ask "Which file holds the truth of the FAISS store?" --store demo --k 3
+	$(BIN)/genkit-rag ask "Which file is the source of truth of the FAISS store?" --store demo --k 3
 
-test: .venv/.weights ## Run all tests (ARGS="tests/blocks -k filter" for some)
-	$(BIN)/python -m pytest $(or $(ARGS),--cov --cov-report=term:skip-covered)
+test: $(WEIGHTS) ## Run all tests with coverage (some: ARGS="tests/rag -k filter"; with torch: TORCH=1)
+	$(PYTEST) $(or $(ARGS),$(PARALLEL) --cov --cov-report=term:skip-covered)
 
-fuzz: .venv/.weights ## The property tests from new seeds, again and again (SEEDS=5)
+docs-test: $(WEIGHTS) ## Run the code of every documentation page against the built wheel and the extras that it names
+	$(PYTEST) tests/docs $(or $(ARGS),$(PARALLEL))
+
+fuzz: $(WEIGHTS) ## Run the property tests with new random seeds (SEEDS=5 rounds)
 	for round in $$(seq $(SEEDS)); do $(BIN)/python -m pytest -q -m hypothesis --hypothesis-seed=random $(ARGS) || exit 1; done
 
-check: .venv/.ready-$(EXTRAS) ## Lint, format, mypy strict, pyright strict
+check: $(READY) ## Lint, check the format and the types (mypy and pyright, both strict)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pyright
 
-bench: .venv/.weights ## The performance suite: ratios in one run
+bench: $(WEIGHTS) ## Run the benchmarks
 	$(BIN)/python -m benchmarks.run $(ARGS)
 
-faults: .venv/.ready-$(EXTRAS) ## Kill, starve and damage the store at every storage system call (needs strace)
+faults: $(READY) ## Inject faults into the FAISS store at every storage system call (needs strace)
 	$(BIN)/python benchmarks/faults.py --fault KILL --every $(EVERY)
 	$(BIN)/python benchmarks/faults.py --fault EIO --every $(EVERY)
 	$(BIN)/python benchmarks/faults.py --fault ENOSPC --every $(EVERY)
@@ -59,11 +85,11 @@ faults: .venv/.ready-$(EXTRAS) ## Kill, starve and damage the store at every sto
 	$(BIN)/python benchmarks/faults.py --power $(POWER)
 	$(BIN)/python benchmarks/faults.py --corrupt $(CORRUPT)
 
-docs: .venv/.ready-$(EXTRAS) ## Build the documentation into site/
+docs: $(READY) ## Build the documentation into site/
 	$(BIN)/pip install --quiet --group docs
 	$(BIN)/mkdocs build --strict --quiet
 
-wheel: .venv/.weights ## Build the wheel and run the quickstart against it in a fresh virtual environment
+wheel: $(WEIGHTS) ## Build the wheel and run the quickstart against it in a fresh virtual environment
 	rm -rf dist .venv-wheel
 	$(BIN)/python -m build --quiet
 	$(PYTHON) -m venv .venv-wheel
@@ -71,5 +97,5 @@ wheel: .venv/.weights ## Build the wheel and run the quickstart against it in a 
 	cd samples && ../.venv-wheel/bin/python -I hello_world/main.py
 	rm -rf .venv-wheel
 
-clean: ## Remove what the targets made
+clean: ## Delete everything that the targets create
 	rm -rf .venv .venv-wheel dist site .coverage .mypy_cache .ruff_cache .pytest_cache .genkit_rag

@@ -1,9 +1,11 @@
-"""No network, no missing extras, no missing weights: what every test can rely on; and the fixtures that many share."""
+"""The guards of the test run (offline, one summary line per missing ability) and the shared fixtures."""
 
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,10 @@ from genkit_rag.testing import FakeEmbedder
 from genkit_rag_memory import Memory
 
 USUAL_WEIGHTS = ("all-minilm-l6-v2", "smollm2-135m")
-"""What a `weights` test without names needs."""
+"""The weights that a `weights` marker without arguments requires."""
 
-_left_out = pytest.StashKey[list[str]]()
+TORCH_EXTRAS = ("sentence-transformers", "cross-encoder")
+
 _loopback_allowed = False
 _connect, _connect_ex, _getaddrinfo = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
 
@@ -57,8 +60,7 @@ def _guarded_getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
     return _getaddrinfo(host, *args, **kwargs)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_left_out] = []
+def pytest_configure() -> None:
     socket.socket.connect = _guarded(_connect)  # type: ignore[method-assign]
     socket.socket.connect_ex = _guarded(_connect_ex)  # type: ignore[method-assign]
     socket.getaddrinfo = _guarded_getaddrinfo
@@ -80,18 +82,35 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         _loopback_allowed = False
 
 
+class _NotRun(pytest.Item):
+    """A test of a file that cannot be imported because an optional dependency is missing."""
+
+    def __init__(self, *, reason: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.reason = reason
+
+    def runtest(self) -> None:
+        pytest.skip(self.reason)
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        return self.path, 0, self.name
+
+
 class _Module(pytest.Module):
-    """A test file; it is left out when an extra that it imports is not installed."""
+    """A test file; its tests are reported as skipped when it needs a package that is not installed."""
 
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
         try:
-            return super().collect()
+            return list(super().collect())
+        except pytest.skip.Exception as skipped:
+            reason = str(skipped)
         except self.CollectError as error:
             missing = _missing_extra(error)
             if missing is None:
                 raise
-            self.config.stash[_left_out].append(f"{self.path.relative_to(self.config.rootpath)}: {missing}")
-            return []
+            reason = str(missing)
+        names = re.findall(r"^ *(?:async )?def (test_\w+)", self.path.read_text("utf-8"), re.MULTILINE)
+        return [_NotRun.from_parent(self, name=name, reason=reason) for name in names]
 
 
 def _missing_extra(error: BaseException | None) -> MissingExtra | None:
@@ -105,9 +124,33 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
     return module
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for line in config.stash[_left_out]:
-        terminalreporter.write_line(f"left out: {line}", yellow=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print one line per ability that this machine lacks: the number of tests not run and how to get it."""
+    skipped = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", [])]
+    counts = Counter(need for need in map(_need, skipped) if need is not None)
+    if skipped:
+        terminalreporter.section("not run")
+    for (ability, how), number in sorted(counts.items()):
+        terminalreporter.write_line(f"{number:5} tests need {ability}: {how}", yellow=True)
+    if rest := len(skipped) - counts.total():
+        terminalreporter.write_line(f"{rest:5} contract tests do not apply to the plugin under test (-rs lists them)")
+
+
+def _need(reason: str) -> tuple[str, str] | None:
+    """Return the missing ability that a skip reason names, and how to get it."""
+    if extra := re.search(r"genkit-rag\[([\w-]+)\]", reason):
+        return _torch_or_extra(extra[1])
+    if named := re.search(r"needs ([^:]+): (.+)", reason, re.DOTALL):
+        return named[1], named[2].partition("\n")[0]
+    if package := re.search(r"could not import '([^']+)'", reason):
+        return f"`{package[1]}`", "make test (installs it)"
+    return None
+
+
+def _torch_or_extra(extra: str) -> tuple[str, str]:
+    if extra in TORCH_EXTRAS:
+        return "torch", "make test TORCH=1"
+    return f"the extra `{extra}`", f'pip install "genkit-rag[{extra}]"'
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -129,7 +172,7 @@ def _missing_weights(names: Iterable[str]) -> str | None:
     except GenkitError as error:
         if error.status != "FAILED_PRECONDITION":
             raise
-        return error.hint or error.message
+        return f"needs the weights {name}: genkit-rag models pull {name}"
     return None
 
 

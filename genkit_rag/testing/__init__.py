@@ -1,11 +1,33 @@
-"""The door for tests: doubles that are real, and contract suites that a plugin's tests subclass. Imports pytest."""
+"""Test doubles without network or weights: `FakeEmbedder` and `ScriptedModel`.
+
+The contract suites are in `genkit_rag.testing.contracts`, which needs `pip install "genkit-rag[testing]"`. Their names
+can be imported from here as well.
+"""
+
+import typing
 
 from genkit_rag.testing._embedder import FakeEmbedder
-from genkit_rag.testing._embedders import EmbedderContract
-from genkit_rag.testing._models import ModelContract, ModelUnderTest
-from genkit_rag.testing._rerankers import RerankerContract
 from genkit_rag.testing._scripted_model import ScriptedModel
-from genkit_rag.testing._stores import VectorStoreContract
+
+if typing.TYPE_CHECKING:
+    from genkit_rag.testing.contracts import (
+        EmbedderContract,
+        ModelContract,
+        ModelUnderTest,
+        RerankerContract,
+        VectorStoreContract,
+    )
+else:
+
+    def __getattr__(name: str) -> typing.Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        # Import the contract suites on first use: they import pytest, the test doubles do not.
+        from genkit_rag.testing import contracts
+
+        globals()[name] = getattr(contracts, name)
+        return globals()[name]
+
 
 __all__ = [
     "EmbedderContract",

@@ -163,7 +163,7 @@ def browser() -> Iterator[Any]:
     """Chromium, headless; for one module, since no other event loop runs in this thread meanwhile."""
     playwright = pytest.importorskip("playwright.sync_api", reason="needs: pip install playwright")
     if CHROMIUM is None:
-        pytest.skip("needs Chromium: apt-get install chromium, or GENKIT_RAG_CHROMIUM=/path/to/it")
+        pytest.skip("needs Chromium: apt-get install chromium, or set GENKIT_RAG_CHROMIUM=/path/to/chromium")
     with playwright.sync_playwright() as driver:
         launched = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield launched

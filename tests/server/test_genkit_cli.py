@@ -83,7 +83,7 @@ def genkit() -> list[str]:
     """The command, installed once into a cache folder."""
     npm, node = shutil.which("npm"), shutil.which("node")
     if npm is None or node is None:
-        pytest.skip("npm is not installed")
+        pytest.skip("needs Node: install Node.js 20 or newer with npm")
     command = CACHE / "node_modules" / ".bin" / "genkit"
     if not command.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ def genkit() -> list[str]:
             check=False,
         )
         if done.returncode or not command.exists():
-            pytest.skip(f"genkit-cli cannot be installed: {done.stderr[-300:]}")
+            pytest.skip(f"needs genkit-cli: npm install genkit-cli@{VERSION}  # failed: {done.stderr[-300:]}")
     return [node, str(command), "--non-interactive"]
 
 

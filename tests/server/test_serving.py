@@ -132,7 +132,9 @@ async def test_a_port_in_use_is_an_error_that_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "remote", "token"), [("0.0.0.0", False, new_token()), ("0.0.0.0", True, None), ("::", False, None)]
+    ("host", "remote", "token"),
+    [("0.0.0.0", False, new_token()), ("0.0.0.0", True, None), ("::", False, None)],
+    ids=["token only", "remote only", "neither"],
 )
 async def test_beyond_the_loopback_it_needs_a_word_and_a_token(host: str, remote: bool, token: str | None) -> None:
     with pytest.raises(GenkitError, match="beyond the loopback"):

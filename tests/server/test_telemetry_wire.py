@@ -58,7 +58,7 @@ async def get(app: Guard, path: str) -> Any:
     return json.loads(reply.body) if reply.body.startswith((b"{", b"[")) else reply.body
 
 
-@pytest.mark.parametrize("token", [None, new_token()])
+@pytest.mark.parametrize("token", [None, new_token()], ids=["no token", "token"])
 async def test_every_route_refuses_the_hostile_page(store: TraceStore, token: str | None) -> None:
     assert await assert_hostile_requests_are_refused(telemetry_app(store, telemetry_policy(token))) > 2000
     assert store.stats()["traces"] == 0
