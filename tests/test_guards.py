@@ -46,7 +46,9 @@ def test_sockets_inside_the_process_are_allowed() -> None:
 
 
 FILES = {
-    "test_extra.py": "from genkit_rag import MissingExtra\nraise MissingExtra('nowhere', 'engine')\ndef test_a(): pass\n",
+    "test_extra.py": (
+        "from genkit_rag import MissingExtra\nraise MissingExtra('nowhere', 'engine')\ndef test_a(): pass\n"
+    ),
     "test_torch.py": (
         "from genkit_rag import MissingExtra\nraise MissingExtra('cross-encoder', 'torch')\n"
         "def test_a(): pass\nclass TestB:\n    async def test_b(self): pass\n"
