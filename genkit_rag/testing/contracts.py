@@ -1,12 +1,12 @@
 """Contract test suites for vector stores, embedders, rerankers and models; a plugin's tests subclass them."""
 
-from importlib.util import find_spec as _find_spec
+from genkit_rag._core.errors import MissingExtra
 
-from genkit_rag._core.errors import MissingExtra as _MissingExtra
-
-for _package in ("pytest", "pytest_asyncio"):
-    if _find_spec(_package) is None:
-        raise _MissingExtra("testing", _package.replace("_", "-"))
+try:
+    import pytest  # noqa: F401 - its plugins run the suites
+    import pytest_asyncio  # noqa: F401
+except ModuleNotFoundError as error:
+    raise MissingExtra("testing", error.name or "pytest") from error
 
 from genkit_rag.testing._embedders import EmbedderContract
 from genkit_rag.testing._models import ModelContract, ModelUnderTest
