@@ -68,10 +68,12 @@ from genkit_rag._generation.resource import ResourceAction, ResourceInput, Resou
 from genkit_rag._generation.tools.function import tool_action
 from genkit_rag._generation.tools.interrupts import Resume, respond_to, restart
 from genkit_rag._generation.tools.tool import Tool, ToolOutput
-from genkit_rag._net.http_clients import HttpClients
 from genkit_rag._net.rate_limits import ConcurrencyLimit, RateLimiter, TokenBucket
-from genkit_rag._net.retry_after import retry_after
+from genkit_rag._net.retrying import Backoff, retry_call
 from genkit_rag._plugin_kit import openai_wire
+from genkit_rag._plugin_kit.http_api import ApiHints, ApiKey, HttpApi
+from genkit_rag._plugin_kit.http_errors import error_text
+from genkit_rag._plugin_kit.http_streams import SseDecoder, split_lines
 from genkit_rag._rag.embedding import (
     Batching,
     EmbedderAction,
@@ -146,7 +148,10 @@ __all__ = [
     "ActionMetadata",
     "ActionStream",
     "And",
+    "ApiHints",
+    "ApiKey",
     "BackgroundModel",
+    "Backoff",
     "Batching",
     "Citation",
     "Compare",
@@ -174,7 +179,7 @@ __all__ = [
     "GenerationConfig",
     "GenkitError",
     "Hit",
-    "HttpClients",
+    "HttpApi",
     "IndexerAction",
     "IndexerOptions",
     "IndexerRequest",
@@ -223,6 +228,7 @@ __all__ = [
     "Role",
     "ScoreInfo",
     "SearchMode",
+    "SseDecoder",
     "Status",
     "StoreHandle",
     "StoreInfo",
@@ -255,6 +261,7 @@ __all__ = [
     "current_context",
     "define_middleware",
     "embedder_action",
+    "error_text",
     "fingerprint_mismatch",
     "fuse",
     "fuse_rankings",
@@ -280,12 +287,13 @@ __all__ = [
     "respond_to",
     "restart",
     "retriever_action",
-    "retry_after",
+    "retry_call",
     "run_in_thread",
     "run_retriever",
     "run_sub_retrievers",
     "service_of",
     "simple_retriever_action",
+    "split_lines",
     "store_actions",
     "sub_retriever_options",
     "to_document",

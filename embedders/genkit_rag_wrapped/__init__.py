@@ -2,7 +2,7 @@
 
 from genkit_rag.plugin_api import require_extra
 
-with require_extra("wrapped", "tenacity", "filelock"):
+with require_extra("wrapped", "filelock"):
     from genkit_rag_wrapped._options import WrappedConfig
     from genkit_rag_wrapped._plugin import Wrapped
 

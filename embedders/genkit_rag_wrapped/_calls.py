@@ -20,7 +20,7 @@ from genkit_rag.plugin_api import (
 from genkit_rag_wrapped._batching import batches, estimate
 from genkit_rag_wrapped._matryoshka import shortened
 from genkit_rag_wrapped._options import WrappedConfig
-from genkit_rag_wrapped._retry import retried, wanted_pause
+from genkit_rag_wrapped._retry import call_with_retries, retry_after_of
 
 Arrived = Callable[[range, Vectors], Awaitable[None]]
 """Takes the vectors of the documents at these positions."""
@@ -79,11 +79,11 @@ class Calls:
             try:
                 return await self._shortened(request)
             except GenkitError as error:
-                if 0 < wanted_pause(error) <= seconds:
-                    self._limits.hold(wanted_pause(error))  # the others would only hear the same
+                if 0 < retry_after_of(error) <= seconds:
+                    self._limits.hold(retry_after_of(error))  # the others would only hear the same
                 raise
 
-        return await retried(attempt, retries=self._wrap.retries, seconds=seconds)
+        return await call_with_retries(attempt, retries=self._wrap.retries, seconds=seconds)
 
     async def _shortened(self, request: EmbedRequest) -> Vectors:
         dimensions = request.options.dimensions

@@ -1,65 +1,52 @@
-"""Calls that failed for a while are made again."""
+"""The retry policy of a wrapped embedder."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, stop_any, stop_before_delay
-
-from genkit_rag.plugin_api import GenkitError, Status
+from genkit_rag.plugin_api import Backoff, GenkitError, Status, retry_call
 
 logger = logging.getLogger("genkit_rag.wrapped")
 T = TypeVar("T")
 
 STATUSES: tuple[Status, ...] = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED")
-"""What may be gone at the next attempt."""
+"""Statuses of temporary failures."""
 
 _HTTP = (500, 502, 503, 504)
-_FIRST, _LONGEST = 1.0, 60.0
+_BACKOFF = Backoff(1.0, 60.0, jitter=1.0)
 
 
-async def retried(call: Callable[[], Awaitable[T]], *, retries: int, seconds: float) -> T:
-    """Returns what the call gives at one of its attempts; raises its last error.
+async def call_with_retries(call: Callable[[], Awaitable[T]], *, retries: int, seconds: float) -> T:
+    """Return the result of the first attempt that succeeds; raise the last error otherwise.
 
-    The pause is anything between nothing and one second, twice that at each further attempt and at most a minute
-    (full jitter, https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), behind what the error says
-    is to be waited. A pause that would end later than `seconds` after the beginning is not begun.
+    The pause is a random time of up to 1 second, doubled for each further attempt up to a minute (full jitter), plus
+    the `retry_after` of the error. A pause that would end more than `seconds` after the first attempt raises the error.
     """
-    policy = AsyncRetrying(
-        sleep=asyncio.sleep,
-        stop=stop_any(stop_after_attempt(retries + 1), stop_before_delay(seconds)),
-        wait=_pause,
-        retry=retry_if_exception(is_passing),
-        before_sleep=_say,
-        reraise=True,
-    )
-    return await policy(call)
+    now = asyncio.get_running_loop().time
+    started = now()
+
+    def pause(retry: int, error: Exception) -> float | None:
+        if not is_temporary(error):
+            return None
+        wait = retry_after_of(error) + _BACKOFF.pause(retry)
+        if now() - started + wait >= seconds:
+            return None
+        logger.info("attempt %d failed, next in %.2f s: %s", retry + 1, wait, error)
+        return wait
+
+    return await retry_call(call, pause, retries=retries)
 
 
-def is_passing(error: BaseException) -> bool:
-    """Returns whether the same call may succeed later; never for what is wrong with the call itself."""
+def is_temporary(error: BaseException) -> bool:
+    """Return whether the same call may succeed later."""
     if not isinstance(error, GenkitError):
         return False
     return error.status in STATUSES or (error.status == "INTERNAL" and error.details.get("http_status") in _HTTP)
 
 
-def wanted_pause(error: BaseException | None) -> float:
-    """Returns the seconds that the other side asked for; 0 when it did not."""
+def retry_after_of(error: BaseException | None) -> float:
+    """Return the `retry_after` of an error in seconds; 0 for an error without it."""
     return max(0.0, error.retry_after or 0.0) if isinstance(error, GenkitError) else 0.0
-
-
-def _pause(state: RetryCallState) -> float:
-    longest = min(_LONGEST, _FIRST * 2 ** min(state.attempt_number - 1, 16))
-    return wanted_pause(_error(state)) + random.uniform(0, longest)  # noqa: S311 - spreads load, guards nothing
-
-
-def _say(state: RetryCallState) -> None:
-    logger.info("attempt %d failed, next in %.2f s: %s", state.attempt_number, state.upcoming_sleep, _error(state))
-
-
-def _error(state: RetryCallState) -> BaseException | None:
-    return None if state.outcome is None else state.outcome.exception()

@@ -67,7 +67,7 @@ class Ollama(Plugin):
         self._embedding = {"truncate": truncate} | ({} if keep_alive is None else {"keep_alive": keep_alive})
 
     def __repr__(self) -> str:
-        return f"Ollama({self._connection.base_url!r})"
+        return f"Ollama({self._connection.shown_url!r})"
 
     async def resolve(self, kind: str, name: str) -> Action[Any, Any, Any] | None:
         """Returns the model or embedder of that name; whether the server has it shows at the first call."""

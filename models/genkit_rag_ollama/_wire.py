@@ -14,6 +14,7 @@ from genkit_rag.plugin_api import (
     Part,
     ToolRequest,
     Usage,
+    error_text,
     invalid,
     openai_wire,
 )
@@ -148,7 +149,7 @@ class ChatStream:
         if body.get("error"):
             raise GenkitError(
                 "UNAVAILABLE",
-                f"Ollama broke off: {openai_wire.error_text(body)}",
+                f"Ollama broke off: {error_text(body)}",
                 hint="What had come is in `error.response`; the server's log says more.",
             )
         try:

@@ -10,6 +10,7 @@ from typing import Any
 
 from genkit_rag.plugin_api import (
     ActionKind,
+    ApiKey,
     Document,
     Plugin,
     RerankerAction,
@@ -59,7 +60,8 @@ class HttpRerank(Plugin):
         self._model = model
         self._options = plugin_options(HttpRerankOptions, options)
         needs_key = protocol.base_url is not None and address.rstrip("/") == protocol.base_url
-        self._connection = Connection(address, api_key, protocol.key_variable, needs_key, self._options)
+        key = ApiKey(api_key, protocol.key_variable, "HttpRerank(api_key=...)", required=needs_key)
+        self._connection = Connection(address, key, self._options)
 
     def __repr__(self) -> str:
         return f"HttpRerank({self.name!r}, base_url={self._connection.shown_url!r})"

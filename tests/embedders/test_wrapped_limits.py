@@ -11,7 +11,7 @@ from genkit_rag import Document, Genkit, GenkitError
 from genkit_rag.plugin_api import EmbedderAction, EmbedRequest, RateLimiter, TokenBucket
 from genkit_rag_openai import OpenAI
 from genkit_rag_wrapped import Wrapped, WrappedConfig
-from genkit_rag_wrapped._retry import retried
+from genkit_rag_wrapped._retry import call_with_retries
 from tests.embedders.test_wrapped import Words, embed, wrapped
 from tests.fakes.openai_api import FakeOpenAI
 from tests.fakes.serving import serve
@@ -131,23 +131,23 @@ async def test_only_what_may_pass_is_tried_again(
     call = failing(GenkitError(status, "no", details=details))
     if made == 1:
         with pytest.raises(GenkitError):
-            await retried(call, retries=3, seconds=60)
+            await call_with_retries(call, retries=3, seconds=60)
     else:
-        assert await retried(call, retries=3, seconds=60) == "done"
+        assert await call_with_retries(call, retries=3, seconds=60) == "done"
     assert len(call.made) == made
 
 
 async def test_retries_end_with_the_last_error(pauses: list[float]) -> None:
     call = failing(*(GenkitError("UNAVAILABLE", f"error {i}") for i in range(9)))
     with pytest.raises(GenkitError, match="error 3"):
-        await retried(call, retries=3, seconds=1000)
+        await call_with_retries(call, retries=3, seconds=1000)
     assert len(call.made) == 4
     assert all(0 <= pause <= 2**i for i, pause in enumerate(pauses))
 
 
 async def test_the_pause_is_what_the_other_side_says_and_a_little(pauses: list[float]) -> None:
     call = failing(GenkitError("RESOURCE_EXHAUSTED", "later", retry_after=7))
-    assert await retried(call, retries=1, seconds=60) == "done"
+    assert await call_with_retries(call, retries=1, seconds=60) == "done"
     assert 7 <= pauses[0] <= 8
 
 
@@ -155,7 +155,7 @@ async def test_the_pause_is_what_the_other_side_says_and_a_little(pauses: list[f
 async def test_a_pause_beyond_the_budget_is_not_begun(retry_after: float, pauses: list[float]) -> None:
     call = failing(GenkitError("RESOURCE_EXHAUSTED", "tomorrow", retry_after=retry_after))
     with pytest.raises(GenkitError, match="tomorrow") as caught:
-        await retried(call, retries=5, seconds=60)
+        await call_with_retries(call, retries=5, seconds=60)
     assert caught.value.retry_after == retry_after
     assert pauses == []
 
@@ -163,7 +163,7 @@ async def test_a_pause_beyond_the_budget_is_not_begun(retry_after: float, pauses
 async def test_a_defect_is_not_tried_again(pauses: list[float]) -> None:
     call = failing(ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
-        await retried(call, retries=5, seconds=60)
+        await call_with_retries(call, retries=5, seconds=60)
     assert len(call.made) == 1
 
 

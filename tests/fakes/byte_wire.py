@@ -11,7 +11,8 @@ from unittest.mock import patch
 import httpx
 from hypothesis import strategies as st
 
-from genkit_rag.plugin_api import GenkitError, HttpClients, ModelRequest, ModelResponse, ModelResponseChunk
+from genkit_rag._net.http_clients import HttpClients
+from genkit_rag.plugin_api import GenkitError, ModelRequest, ModelResponse, ModelResponseChunk
 
 
 def pieces_of(raw: bytes, cuts: Sequence[int]) -> list[bytes]:

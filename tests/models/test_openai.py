@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from genkit_rag import Genkit
+from genkit_rag._net.retry_after import retry_after
 from genkit_rag.plugin_api import (
     Document,
     EmbedderOptions,
@@ -31,7 +32,6 @@ from genkit_rag.plugin_api import (
 )
 from genkit_rag.testing._models import CITY_SCHEMA, WEATHER, ask
 from genkit_rag_openai import OpenAI
-from genkit_rag_openai._http import retry_after
 from tests.fakes.openai_api import FakeOpenAI
 from tests.fakes.samples import vector
 from tests.fakes.serving import closed_port, serve

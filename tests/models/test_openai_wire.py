@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from genkit_rag._core.schema import check_json
+from genkit_rag._plugin_kit.http_errors import error_text
 from genkit_rag._plugin_kit.openai_wire import (
     ChatStream,
     chat_body,
     chat_response,
-    error_text,
     tool_arguments,
     tool_input,
     wrapped_tools,

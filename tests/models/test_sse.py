@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genkit_rag.plugin_api import GenkitError
-from genkit_rag_openai._sse import SseDecoder
+from genkit_rag.plugin_api import GenkitError, SseDecoder
 
 TEXT = st.text(st.characters(exclude_characters="\r\n", exclude_categories=("Cs",)), max_size=12)
 FIELDS = ["", "data", "data: a", "data:  b", ": comment", ":", "event: x", "id: 1", "retry: 3", "datax: y", "é"]

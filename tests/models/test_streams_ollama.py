@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genkit_rag.plugin_api import GenkitError, ModelResponse
+from genkit_rag.plugin_api import GenkitError, ModelResponse, split_lines
 from genkit_rag.testing._models import WEATHER, ask
 from genkit_rag_ollama import Ollama
-from genkit_rag_ollama._http import split_lines
 from genkit_rag_ollama._wire import ChatStream
 from tests.fakes.byte_wire import CUTS, ByteWire, byte_wire, pieces_of
 

@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genkit_rag import Document, Genkit, GenkitError, Media, Part
+from genkit_rag._net.retry_after import retry_after
 from genkit_rag.plugin_api import RerankerRequest
 from genkit_rag.testing import RerankerContract
 from genkit_rag_http_rerank import HttpRerank
-from genkit_rag_http_rerank._http import retry_after
 from genkit_rag_http_rerank._protocols import PROTOCOLS
 from tests.fakes.rerank_api import FakeRerank, score
 from tests.fakes.serving import closed_port, serve
@@ -261,7 +261,7 @@ async def test_the_pause_is_what_the_server_asks_for_and_never_longer_than_allow
         pauses.append(seconds)
         await real(0)
 
-    monkeypatch.setattr("genkit_rag_http_rerank._http.asyncio.sleep", sleep)
+    monkeypatch.setattr("asyncio.sleep", sleep)
     fake.retry_after = "7"
     error = await refused(plugin(base_url), model="status-429")
     assert (error.retry_after, [pause for pause in pauses if pause > 1]) == (7.0, [7.0, 7.0])

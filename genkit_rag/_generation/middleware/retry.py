@@ -1,4 +1,4 @@
-"""Retry: the same model once more, after a growing pause."""
+"""Retry middleware: repeats failed model calls with exponential backoff."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from genkit_rag._core.errors import GenkitError, Status, invalid
 from genkit_rag._core.redact import redact_text
 from genkit_rag._generation.middleware.base import Middleware, ModelParams, Next, SentChunks, WireConfig
 from genkit_rag._generation.model import ModelResponse
+from genkit_rag._net.retrying import Backoff, retry_call
 
 logger = logging.getLogger("genkit_rag.middleware")
 
@@ -23,36 +24,36 @@ RETRY_STATUSES: tuple[Status, ...] = (
     "ABORTED",
     "INTERNAL",
 )
-"""Statuses of errors that may be gone at the next attempt."""
+"""Statuses of errors that may be temporary."""
 
 OnError = Callable[[Exception, int], None]
-"""Called with the error and the number of the attempt that failed, from 1."""
+"""A function of the error and the number of the failed attempt, counted from 1."""
 
 
 def status_of(error: Exception) -> Status:
-    """Returns the error's status; INTERNAL, as the generate loop would, for errors that have none."""
+    """Return the status of an error; INTERNAL for an exception that is not a `GenkitError`, as in the generate loop."""
     return error.status if isinstance(error, GenkitError) else "INTERNAL"
 
 
 @dataclass(frozen=True)
 class Retry(Middleware):
-    """Makes a failed model call again, up to `max_retries` times.
+    """Retry failed model calls, up to `max_retries` times.
 
-    The pause before retry i (from 0) is `initial_delay_ms * backoff_factor**i`, at most `max_delay_ms`; jitter takes up
-    to half of it away. When the error says how long to wait (`retry_after`), the pause is at least that, within
-    `max_delay_ms`. Never retried: other statuses, cancellation, and a call of which a chunk was streamed to the caller
-    already, because its text would come twice.
+    The pause before retry i (from 0) is `initial_delay_ms * backoff_factor**i`, at most `max_delay_ms`; jitter
+    subtracts up to half of it. When the error has a `retry_after`, the pause is at least that long, within
+    `max_delay_ms`. Not retried: errors with other statuses, cancellation, and a call that has already streamed a chunk
+    to the caller, because its text would appear twice.
 
     Args:
-        max_retries: Attempts after the first one.
-        statuses: Which errors are worth it; an error that is no GenkitError counts as INTERNAL.
+        max_retries: The number of attempts after the first one.
+        statuses: The statuses to retry; an exception that is not a `GenkitError` counts as INTERNAL.
         initial_delay_ms: The first pause.
         max_delay_ms: The longest pause.
-        backoff_factor: How much longer every pause is than the one before.
-        no_jitter: Pause exactly that long.
-        on_error: Called with the error and the attempt's number before every pause.
+        backoff_factor: The growth from one pause to the next.
+        no_jitter: Whether to use the exact pauses.
+        on_error: Called with the error and the number of the attempt before every pause.
         sleep: Waits for seconds; for tests.
-        uniform: A random number in [0, 1); for tests.
+        uniform: Returns a random number in [0, 1); for tests.
     """
 
     wire_config: ClassVar[WireConfig] = {
@@ -80,32 +81,35 @@ class Retry(Middleware):
                 raise invalid(name, getattr(self, name), "must not be negative")
 
     async def wrap_model(self, params: ModelParams, next: Next[ModelParams, ModelResponse], /) -> ModelResponse:
-        """Returns the first response that comes; raises the last error."""
-        attempt = 1
-        while True:
-            sent, watched = SentChunks.watch(params)
-            try:
-                return await next(watched)
-            except Exception as error:
-                if attempt > self.max_retries or sent.any or status_of(error) not in self.statuses:
-                    raise
-                if self.on_error is not None:
-                    self.on_error(error, attempt)
-                pause = self._pause(attempt - 1, error)
-                said = redact_text(str(error))
-                logger.info("%s failed (attempt %d), next in %.2f s: %s", params.model.key, attempt, pause, said)
-            await self.sleep(pause)
-            attempt += 1
+        """Return the response of the first attempt that succeeds; raise the last error otherwise."""
+        backoff = Backoff(
+            self.initial_delay_ms / 1000,
+            self.max_delay_ms / 1000,
+            self.backoff_factor,
+            jitter=0 if self.no_jitter else 0.5,
+            uniform=self.uniform,
+        )
+        sent = SentChunks(params.ctx)
 
-    def _pause(self, retry: int, error: Exception) -> float:
-        """Returns the seconds before the retry, counted from 0."""
-        longest = self.max_delay_ms / 1000
-        # 64 doublings are beyond every cap; the power of a large number would overflow.
-        pause = min(self.initial_delay_ms / 1000 * self.backoff_factor ** min(retry, 64), longest)
-        if not self.no_jitter:
-            pause *= 1 - self.uniform() / 2
-        wanted = error.retry_after if isinstance(error, GenkitError) else None
-        return max(pause, min(wanted, longest)) if wanted is not None else pause
+        async def attempt() -> ModelResponse:
+            nonlocal sent
+            sent, watched = SentChunks.watch(params)
+            return await next(watched)
+
+        def pause(retry: int, error: Exception) -> float | None:
+            if sent.any or status_of(error) not in self.statuses:
+                return None
+            if self.on_error is not None:
+                self.on_error(error, retry + 1)
+            seconds = backoff.pause(retry)
+            wanted = error.retry_after if isinstance(error, GenkitError) else None
+            if wanted is not None:
+                seconds = max(seconds, min(wanted, backoff.longest))
+            shown = redact_text(str(error))
+            logger.info("%s failed (attempt %d), next in %.2f s: %s", params.model.key, retry + 1, seconds, shown)
+            return seconds
+
+        return await retry_call(attempt, pause, retries=self.max_retries, sleep=self.sleep)
 
 
 retry = Retry

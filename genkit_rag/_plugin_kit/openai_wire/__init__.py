@@ -1,9 +1,8 @@
-"""OpenAI's chat wire format, both ways: what several plugins' servers and runtimes speak.
+"""OpenAI's chat wire format, for requests and responses of the plugins whose servers and runtimes use it.
 
-The protocol: https://platform.openai.com/docs/api-reference/chat. Nothing here opens a connection.
+The protocol: https://platform.openai.com/docs/api-reference/chat. These modules open no connections.
 """
 
-from genkit_rag._plugin_kit.openai_wire.errors import error_text, status_of_http
 from genkit_rag._plugin_kit.openai_wire.output import is_held, response_format
 from genkit_rag._plugin_kit.openai_wire.request import chat_body, chat_messages, text_of
 from genkit_rag._plugin_kit.openai_wire.response import ChatStream, chat_response
@@ -21,12 +20,10 @@ __all__ = [
     "chat_body",
     "chat_messages",
     "chat_response",
-    "error_text",
     "function_tools",
     "is_held",
     "json_text",
     "response_format",
-    "status_of_http",
     "text_of",
     "tool_arguments",
     "tool_input",

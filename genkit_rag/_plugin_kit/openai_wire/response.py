@@ -8,7 +8,7 @@ from typing import Any, cast
 from genkit_rag._core.errors import GenkitError
 from genkit_rag._documents.part import Message, Part, ToolRequest
 from genkit_rag._generation.model import FinishReason, ModelRequest, ModelResponse, Usage
-from genkit_rag._plugin_kit.openai_wire.errors import error_text, status_of_error
+from genkit_rag._plugin_kit.http_errors import error_text, status_of_error
 from genkit_rag._plugin_kit.openai_wire.output import Unwrapper, is_wrapped
 from genkit_rag._plugin_kit.openai_wire.request import PROVIDER_DATA
 from genkit_rag._plugin_kit.openai_wire.tools import json_text, tool_input, wrapped_tools

@@ -1,4 +1,4 @@
-"""What providers say when something went wrong, as statuses and one-line texts."""
+"""Statuses and messages of the errors in a provider's answers."""
 
 from __future__ import annotations
 
@@ -36,26 +36,26 @@ _NAMED: dict[str, Status] = {
 
 
 def status_of_http(code: int) -> Status:
-    """Returns the status for a provider's HTTP status code; UNAVAILABLE for any 5xx that has none of its own."""
+    """Map a provider's HTTP status code to a status; a 5xx code without a status maps to UNAVAILABLE."""
     if code in _STATUSES:
         return _STATUSES[code]
     return "UNAVAILABLE" if code >= 500 else "INVALID_ARGUMENT" if code >= 400 else "UNKNOWN"
 
 
 def status_of_error(body: dict[str, Any]) -> Status:
-    """Returns the status of an error in the middle of a stream, by its code or type; UNAVAILABLE when it has none."""
+    """Map the code or type of an error in a stream to a status; UNAVAILABLE for an error without either."""
     error = body["error"] if isinstance(body.get("error"), dict) else body
-    for said in (error.get("code"), error.get("type")):
-        if isinstance(said, str) and said in _NAMED:
-            return _NAMED[said]
-        code = int(said) if isinstance(said, int | str) and str(said).isdecimal() else 0
+    for label in (error.get("code"), error.get("type")):
+        if isinstance(label, str) and label in _NAMED:
+            return _NAMED[label]
+        code = int(label) if isinstance(label, int | str) and str(label).isdecimal() else 0
         if 400 <= code < 600:
             return status_of_http(code)
     return "UNAVAILABLE"
 
 
 def error_text(payload: Any) -> str | None:
-    """Returns the message of a provider's error body in any of its usual shapes; None when it has none."""
+    """Extract the message of an error body in any of its usual shapes; None for a body without a message."""
     if isinstance(payload, str):
         return payload.strip() or None
     body = cast(dict[str, Any], payload) if isinstance(payload, dict) else {}
