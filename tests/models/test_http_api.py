@@ -114,16 +114,18 @@ async def test_a_failed_connection_names_the_server_without_credentials(
 
 
 async def test_a_stream_maps_failures_of_the_server_and_of_its_items() -> None:
-    lines: list[Any] = []
-    with answering(lambda _: httpx.Response(200, content=b'{"a": 1}\nhalf\n')):
-        with pytest.raises(GenkitError) as caught:
-            async with api().stream("/chat", {}) as answer:
-                lines += [answer.parse_json(line) async for line in split_lines(answer.chunks())]
-    assert (caught.value.status, lines) == ("INTERNAL", [])
-    with answering(lambda _: httpx.Response(503, headers={"retry-after": "2"}, text="busy")):
-        with pytest.raises(GenkitError, match="answered 503: busy") as caught:
-            async with api().stream("/chat", {}):
-                raise AssertionError("the stream must not open")
+    async def items() -> list[Any]:
+        async with api().stream("/chat", {}) as answer:
+            return [answer.parse_json(line) async for line in split_lines(answer.chunks())]
+
+    with answering(lambda _: httpx.Response(200, content=b'{"a": 1}\n2\n')):
+        assert await items() == [{"a": 1}, 2]
+    with answering(lambda _: httpx.Response(200, content=b'{"a": 1}\nhalf\n')), pytest.raises(GenkitError) as caught:
+        await items()
+    assert caught.value.status == "INTERNAL"
+    busy = answering(lambda _: httpx.Response(503, headers={"retry-after": "2"}, text="busy"))
+    with busy, pytest.raises(GenkitError, match="answered 503: busy") as caught:
+        await items()
     assert caught.value.retry_after == 2.0
 
 

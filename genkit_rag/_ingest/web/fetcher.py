@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass, replace
 
 import httpx
@@ -14,6 +15,7 @@ from genkit_rag._ingest.web.cache import PageCache, validators
 from genkit_rag._ingest.web.options import CONTENT_TYPES, WebOptions
 from genkit_rag._ingest.web.urls import origin_of
 from genkit_rag._net.fetch import Fetched, fetch
+from genkit_rag._net.retrying import Backoff, retry_call
 
 _MAX_WAIT = 120.0
 _BUSY = (429, 503)
@@ -47,6 +49,14 @@ class Rules:
     failure: str | None = None
 
 
+class _Busy(Exception):
+    """A response that asks to come back later."""
+
+    def __init__(self, fetched: Fetched) -> None:
+        super().__init__(fetched.status)
+        self.fetched = fetched
+
+
 class Fetcher:
     """Fetches pages of any host, each at its pace. `cache` may be None."""
 
@@ -60,7 +70,7 @@ class Fetcher:
     async def get(self, url: str) -> Fetched:
         """Returns what a URL answers, without following redirects; raises GenkitError when it gives nothing."""
         known = await run_in_thread(self._cache.get, url) if self._cache is not None else None
-        fetched = await self._repeated(url, headers=validators(known))
+        fetched = await self._fetch_with_retries(url, headers=validators(known))
         if fetched.status == 304 and known is not None:
             return known
         if self._cache is not None and fetched.status in (404, 410):
@@ -85,7 +95,7 @@ class Fetcher:
     async def _fetch_rules(self, origin: str) -> Rules:
         # RFC 9309, 2.3.1: what is not there forbids nothing, what cannot be had forbids everything.
         try:
-            fetched = await self._repeated(f"{origin}/robots.txt", robots=True)
+            fetched = await self._fetch_with_retries(f"{origin}/robots.txt", robots=True)
         except GenkitError as error:
             return Rules(failure=f"its robots.txt could not be fetched: {reason_of(error)}")
         if fetched.status == 429 or fetched.status >= 500 or 300 <= fetched.status < 400:
@@ -102,23 +112,35 @@ class Fetcher:
             pace.pause(float(delay))
         return Rules(parser)
 
-    async def _repeated(self, url: str, *, headers: dict[str, str] | None = None, robots: bool = False) -> Fetched:
+    async def _fetch_with_retries(
+        self, url: str, *, headers: dict[str, str] | None = None, robots: bool = False
+    ) -> Fetched:
         pace = self._pace(url)
-        for attempt in range(self._options.retries + 1):
-            last = attempt == self._options.retries
-            wait = self._options.retry_seconds * 2**attempt
+        backoff = Backoff(self._options.retry_seconds, math.inf)
+
+        async def attempt() -> Fetched:
             await pace.turn()
-            try:
-                fetched = await self._fetch(url, headers, robots)
-            except GenkitError as error:
-                if last or error.status not in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
-                    raise
-            else:
-                wait = wait if fetched.retry_after is None else fetched.retry_after
-                if last or fetched.status not in _BUSY or wait > _MAX_WAIT:
-                    return fetched
-            pace.pause(min(wait, _MAX_WAIT))
-        raise AssertionError("the last attempt returns or raises")
+            fetched = await self._fetch(url, headers, robots)
+            if fetched.status in _BUSY:
+                raise _Busy(fetched)
+            return fetched
+
+        def pause(retry: int, error: Exception) -> float | None:
+            seconds = backoff.pause(retry)
+            if isinstance(error, _Busy):
+                wanted = error.fetched.retry_after
+                seconds = seconds if wanted is None else wanted
+                return seconds if seconds <= _MAX_WAIT else None
+            passes = isinstance(error, GenkitError) and error.status in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+            return min(seconds, _MAX_WAIT) if passes else None
+
+        async def hold(seconds: float) -> None:
+            pace.pause(seconds)  # no request to this host is sent during the pause, the retry included
+
+        try:
+            return await retry_call(attempt, pause, retries=self._options.retries, sleep=hold)
+        except _Busy as busy:
+            return busy.fetched
 
     async def _fetch(self, url: str, headers: dict[str, str] | None, robots: bool) -> Fetched:
         policy = self._options.policy
