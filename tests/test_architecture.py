@@ -41,7 +41,8 @@ MAY_IMPORT = {
     "_plugin_kit": {"_core", "_net", "_documents", "_rag", "_generation"},
     "_ingest": {"_core", "_net", "_documents", "_rag"},
     "_server": {"_core", "_net", "_documents", "_rag", "_generation", "_evaluation"},
-    "_ai": {"_core", "_net", "_documents", "_rag", "_generation", "_evaluation", "_ingest", "_server"},
+    "_config": {"_core", "_rag"},
+    "_ai": {"_core", "_net", "_documents", "_rag", "_generation", "_evaluation", "_ingest", "_server", "_config"},
 }
 EVERYTHING_PRIVATE = set(MAY_IMPORT)
 

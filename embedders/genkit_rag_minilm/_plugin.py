@@ -41,6 +41,9 @@ class MiniLM(Plugin):
         threads: CPU threads of one call.
     """
 
+    provides = ("embedder",)
+    default_action = WEIGHTS
+
     def __init__(self, *, name: str = "minilm", threads: int = 2) -> None:
         if threads < 1:
             raise invalid("threads", threads, "must be at least 1")

@@ -44,6 +44,8 @@ class SentenceTransformers(Plugin):
             such a model is refused.
     """
 
+    provides = ("embedder",)
+
     def __init__(
         self,
         models: Sequence[str] | Mapping[str, str | Path] = (),

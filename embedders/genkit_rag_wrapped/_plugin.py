@@ -30,6 +30,8 @@ class Wrapped(Plugin):
         name: The first part of the embedders' names.
     """
 
+    provides = ("embedder",)
+
     def __init__(self, embedders: Mapping[str, WrappedConfig], *, name: str = "wrapped") -> None:
         given: object = embedders
         if not isinstance(given, Mapping) or not all(isinstance(wrap, WrappedConfig) for wrap in given.values()):

@@ -72,6 +72,38 @@ class Genkit(
             load_prompt_dir(self.registry, prompt_dir)
         self._dev = Dev(self.registry)
 
+    @classmethod
+    def from_config(
+        cls,
+        path: str | Path | None = None,
+        *,
+        plugins: Sequence[Plugin] = (),
+        model: str | AnyAction | None = None,
+        prompt_dir: str | Path | None = None,
+    ) -> Self:
+        """Create an instance with the plugins and the default model of `genkit_rag.toml`.
+
+        A plugin without a table is added with its defaults when one of its actions is first used.
+
+        Args:
+            path: The file. By default `$GENKIT_RAG_CONFIG`, or else `genkit_rag.toml` in the working directory.
+            plugins: Further plugins. A plugin given here replaces the table of the same name.
+            model: The default model instead of the file's.
+            prompt_dir: A folder of `.prompt` files.
+
+        Raises:
+            GenkitError: NOT_FOUND for a missing file; INVALID_ARGUMENT for an unknown key or an invalid value.
+            MissingExtra: The library of a configured plugin is not installed.
+        """
+        from genkit_rag._config import ConfiguredPlugins, load_config, make_plugin
+
+        config = load_config(path, required=True)
+        given = {plugin.name for plugin in plugins}
+        made = [make_plugin(config, name) for name in config.plugins if name not in given]
+        return cls(
+            [*plugins, *made, ConfiguredPlugins(config)], model=model or config.defaults.model, prompt_dir=prompt_dir
+        )
+
     @property
     def model(self) -> str | None:
         """The name of the default model."""

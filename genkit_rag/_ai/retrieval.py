@@ -284,9 +284,9 @@ class Retrieval:
         return await (await self._handle(name)).store()
 
     async def _handle(self, name: str) -> StoreHandle:
+        await self.registry.get(ActionKind.INDEXER, name)
         for plugin in self.registry.plugins:
             if isinstance(plugin, StorePlugin) and name.startswith(f"{plugin.name}/"):
-                await self.registry.get(ActionKind.RETRIEVER, name)
                 return plugin.handle(name.partition("/")[2])
         owners = ", ".join(p.name for p in self.registry.plugins if isinstance(p, StorePlugin)) or "none"
         raise GenkitError("NOT_FOUND", f"No plugin owns a store `{name}`.", hint=f"Plugins with stores: {owners}.")

@@ -13,10 +13,18 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 Folder = Annotated[
     Path, typer.Option("--dir", envvar="GENKIT_RAG_DIR", help="The folder that the stores are in.", show_envvar=True)
 ]
-Store = Annotated[str, typer.Option("--store", help="The store's name.")]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        help="The store: PLUGIN/NAME, or NAME for the default plugin. faiss/docs, or the default of genkit_rag.toml.",
+    ),
+]
 Embedder = Annotated[
     str | None,
-    typer.Option("--embedder", help="The embedder, such as minilm/all-minilm-l6-v2; the store's own by default."),
+    typer.Option(
+        "--embedder", help="The embedding model, such as minilm/all-minilm-l6-v2; the store's own by default."
+    ),
 ]
 
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, TypeVar
 
 from genkit_rag._core.action import Action, ActionMetadata
 from genkit_rag._core.errors import GenkitError
+from genkit_rag._core.installed import installed_plugins
 
 logger = logging.getLogger("genkit_rag.registry")
 
@@ -31,8 +32,8 @@ class Plugin:
             need it, because they are named after their files.
         registry: The registry that resolves other actions, such as the embedder of a store. Set by `add_plugin`.
         provides: The kinds of actions that the plugin registers, for the command line and the error messages.
-        default_action: The action that the command line uses when it gets only the plugin's name: `minilm` stands for
-            `minilm/all-minilm-l6-v2`. None if the plugin has no such action.
+        default_action: The rest of an action's name when the command line gets only the plugin's name: `minilm` stands
+            for `minilm/all-minilm-l6-v2`. Empty if the plugin's name is the name of its only action.
     """
 
     name: str = ""
@@ -197,18 +198,26 @@ class Registry:
             _starting.reset(token)
         future.set_result(True)
 
+    def _plugin_names(self) -> set[str]:
+        own = {plugin.name for plugin in self.plugins}
+        return own if self.parent is None else own | self.parent._plugin_names()
+
     async def _not_found(self, kind: str, name: str) -> GenkitError:
         names = sorted(item.name for item in await self.list_actions() if item.kind == kind)
+        owner = name.partition("/")[0]
         close = difflib.get_close_matches(name, names, n=1)
+        registered = f"Registered {kind}s: {', '.join(f'`{one}`' for one in names)}." if names else ""
+        problem = f"Unknown {kind} `{name}`"
         if close:
-            hint = f"Did you mean `{close[0]}`? Registered: {', '.join(names)}."
-        elif names:
-            hint = f"Registered: {', '.join(names)}."
+            hint = f"Did you mean `{close[0]}`? {registered}"
+        elif owner in installed_plugins() and owner not in self._plugin_names():
+            problem += f": no plugin named `{owner}` is loaded"
+            hint = f"Add `{installed_plugins()[owner].attr}()` to `Genkit(plugins=[...])`. {registered}".rstrip()
         else:
-            hint = f"No {kind} is registered: define one, or pass its plugin to Genkit(plugins=[...])."
+            hint = registered or f"No {kind} is registered: define one, or pass its plugin to `Genkit(plugins=[...])`."
         return GenkitError(
             "NOT_FOUND",
-            f"There is no {kind} `{name}`.",
+            f"{problem}.",
             hint=hint,
             details={"kind": kind, "name": name, "names": names},
         )

@@ -70,6 +70,13 @@ class Chroma(StorePlugin):
             engine = await EmbeddedEngine.open(self.path, _lock_file(self.path, store), self.options.lock_timeout)
         return ChromaStore(store, engine, self.options)
 
+    async def list_stores(self) -> Sequence[str] | None:
+        """Return the names of the stores in the folder, sorted; None for a server."""
+        if self.path is None:
+            return None
+        locks = self.path.glob(_lock_file(self.path, "*").name) if self.path.is_dir() else ()
+        return sorted(lock.name.removeprefix("genkit_rag.").removesuffix(".lock") for lock in locks)
+
     def knows(self, store: str) -> bool:
         """Returns whether there is a store of this name in the folder; of a server it is not asked."""
         if self.path is None:

@@ -10,6 +10,7 @@ from typing import Any
 from genkit_rag.plugin_api import RequiredFilter, RequiredNamespace, SearchMode, StorePlugin
 from genkit_rag_faiss._files import check_store_name
 from genkit_rag_faiss._options import FaissConfig
+from genkit_rag_faiss._salvage import Salvage
 from genkit_rag_faiss._store import FaissStore
 
 
@@ -55,6 +56,17 @@ class Faiss(StorePlugin):
     async def open_store(self, store: str) -> FaissStore:
         """Returns the store of this name, opened, created when it is not there."""
         return await FaissStore.open(self.path / check_store_name(store), self.options)
+
+    async def list_stores(self) -> Sequence[str]:
+        """Return the names of the stores in the folder, sorted."""
+        try:
+            return sorted(entry.name for entry in self.path.iterdir() if (entry / "FORMAT").is_file())
+        except OSError:
+            return []
+
+    async def salvage(self, store: str, to: str) -> Salvage:
+        """Copy the undamaged documents of a store into a new store; see `FaissStore.salvage`."""
+        return await FaissStore.salvage(self.path / check_store_name(store), self.path / check_store_name(to))
 
     def knows(self, store: str) -> bool:
         """Returns whether there is a store of this name in the folder."""

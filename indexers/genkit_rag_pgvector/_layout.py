@@ -110,10 +110,20 @@ class Layout:
         await self._check_extension(connection)
         await self._check_store(connection)
 
-    async def _found(self, connection: Connection) -> bool:
+    async def names(self, connection: Connection) -> list[str]:
+        """Return the names of all stores of the schema, sorted; creates nothing."""
+        if not await self._has_table(connection):
+            return []
+        found = await connection.execute(self.format("SELECT name FROM {stores} ORDER BY name"))
+        return [str(row[0]) for row in await found.fetchall()]
+
+    async def _has_table(self, connection: Connection) -> bool:
         name = self.stores.as_string(connection)
         row = await one(connection, "SELECT to_regclass(%(name)s) IS NOT NULL", {"name": name})
-        if not row[0]:
+        return bool(row[0])
+
+    async def _found(self, connection: Connection) -> bool:
+        if not await self._has_table(connection):
             return False
         found = await connection.execute(
             self.format("SELECT 1 FROM {stores} WHERE name = %(name)s"), {"name": self.name}

@@ -46,3 +46,7 @@ class PgVector(StorePlugin):
     async def open_store(self, store: str) -> PgVectorStore:
         """Returns the store of this name, opened, created when it is not there."""
         return await PgVectorStore.open(store, self._dsn, self.options)
+
+    async def list_stores(self) -> Sequence[str]:
+        """Return the names of the stores in the database, sorted."""
+        return await PgVectorStore.names(self._dsn, self.options)

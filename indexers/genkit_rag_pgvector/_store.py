@@ -87,6 +87,15 @@ class PgVectorStore(VectorStore):
             raise
         return store
 
+    @classmethod
+    async def names(cls, dsn: str, options: PgVectorConfig) -> list[str]:
+        """Return the names of the stores in the database, sorted; creates nothing."""
+        store = cls("docs", dsn, options)
+        try:
+            return await store._pools.run(store._layout.names)
+        finally:
+            await store._pools.close()
+
     # Writing.
 
     async def bind(self, fingerprint: Fingerprint) -> None:

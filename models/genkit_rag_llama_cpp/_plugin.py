@@ -56,6 +56,9 @@ class LlamaCpp(Plugin):
         max_output_tokens: Where an answer ends when the config does not say: small models may not end by themselves.
     """
 
+    provides = ("model",)
+    default_action = DEFAULT_MODEL
+
     def __init__(
         self,
         models: Mapping[str, str | Path] | None = None,

@@ -51,6 +51,8 @@ class Ollama(Plugin):
         truncate: Whether the server cuts texts that are too long for an embedder; otherwise it refuses them.
     """
 
+    provides = ("model", "embedder")
+
     def __init__(
         self,
         host: str | None = None,

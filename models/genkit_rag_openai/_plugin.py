@@ -56,6 +56,8 @@ class OpenAI(Plugin):
         timeout: Seconds without a byte after which a call is given up (connecting: 10).
     """
 
+    provides = ("model", "embedder")
+
     def __init__(
         self,
         name: str = "openai",

@@ -30,6 +30,9 @@ class CrossEncoder(Plugin):
         activation: `sigmoid` for scores in (0, 1), `identity` for the raw ones; the model's own by default.
     """
 
+    provides = ("reranker",)
+    default_action = "ms-marco-minilm"
+
     def __init__(
         self,
         models: Sequence[str] | Mapping[str, str | Path] = DEFAULT_MODELS,

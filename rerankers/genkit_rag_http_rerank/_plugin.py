@@ -42,6 +42,8 @@ class HttpRerank(Plugin):
         options: See `HttpRerankOptions`.
     """
 
+    provides = ("reranker",)
+
     def __init__(
         self,
         api: str,

@@ -57,6 +57,9 @@ class LateInteraction(Plugin):
         cache_path_bytes: How much of them the file holds.
     """
 
+    provides = ("reranker",)
+    default_action = WEIGHTS
+
     def __init__(
         self,
         *,

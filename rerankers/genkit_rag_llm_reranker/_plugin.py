@@ -48,6 +48,9 @@ class LlmReranker(Plugin):
         options: See `LlmRerankerOptions`.
     """
 
+    provides = ("reranker",)
+    default_action = ""
+
     def __init__(
         self,
         model: str,

@@ -57,6 +57,9 @@ class MMR(Plugin):
         name: The reranker's name.
     """
 
+    provides = ("reranker",)
+    default_action = ""
+
     def __init__(self, embedder: str, *, mmr_lambda: float = DEFAULT_LAMBDA, name: str = "mmr") -> None:
         if not 0 <= mmr_lambda <= 1:
             raise invalid("mmr_lambda", mmr_lambda, "must be in [0, 1]")

@@ -38,6 +38,9 @@ class RRF(Plugin):
         weights: When the options say nothing.
     """
 
+    provides = ("reranker",)
+    default_action = ""
+
     def __init__(
         self, *, name: str = "rrf", fusion: Fusion = "rrf", weights: Mapping[str, float] | None = None
     ) -> None:

@@ -84,6 +84,8 @@ class Boost(Plugin):
         name: The plugin's name.
     """
 
+    provides = ("retriever",)
+
     def __init__(
         self, retrievers: Mapping[str, BoostConfig], *, now: Callable[[], float] = time.time, name: str = "boost"
     ) -> None:

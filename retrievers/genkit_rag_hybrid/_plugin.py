@@ -76,6 +76,8 @@ class Hybrid(Plugin):
         name: The plugin's name.
     """
 
+    provides = ("retriever",)
+
     def __init__(
         self,
         retrievers: Mapping[str, Sequence[Leg] | Mapping[str, Leg] | HybridConfig],

@@ -58,6 +58,8 @@ class Hyde(QueryWriter[HydeOptions]):
 
     options_type = HydeOptions
 
+    provides = ("retriever",)
+
     def __init__(
         self,
         retrievers: Mapping[str, str],

@@ -48,6 +48,8 @@ class MultiQuery(QueryWriter[MultiQueryOptions]):
 
     options_type = MultiQueryOptions
 
+    provides = ("retriever",)
+
     def __init__(
         self,
         retrievers: Mapping[str, str],

@@ -94,6 +94,8 @@ class Parents(Plugin):
         name: The plugin's name.
     """
 
+    provides = ("retriever",)
+
     def __init__(
         self,
         retrievers: Mapping[str, str | ParentsConfig],

@@ -52,6 +52,9 @@ class Router(Plugin):
         name: The plugin's name, which is the retriever's.
     """
 
+    provides = ("retriever",)
+    default_action = ""
+
     def __init__(
         self,
         routes: Mapping[str, RouteConfig],

@@ -41,6 +41,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     for name in (
         "OPENAI_API_KEY",
         "OPENAI_BASE_URL",
+        "GENKIT_RAG_CONFIG",
         "GENKIT_RAG_DIR",
         "GENKIT_RAG_MODEL",
         "GENKIT_RAG_DEBUG",

@@ -6,6 +6,7 @@ import pytest
 
 from genkit_rag import GenkitError
 from genkit_rag._cli.stores.choosing import choose_model, ollama_address, ollama_models
+from genkit_rag._config import ProjectConfig
 from tests.cli.conftest import Command
 from tests.fakes.ollama_api import FakeOllama
 from tests.fakes.openai_api import FakeOpenAI
@@ -20,24 +21,24 @@ def _clean_environment(command: Command) -> None:
 
 
 async def test_the_named_model_is_taken() -> None:
-    assert (await choose_model("ollama/llama3.2:1b")).model == "ollama/llama3.2:1b"
-    assert (await choose_model("llama-cpp")).model == "llama-cpp/smollm2-135m"
-    with pytest.raises(GenkitError, match="no model plugin is called `minilm`"):
-        await choose_model("minilm/x")
+    assert (await choose_model(ProjectConfig(), "ollama/llama3.2:1b")).model == "ollama/llama3.2:1b"
+    assert (await choose_model(ProjectConfig(), "llama-cpp")).model == "llama-cpp/smollm2-135m"
+    with pytest.raises(GenkitError, match="the plugin `minilm` has no models"):
+        await choose_model(ProjectConfig(), "minilm/x")
 
 
 async def test_a_configured_server_goes_before_a_key_and_a_local_server(
     server: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-x")
-    assert (await choose_model(None)).model == "openai/echo"
+    assert (await choose_model(ProjectConfig(), None)).model == "openai/echo"
 
 
 async def test_a_key_goes_before_a_local_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     with serve(FakeOllama().app) as url:
         monkeypatch.setenv("OLLAMA_HOST", url)
-        choice = await choose_model(None)
+        choice = await choose_model(ProjectConfig(), None)
     assert choice.model.startswith("openai/")
     assert "secret" not in choice.reason
 
@@ -45,15 +46,15 @@ async def test_a_key_goes_before_a_local_server(monkeypatch: pytest.MonkeyPatch)
 async def test_a_running_ollama_goes_before_the_embedded_model(monkeypatch: pytest.MonkeyPatch) -> None:
     with serve(FakeOllama().app) as url:
         monkeypatch.setenv("OLLAMA_HOST", url)
-        choice = await choose_model(None)
+        choice = await choose_model(ProjectConfig(), None)
         assert choice.model == "ollama/echo"
         assert ollama_address() in choice.reason
         monkeypatch.setattr("tests.fakes.ollama_api.CAPABILITIES", {"nomic-embed-text:latest": ["embedding"]})
-        assert (await choose_model(None)).model == "llama-cpp/smollm2-135m"
+        assert (await choose_model(ProjectConfig(), None)).model == "llama-cpp/smollm2-135m"
 
 
 async def test_with_nothing_else_the_embedded_model_answers() -> None:
-    choice = await choose_model(None)
+    choice = await choose_model(ProjectConfig(), None)
     assert choice.model == "llama-cpp/smollm2-135m"
     assert "Ollama does not run" in choice.reason
 

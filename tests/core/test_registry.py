@@ -182,13 +182,22 @@ async def test_what_is_not_found_is_answered_with_what_there_is_and_the_closest_
     with pytest.raises(GenkitError) as caught:
         await made.get("flow", "gret")
     assert caught.value.status == "NOT_FOUND"
-    assert caught.value.hint == "Did you mean `greet`? Registered: greet, shop/on-demand, shop/tea."
+    assert caught.value.hint == "Did you mean `greet`? Registered flows: `greet`, `shop/on-demand`, `shop/tea`."
     assert caught.value.details["names"] == ["greet", "shop/on-demand", "shop/tea"]
 
 
 async def test_when_there_is_nothing_of_a_kind_the_error_says_what_to_do() -> None:
     with pytest.raises(GenkitError, match=r"No model is registered.*plugins="):
         await Registry().get("model", "x/y")
+
+
+async def test_a_name_of_a_plugin_that_is_not_loaded_names_the_class_to_add() -> None:
+    with pytest.raises(GenkitError) as caught:
+        await registry(Shop()).get("model", "openai/gpt-4.1-mini")
+    assert caught.value.message == "Unknown model `openai/gpt-4.1-mini`: no plugin named `openai` is loaded."
+    assert caught.value.hint == "Add `OpenAI()` to `Genkit(plugins=[...])`."
+    with pytest.raises(GenkitError, match=r"Add `MiniLM\(\)`"):
+        await registry(Shop()).child().get("embedder", "minilm/all-minilm-l6-v2")
 
 
 async def test_what_is_not_found_is_said_even_when_another_plugin_cannot_start() -> None:

@@ -78,7 +78,7 @@ async def test_a_query_without_content_finds_nothing_and_says_so(ai: Genkit, que
 @pytest.mark.parametrize(
     ("name", "options", "message", "hint"),
     [
-        ("min", None, "NOT_FOUND: There is no retriever `min`", "Did you mean `mine`?"),
+        ("min", None, "NOT_FOUND: Unknown retriever `min`", "Did you mean `mine`?"),
         ("mine", {"kk": 1}, "Unknown option `kk`", "score_threshold"),
         ("mine", {"k": -1}, "`options.k` must be from 0", "Leave it out"),
         ("mine", {"k": None}, r"\$\.k", "Correct"),

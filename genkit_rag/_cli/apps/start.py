@@ -71,13 +71,22 @@ def start(
 ) -> None:
     """Start a program and the developer UI that looks into it.
 
-    The program gets GENKIT_ENV=dev and the address of the trace store; its exit code is ours. Without a program, apps
-    of this project are waited for. Ctrl-C ends both, a second one at once.
+    The program gets GENKIT_ENV=dev and the address of the trace store; its exit code is passed on. Without a program,
+    the plugins of genkit_rag.toml are served if there is such a file; otherwise the command waits for apps of this
+    project. Ctrl-C ends both, a second Ctrl-C at once.
     """
-    options = StartOptions(dev_folder(folder), program_of(context), host, port, ui, opens)
+    program = program_of(context) or _configured_app()
+    options = StartOptions(dev_folder(folder), program, host, port, ui, opens)
     code = run_until_signal(_start(options, Output(json=json)))
     if code:
         raise typer.Exit(code)
+
+
+def _configured_app() -> list[str]:
+    """Return the program that serves the plugins of `genkit_rag.toml`; empty without the file."""
+    from genkit_rag._config import load_config
+
+    return [] if load_config().path is None else [sys.executable, "-m", "genkit_rag._cli.apps.configured_app"]
 
 
 async def _start(options: StartOptions, out: Output) -> int:

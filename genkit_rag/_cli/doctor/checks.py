@@ -18,10 +18,11 @@ from genkit_rag._cli.doctor.dev_checks import check_dev
 from genkit_rag._cli.doctor.findings import Finding, State
 from genkit_rag._cli.options import DEFAULT_FOLDER
 from genkit_rag._cli.stores.choosing import ollama_address, ollama_models
-from genkit_rag._cli.stores.plugins import PLUGINS, missing_packages
-from genkit_rag._cli.stores.project import Project, opened, store_names
+from genkit_rag._cli.stores.project import Project, opened
 from genkit_rag._cli.stores.store import human_bytes
+from genkit_rag._config import CONFIG_FILE, ProjectConfig, load_config, make_plugin
 from genkit_rag._core.errors import GenkitError, MissingExtra
+from genkit_rag._core.installed import installed_plugins, plugin_class
 
 PYTHON = (3, 11)
 WAL_RESET_FIXED = (3, 51, 3)
@@ -30,7 +31,8 @@ WAL_RESET_FIXED = (3, 51, 3)
 DISK_NEEDED = 100 << 20
 DISK_WISHED = 1 << 30
 KEYS = ("OPENAI_API_KEY",)
-SLOW_TO_IMPORT = frozenset(("sentence-transformers", "cross-encoder"))
+LAZY_LIBRARIES = {"minilm": ("onnxruntime", "tokenizers"), "late-interaction": ("onnxruntime", "tokenizers")}
+"""Libraries that a plugin imports at its first use, by plugin: a broken installation of them shows only here."""
 EMBEDDER_WEIGHTS = "all-minilm-l6-v2"
 LOADERS = {"pdf": "pypdfium2", "html": "selectolax"}
 
@@ -43,6 +45,7 @@ def run_checks(folder: Path) -> list[Finding]:
     weights = check_weights()
     keys = list(check_keys())
     ollama = check_ollama()
+    config, configured = check_config()
     working = {finding.check.removeprefix("plugin ") for finding in plugins if finding.state == "ok"}
     embeds = [
         name
@@ -57,13 +60,14 @@ def run_checks(folder: Path) -> list[Finding]:
         check_python(),
         check_sqlite(),
         *plugins,
+        *configured,
         *weights,
         check_embedding(embeds),
         *check_loaders(),
         *keys,
         ollama,
         check_disk(folder),
-        *check_stores(folder),
+        *check_stores(folder, config),
         *check_dev(dev_folder(None if folder == DEFAULT_FOLDER else folder), project_root()),
     ]
 
@@ -90,28 +94,46 @@ def check_sqlite() -> Finding:
 
 
 def check_plugins() -> Iterator[Finding]:
-    """Yields whether each plugin can be used. Those that take seconds to import are only looked for."""
-    for name, known in PLUGINS.items():
+    """Check that every installed plugin can be imported; without the optional library of a plugin that is a note."""
+    for name in installed_plugins():
         label = f"plugin {name}"
-        fix = f'pip install "genkit-rag[{known.extra}]"'
-        bad: State = "broken" if "store" in known.provides else "note"
-        missing = missing_packages(known)
-        if missing:
-            yield Finding(label, bad, f"not installed: {', '.join(missing)}", fix)
-            continue
-        if name not in SLOW_TO_IMPORT:
-            try:
-                for module in (*known.packages, known.module):
-                    importlib.import_module(module)
-            except Exception as error:  # whatever a broken binary raises
-                yield Finding(
-                    label,
-                    "broken",
-                    f"installed, but not importable: {error}",
-                    f"Install it anew: {fix} --force-reinstall",
-                )
-                continue
-        yield Finding(label, "ok", f"gives {' and '.join(f'{kind}s' for kind in known.provides)}")
+        try:
+            found = plugin_class(name)
+            for module in LAZY_LIBRARIES.get(name, ()):
+                importlib.import_module(module)
+        except MissingExtra as error:
+            bad: State = "broken" if name == "faiss" else "note"
+            fix = f'pip install "genkit-rag[{error.extra}]"'
+            yield Finding(label, bad, f"not installed: {error.name}", fix)
+        except Exception as error:  # a broken binary may raise anything
+            fix = f'Reinstall it: pip install --force-reinstall "genkit-rag[{name}]"'
+            yield Finding(label, "broken", f"installed, but not importable: {error}", fix)
+        else:
+            kinds = " and ".join(f"{kind}s" for kind in found.provides) or "actions"
+            yield Finding(label, "ok", f"{kinds}, by {found.__module__.partition('.')[0]}")
+
+
+def check_config() -> tuple[ProjectConfig, list[Finding]]:
+    """Check `genkit_rag.toml`, and that each of its plugins can be created."""
+    fallback = "Correct the file; see the reference of the configuration."
+    try:
+        config = load_config()
+    except GenkitError as error:
+        return ProjectConfig(), [Finding("config", "broken", error.message, error.hint or fallback)]
+    if config.path is None:
+        return config, [Finding("config", "ok", f"no {CONFIG_FILE}: every plugin has its defaults")]
+    findings = [Finding("config", "ok", f"{config.path} configures {len(config.plugins)} plugins")]
+    for name in config.plugins:
+        try:
+            make_plugin(config, name)
+        except MissingExtra as error:
+            fix = f'pip install "genkit-rag[{error.extra}]"'
+            findings.append(Finding(f"config {name}", "broken", f"not installed: {error.name}", fix))
+        except GenkitError as error:
+            findings.append(Finding(f"config {name}", "broken", error.message, error.hint or fallback))
+        else:
+            findings.append(Finding(f"config {name}", "ok", "valid"))
+    return config, findings
 
 
 def check_weights() -> list[Finding]:
@@ -186,18 +208,26 @@ def check_disk(folder: Path) -> Finding:
     return Finding("disk", state, found, "Free some space, or put the stores elsewhere with --dir or GENKIT_RAG_DIR.")
 
 
-def check_stores(folder: Path) -> Iterator[Finding]:
-    """Yields whether each store opens. `store verify` reads all of it."""
-    project = Project(folder)
-    names = store_names(project.stores_folder)
+def check_stores(folder: Path, config: ProjectConfig) -> Iterator[Finding]:
+    """Open every FAISS store of the folder and every store that a table names; `store verify` reads all of a store."""
+    names = [*asyncio.run(_store_names(folder))]
+    for plugin, table in config.plugins.items():
+        names += [f"{plugin}/{store}" for store in table.get("stores", ()) if f"{plugin}/{store}" not in names]
     if not names:
-        yield Finding("stores", "note", f"none in {project.stores_folder}", "genkit-rag ingest PATH")
+        yield Finding("stores", "note", f"none in {folder}", "genkit-rag ingest PATH")
     for name in names:
         yield asyncio.run(_check_store(Project(folder, name)))
 
 
+async def _store_names(folder: Path) -> list[str]:
+    try:
+        return [f"faiss/{name}" for name in await Project(folder, "faiss/docs").plugin().list_stores() or ()]
+    except (GenkitError, MissingExtra):  # the checks of plugins and configuration have said so
+        return []
+
+
 async def _check_store(project: Project) -> Finding:
-    label = f"store {project.store}"
+    label = f"store {project.label}"
     try:
         async with opened(project, embeds=False) as place:
             sample = await place.store.ids()
@@ -207,7 +237,13 @@ async def _check_store(project: Project) -> Finding:
     except (GenkitError, MissingExtra, OSError) as error:
         message = getattr(error, "message", str(error))
         hint = getattr(error, "hint", None)
-        return Finding(label, "broken", message, hint or f"genkit-rag store verify --store {project.store}")
+        missing = getattr(error, "status", "") == "NOT_FOUND"
+        return Finding(
+            label,
+            "note" if missing else "broken",
+            message,
+            hint or f"genkit-rag store verify --store {project.label}",
+        )
 
 
 def _installed() -> set[str]:

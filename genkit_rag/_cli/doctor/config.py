@@ -26,6 +26,7 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+(?=@)")
 
 ENVIRONMENT = {
     "GENKIT_RAG_MODEL": "the first that is there; see: genkit-rag ask --help",
+    "GENKIT_RAG_CONFIG": "genkit_rag.toml",
     "GENKIT_RAG_DEBUG": "off",
     "GENKIT_RAG_SPAN_WRITERS": "genkit,gen_ai",
     "GENKIT_ENV": "",
@@ -89,7 +90,7 @@ def config() -> None:
 def show(
     context: typer.Context,
     only_set: Annotated[bool, typer.Option("--set", help="Only what is not at its default.")] = False,
-    store: Store = "docs",
+    store: Store = None,
     folder: Folder = DEFAULT_FOLDER,
     json: Json = False,
 ) -> None:
@@ -102,7 +103,7 @@ def show(
     def sources(name: str) -> str:
         return str(getattr(context.get_parameter_source(name), "name", ""))
 
-    found = [*_of_project(folder, store, sources), *_of_environment()]
+    found = [*_of_project(folder, store, sources), *_of_config(), *_of_environment()]
     if only_set:
         found = [one for one in found if one.source != "default"]
     if json:
@@ -119,8 +120,8 @@ def show(
     out.table(["setting", "value", "from"], rows)
 
 
-def _of_project(folder: Path, store: str, sources: Callable[[str], str]) -> Iterator[Setting]:
-    from genkit_rag._cli.stores.project import DEFAULT_EMBEDDER, Project
+def _of_project(folder: Path, store: str | None, sources: Callable[[str], str]) -> Iterator[Setting]:
+    from genkit_rag._cli.stores.project import Project
     from genkit_rag._server.reflection.runtime_file import MARKERS, project_root
 
     root = project_root()
@@ -131,16 +132,44 @@ def _of_project(folder: Path, store: str, sources: Callable[[str], str]) -> Iter
     yield Setting("stores", str(folder.absolute()), folder_source, where)
     given = None if folder_source == "default" else folder
     yield Setting("traces and evaluations", str(dev_folder(given).absolute()), folder_source, where)
-    store_source = _source(sources("store"))
-    yield Setting("store", store, store_source, "--store" if store_source == "option" else "")
     project = Project(folder, store)
-    embedder = _embedder(project) if project.exists else None
+    file = str(project.config.path or "")
+    store_source = _source(sources("store"))
+    in_file = store_source == "default" and bool(project.config.defaults.store)
+    where = file if in_file else "--store" if store_source == "option" else ""
+    yield Setting("store", project.label, "file" if in_file else store_source, where)
+    embedder = _embedder(project)
     yield (
-        Setting("embedder", one_line(embedder), "file", str(project.stores_folder / store))
+        Setting("embedder", one_line(embedder), "file", project.action)
         if embedder
-        else Setting("embedder", DEFAULT_EMBEDDER, "default")
+        else Setting("embedder", project.default_embedder, "file" if project.config.defaults.embedder else "default")
     )
     yield _cache()
+
+
+def _of_config() -> Iterator[Setting]:
+    """Yield the settings of `genkit_rag.toml`, with references instead of the values of environment variables."""
+    from genkit_rag._config import CONFIG_FILE, CONFIG_VARIABLE, load_config
+    from genkit_rag._core.installed import installed_plugins
+
+    config = load_config()
+    file = str(config.path or "")
+    source: Source = "environment" if os.environ.get(CONFIG_VARIABLE) else "file" if file else "default"
+    yield Setting("config", file or f"no {CONFIG_FILE}", source, CONFIG_VARIABLE if source == "environment" else file)
+    yield Setting("plugins", ", ".join(installed_plugins()), "default")
+    for name in ("model", "embedder", "store", "reranker"):
+        value = getattr(config.defaults, name)
+        yield Setting(f"defaults.{name}", one_line(value or ""), "file" if value else "default", file if value else "")
+    for plugin, table in config.plugins.items():
+        for key, value in table.items():
+            yield Setting(f"plugins.{plugin}.{key}", _shown(key, value), "file", file)
+
+
+def _shown(key: str, value: object) -> str:
+    """Return a value of a plugin's table for display: a reference as it is, a secret hidden."""
+    if isinstance(value, str) and value.startswith("env:"):
+        return one_line(value)
+    return masked("DATABASE_URL" if key == "dsn" else key.upper(), str(value))
 
 
 def _source(name: str) -> Source:
@@ -155,6 +184,8 @@ def _embedder(project: Project) -> str | None:
     from genkit_rag._core.errors import GenkitError, MissingExtra
 
     async def ask() -> str | None:
+        if not await project.exists():
+            return None
         async with opened(project, embeds=False) as place:
             return str(place.info.fingerprint) if place.info.fingerprint else None
 

@@ -59,8 +59,8 @@ def ask(  # noqa: PLR0913 - each is an option of the command line
         ),
     ] = None,
     filter: Filter = None,
-    rerank: Rerank = "none",
-    store: Store = "docs",
+    rerank: Rerank = None,
+    store: Store = None,
     folder: Folder = DEFAULT_FOLDER,
     embedder: Embedder = None,
     json: Json = False,
@@ -69,26 +69,27 @@ def ask(  # noqa: PLR0913 - each is an option of the command line
 
     The answer is printed as it comes, then the passages that it cites.
 
-    Without --model the first of these answers: the server at OPENAI_BASE_URL, OpenAI when OPENAI_API_KEY is set, a
-    running Ollama, the embedded model. That one is small: it answers with a sentence of the passages, quoted.
+    Without --model and without a default in genkit_rag.toml, the first available one answers: the server at
+    OPENAI_BASE_URL, OpenAI if OPENAI_API_KEY is set, a running Ollama, the embedded model. The embedded model is small:
+    it answers with a sentence of the passages, quoted.
     """
     # No k is 0 here: as many passages as suit the model, which is not chosen yet.
-    search = Search(read_text(text), k or 0, filter=parsed_filter(filter), reranker=reranker_name(rerank))
-    out = Output(json=json)
-    asyncio.run(_ask(Project(folder, store, embedder), search, model, out))
+    project = Project(folder, store, embedder)
+    search = Search(read_text(text), k or 0, filter=parsed_filter(filter), reranker=reranker_name(project, rerank))
+    asyncio.run(_ask(project, search, model, Output(json=json)))
 
 
 async def _ask(project: Project, search: Search, model: str | None, out: Output) -> None:
-    project.require()  # before anything is said about models
-    choice = await choose_model(model)
+    await project.require()  # before anything is said about models
+    choice = await choose_model(project.config, model)
     if not search.k:
         search = replace(search, k=SMALL_K if choice.model == EMBEDDED_MODEL else K)
-    async with opened(project, actions=[choice.model, *search.actions]) as place:
+    async with opened(project) as place:
         documents = (await find(place, project, search)).documents
         if not documents:
             raise GenkitError(
                 "NOT_FOUND",
-                f"`{project.store}` has no passage on this, so no model was asked.",
+                f"`{project.label}` has no passage on this, so no model was asked.",
                 hint="Ask in other words, drop --filter, or ingest more: genkit-rag ingest PATH",
             )
         out.say(f"{choice.model} ({choice.reason}), {len(documents)} passages")

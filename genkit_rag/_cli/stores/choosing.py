@@ -7,12 +7,15 @@ import json
 import os
 import re
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from genkit_rag._cli.stores.plugins import action_name, make_plugin
+from genkit_rag._cli.stores.plugins import action_name
 from genkit_rag._core.errors import GenkitError
 from genkit_rag._core.threads import run_in_thread
+
+if TYPE_CHECKING:
+    from genkit_rag._config import ProjectConfig
 
 MODEL_VARIABLE = "GENKIT_RAG_MODEL"
 OPENAI_MODEL = "openai/gpt-4.1-mini"
@@ -32,12 +35,18 @@ class Choice:
     reason: str
 
 
-async def choose_model(given: str | None) -> Choice:
-    """Returns the model to ask: the one named, a configured provider's, a local server's or the embedded one."""
+async def choose_model(config: ProjectConfig, given: str | None) -> Choice:
+    """Choose the model to ask.
+
+    The order: `--model`, the default of genkit_rag.toml, a provider set up by environment variables, a running Ollama,
+    the embedded model.
+    """
     if given:
-        return Choice(action_name(given, "model", "--model"), "as named")
+        return Choice(action_name(config, given, "model", "--model"), "as named")
+    if config.defaults.model:
+        return Choice(action_name(config, config.defaults.model, "model", "defaults.model"), f"of {config.path}")
     if os.environ.get("OPENAI_BASE_URL"):
-        return await _first_of_server()
+        return await _first_of_server(config)
     if os.environ.get("OPENAI_API_KEY"):
         return Choice(OPENAI_MODEL, "OPENAI_API_KEY is set")
     models = await run_in_thread(ollama_models)
@@ -48,8 +57,10 @@ async def choose_model(given: str | None) -> Choice:
     return Choice(EMBEDDED_MODEL, f"embedded: {why}")
 
 
-async def _first_of_server() -> Choice:
-    plugin = make_plugin("openai")
+async def _first_of_server(config: ProjectConfig) -> Choice:
+    from genkit_rag._config import make_plugin
+
+    plugin = make_plugin(config, "openai")
     try:
         listed = await plugin.list_actions()
     finally:

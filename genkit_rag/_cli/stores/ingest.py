@@ -12,7 +12,7 @@ import typer
 from genkit_rag._cli.failures import FAILED, WrongUsage
 from genkit_rag._cli.options import DEFAULT_FOLDER, Embedder, Folder, Json, Store, examples
 from genkit_rag._cli.output import Output
-from genkit_rag._cli.stores.project import DEFAULT_EMBEDDER, Project, opened
+from genkit_rag._cli.stores.project import Project, opened
 from genkit_rag._cli.stores.web import (
     AllowHosts,
     Depth,
@@ -63,7 +63,7 @@ def register(app: typer.Typer) -> None:
 
 def ingest(  # noqa: PLR0913 - each is an option of the command line
     paths: Annotated[list[str], typer.Argument(help="Files, folders, quoted glob patterns; web pages and sitemaps.")],
-    store: Store = "docs",
+    store: Store = None,
     folder: Folder = DEFAULT_FOLDER,
     embedder: Embedder = None,
     chunk_tokens: Annotated[
@@ -110,8 +110,9 @@ def ingest(  # noqa: PLR0913 - each is an option of the command line
         allow_hosts=tuple(allow_host or ()),
     )
     plan = Plan(paths, web, chunk_tokens, overlap, prune, dry_run)
-    report = asyncio.run(_ingest(Project(folder, store, embedder), plan, out))
-    _summary(report, store, out)
+    project = Project(folder, store, embedder)
+    report = asyncio.run(_ingest(project, plan, out))
+    _summary(report, project.label, out)
     if report.failed and not (report.added or report.changed or report.unchanged):
         raise typer.Exit(FAILED)
 
@@ -123,11 +124,11 @@ async def _ingest(project: Project, plan: Plan, out: Output) -> IngestReport:
     base = project.folder.absolute().parent
     paths, urls = split_urls(plan.paths)
     # A dry run writes nothing, so it has no memory of pages either.
-    cache = None if plan.dry_run else project.folder.absolute() / "web" / f"{project.store}.db"
+    cache = None if plan.dry_run else project.folder.absolute() / "web" / f"{project.state_name}.db"
     documents = web_documents(urls, plan.web, cache)
     async with AsyncExitStack() as stack:
         sink: Sink
-        if plan.dry_run and not project.exists:
+        if plan.dry_run and not await project.exists():
             sink, count = EmptySink(project), None
         else:
             from genkit_rag._ai.ingestion import IndexSink
@@ -139,7 +140,7 @@ async def _ingest(project: Project, plan: Plan, out: Output) -> IngestReport:
             splitter=_splitter(plan, count),
             base=base,
             state_dir=project.folder.absolute() / "ingest",
-            name=project.store,
+            name=project.state_name,
             prune=plan.prune,
             dry_run=plan.dry_run,
         )
@@ -152,7 +153,7 @@ class EmptySink:
 
     def __init__(self, project: Project) -> None:
         self.target = project.action
-        self.embedder = project.embedder or DEFAULT_EMBEDDER
+        self.embedder = project.default_embedder
 
     async def existing(self, ids: list[str]) -> set[str]:
         """Returns none."""

@@ -6,8 +6,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -16,7 +15,7 @@ from genkit_rag._cli.failures import WrongUsage
 from genkit_rag._cli.options import DEFAULT_FOLDER, Embedder, Folder, Json, Store, examples
 from genkit_rag._cli.output import Output
 from genkit_rag._cli.stores.plugins import action_name
-from genkit_rag._cli.stores.project import Opened, Project, opened
+from genkit_rag._cli.stores.project import Opened, Project, default_mode, opened
 
 if TYPE_CHECKING:
     from genkit_rag._documents.document import Document
@@ -28,7 +27,12 @@ RERANK_CANDIDATES = 50
 
 K = Annotated[int, typer.Option("--k", "-k", min=1, max=1000, help="How many passages.")]
 Rerank = Annotated[
-    str, typer.Option("--rerank", help="A reranker, such as late-interaction/NAME or mmr; none for none.")
+    str | None,
+    typer.Option(
+        "--rerank",
+        "--reranker",
+        help="A reranker, such as late-interaction or mmr; the default of genkit_rag.toml, or none.",
+    ),
 ]
 Filter = Annotated[
     str | None, typer.Option("--filter", help="""Conditions on the metadata, such as '{"year": {"$gte": 2020}}'.""")
@@ -41,14 +45,9 @@ class Search:
 
     text: str
     k: int
-    mode: Mode = "hybrid"
+    mode: Mode | None = None
     filter: dict[str, Any] | None = None
     reranker: str | None = None
-
-    @property
-    def actions(self) -> Sequence[str]:
-        """The actions that it needs beyond the store's."""
-        return [self.reranker] if self.reranker else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +82,14 @@ def register(app: typer.Typer) -> None:
 def query(  # noqa: PLR0913 - each is an option of the command line
     text: Annotated[str, typer.Argument(help="What to look for; - reads it from stdin.")],
     k: K = 5,
-    mode: Annotated[Mode, typer.Option("--mode", help="By words and meaning, by meaning, or by words.")] = "hybrid",
+    mode: Annotated[
+        Mode | None,
+        typer.Option("--mode", help="Vector search, keyword search (text), or both; hybrid if the store supports it."),
+    ] = None,
     filter: Filter = None,
-    rerank: Rerank = "none",
+    rerank: Rerank = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show the score of each stage.")] = False,
-    store: Store = "docs",
+    store: Store = None,
     folder: Folder = DEFAULT_FOLDER,
     embedder: Embedder = None,
     json: Json = False,
@@ -96,8 +98,9 @@ def query(  # noqa: PLR0913 - each is an option of the command line
 
     They are ranked, with their scores, sources and best lines.
     """
-    search = Search(read_text(text), k, mode, parsed_filter(filter), reranker_name(rerank))
-    asyncio.run(_query(Project(folder, store, embedder), search, Output(json=json), explain=explain))
+    project = Project(folder, store, embedder)
+    search = Search(read_text(text), k, mode, parsed_filter(filter), reranker_name(project, rerank))
+    asyncio.run(_query(project, search, Output(json=json), explain=explain))
 
 
 def read_text(text: str) -> str:
@@ -129,15 +132,18 @@ def parsed_filter(raw: str | None) -> dict[str, Any] | None:
     return value  # type: ignore[no-any-return]
 
 
-def reranker_name(given: str) -> str | None:
-    """Returns a reranker's full name, None for `none`."""
-    return None if given == "none" else action_name(given, "reranker", "--rerank")
+def reranker_name(project: Project, given: str | None) -> str | None:
+    """Resolve `--rerank` to the full name of a reranker; None for `none`."""
+    given = given or project.config.defaults.reranker or "none"
+    return None if given == "none" else action_name(project.config, given, "reranker", "--rerank")
 
 
 async def find(place: Opened, project: Project, search: Search) -> Found:
     """Returns the passages for a search, reranked where that was asked for."""
     many = max(search.k, RERANK_CANDIDATES) if search.reranker else search.k
-    options: dict[str, Any] = {"k": many, "mode": search.mode}
+    options: dict[str, Any] = {"k": many}
+    if search.mode is not None:
+        options["mode"] = search.mode
     if search.filter is not None:
         options["filter"] = search.filter
     started = time.perf_counter()
@@ -155,7 +161,8 @@ async def find(place: Opened, project: Project, search: Search) -> Found:
 async def _query(project: Project, search: Search, out: Output, *, explain: bool) -> None:
     from genkit_rag._cli.stores.passages import passage_data, show_passage
 
-    async with opened(project, embeds=search.mode != "text", actions=search.actions) as place:
+    async with opened(project, embeds=search.mode != "text") as place:
+        search = replace(search, mode=search.mode or default_mode(place.store))
         found = await find(place, project, search)
         for notice in found.notices:
             out.say(notice)
@@ -166,7 +173,7 @@ async def _query(project: Project, search: Search, out: Output, *, explain: bool
             out.data(
                 {
                     "query": search.text,
-                    "store": project.store,
+                    "store": project.label,
                     "mode": search.mode,
                     "hits": hits,
                     "seconds": found.seconds,
@@ -174,7 +181,7 @@ async def _query(project: Project, search: Search, out: Output, *, explain: bool
             )
             return
         if not found.documents:
-            out.say(f"Nothing found among {place.info.count} passages of `{project.store}`.")
+            out.say(f"Nothing found among {place.info.count} passages of `{project.label}`.")
         best = max((document.score or 0.0 for document in found.documents), default=0.0)
         width = len(str(len(found.documents)))
         for rank, document in enumerate(found.documents, 1):
@@ -188,7 +195,7 @@ def stages(document: Document, search: Search, found: Found) -> dict[str, float]
     """Returns the score of each stage, in their order."""
     result = {name: score for name, score in (document.scores or {}).items() if name in ("vector", "text")}
     if document.id in found.before:
-        result["fused" if search.mode == "hybrid" else search.mode] = found.before[document.id][1]
+        result["fused" if search.mode == "hybrid" else str(search.mode)] = found.before[document.id][1]
     if search.reranker and document.score is not None:
         result[search.reranker] = document.score
     return result

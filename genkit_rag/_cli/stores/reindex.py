@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
 
 
 def reindex(
-    store: Store = "docs",
+    store: Store = None,
     folder: Folder = DEFAULT_FOLDER,
     embedder: Embedder = None,
     batch_size: Annotated[
@@ -70,14 +70,14 @@ async def _reindex(project: Project, batch_size: int, force: bool, out: Output) 
             )
     seconds = time.monotonic() - started
     data = {
-        "store": project.store,
+        "store": project.label,
         "documents": changed,
         "before": str(before),
         "after": str(after),
         "embedder": place.embedder,
         "seconds": round(seconds, 3),
     }
-    out.result(data, f"{project.store}: {changed:,} passages have vectors of {place.embedder} now ({seconds:.1f} s).")
+    out.result(data, f"{project.label}: {changed:,} passages have vectors of {place.embedder} now ({seconds:.1f} s).")
 
 
 async def _fingerprint(embedder: EmbedderAction) -> Fingerprint:
@@ -93,12 +93,12 @@ def _nothing_to_do(project: Project, place: Opened, fingerprint: Fingerprint) ->
     if not place.info.count:
         return GenkitError(
             "FAILED_PRECONDITION",
-            f"The store `{project.store}` is empty: there is nothing to embed.",
+            f"The store `{project.label}` is empty: there is nothing to embed.",
             hint="Fill it: genkit-rag ingest PATH --embedder PLUGIN/NAME",
         )
     return GenkitError(
         "FAILED_PRECONDITION",
-        f"The store `{project.store}` has the vectors of {fingerprint} already.",
+        f"The store `{project.label}` has the vectors of {fingerprint} already.",
         hint="Name another one with --embedder, or embed all of it again with --force.",
     )
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
@@ -12,8 +11,8 @@ from genkit_rag._cli.failures import FAILED
 from genkit_rag._cli.options import DEFAULT_FOLDER, Folder, Json, Store, examples
 from genkit_rag._cli.output import Output, one_line
 from genkit_rag._cli.stores import reindex
-from genkit_rag._cli.stores.plugins import PLUGINS, plugin_class
 from genkit_rag._cli.stores.project import Project, opened
+from genkit_rag._core.errors import GenkitError
 
 app = typer.Typer(
     help="Look into a store, check it, and change its embedder.",
@@ -23,13 +22,13 @@ app = typer.Typer(
 
 
 @app.command(epilog=examples("genkit-rag store stats", "genkit-rag store stats --store notes --json"))
-def stats(store: Store = "docs", folder: Folder = DEFAULT_FOLDER, json: Json = False) -> None:
+def stats(store: Store = None, folder: Folder = DEFAULT_FOLDER, json: Json = False) -> None:
     """Show what a store is and holds."""
     asyncio.run(_stats(Project(folder, store), Output(json=json)))
 
 
 @app.command(epilog=examples("genkit-rag store verify", "genkit-rag store verify --store notes --json"))
-def verify(store: Store = "docs", folder: Folder = DEFAULT_FOLDER, json: Json = False) -> None:
+def verify(store: Store = None, folder: Folder = DEFAULT_FOLDER, json: Json = False) -> None:
     """Check every byte of a store.
 
     Leaves with 1 when something is damaged.
@@ -44,7 +43,7 @@ reindex.register(app)
 @app.command(epilog=examples("genkit-rag store salvage --store docs --to docs2"))
 def salvage(
     to: Annotated[str, typer.Option("--to", help="The new store's name.")],
-    store: Store = "docs",
+    store: Store = None,
     folder: Folder = DEFAULT_FOLDER,
     json: Json = False,
 ) -> None:
@@ -68,7 +67,18 @@ def human_bytes(size: float) -> str:
 async def store_report(project: Project) -> Any:
     """Returns the store's own report of a complete check: `ok`, `documents`, `problems`, `derived`."""
     async with opened(project, embeds=False) as place:
-        return await cast(Any, place.store).verify()
+        verify = getattr(place.store, "verify", None)
+        if verify is None:
+            raise _unsupported(project, "verify")
+        return await verify()
+
+
+def _unsupported(project: Project, command: str) -> GenkitError:
+    return GenkitError(
+        "UNIMPLEMENTED",
+        f"Stores of the plugin `{project.plugin_name}` do not support `store {command}`.",
+        hint="Use the tools of the database.",
+    )
 
 
 async def _stats(project: Project, out: Output) -> None:
@@ -96,7 +106,7 @@ async def _verify(project: Project, out: Output) -> bool:
     if out.json:
         out.data(
             {
-                "store": project.store,
+                "store": project.label,
                 "ok": report.ok,
                 "documents": report.documents,
                 "problems": list(report.problems),
@@ -104,26 +114,30 @@ async def _verify(project: Project, out: Output) -> bool:
             }
         )
     elif report.ok:
-        out.line(f"`{project.store}` is undamaged: {report.documents:,} passages were read.")
+        out.line(f"`{project.label}` is undamaged: {report.documents:,} passages were read.")
     for problem in report.problems:
         out.say(f"damaged: {problem}")
     for note in report.derived:
         out.say(f"note: {note}")
     if not report.ok:
-        rescue = f"genkit-rag store salvage --store {project.store} --to NEW"
-        out.say(f"fix: restore {project.stores_folder / project.store} from a backup, or save the rest: {rescue}")
+        rescue = f"genkit-rag store salvage --store {project.label} --to NEW"
+        out.say(f"fix: restore the store `{project.label}` from a backup, or save the rest: {rescue}")
     return bool(report.ok)
 
 
 async def _salvage(project: Project, to: str, out: Output) -> int:
-    """Returns how many passages were saved."""
-    plugin_class("faiss")([to], path=project.stores_folder)  # refuses a name that cannot be a store's
-    if not (project.stores_folder / project.store).is_dir():
-        project.require()
-    engine = importlib.import_module(PLUGINS["faiss"].module).FaissStore
-    saved = await engine.salvage(project.stores_folder / project.store, project.stores_folder / to)
-    data = {"store": project.store, "to": to, "copied": saved.copied, "lost": saved.lost, "notes": list(saved.notes)}
-    out.result(data, f"`{to}` has {saved.copied:,} passages of `{project.store}`; {saved.lost:,} or more are lost.")
+    """Copy the undamaged passages to the new store, and return their number."""
+    plugin: Any = project.plugin()
+    if not hasattr(plugin, "salvage"):
+        raise _unsupported(project, "salvage")
+    try:
+        saved = await plugin.salvage(project.store, to)
+    except GenkitError as error:
+        if error.status == "NOT_FOUND":
+            await project.require()  # its error lists the existing stores
+        raise
+    data = {"store": project.label, "to": to, "copied": saved.copied, "lost": saved.lost, "notes": list(saved.notes)}
+    out.result(data, f"`{to}` has {saved.copied:,} passages of `{project.label}`; {saved.lost:,} or more are lost.")
     for note in saved.notes:
         out.say(f"note: {note}")
     return int(saved.copied)

@@ -41,6 +41,8 @@ class StorePlugin(Plugin):
         required_namespace: The only namespace that calls use: a name, or a function of the action's context.
     """
 
+    provides = (ActionKind.INDEXER, ActionKind.RETRIEVER)
+
     def __init__(
         self,
         stores: Sequence[str],
@@ -70,6 +72,10 @@ class StorePlugin(Plugin):
     def knows(self, store: str) -> bool:
         """Returns whether a store that was not named exists; then it is found by its name all the same."""
         return False
+
+    async def list_stores(self) -> Sequence[str] | None:
+        """Return the names of the stores that exist, or None if the plugin cannot list them."""
+        return None
 
     def handle(self, store: str) -> StoreHandle:
         """Returns the handle of a store, made when it is not there yet."""
