@@ -22,8 +22,7 @@ from genkit_rag._ai.steps import Steps
 from genkit_rag._core.action import Action
 from genkit_rag._core.errors import invalid
 from genkit_rag._core.registry import Plugin, Registry
-from genkit_rag._generation.generate import DEFAULT_MODEL, generate_action
-from genkit_rag._generation.generate.render_action import render_action
+from genkit_rag._generation.generate import DEFAULT_MODEL, generate_action, render_action
 from genkit_rag._generation.prompt import load_prompt_dir
 
 if TYPE_CHECKING:

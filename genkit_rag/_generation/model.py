@@ -254,6 +254,17 @@ class ModelResponse(DataWireModel, Generic[Output]):
         return self._citations
 
 
+def set_results(
+    response: ModelResponse, parse: Callable[[str], Any] | None, citations: Citations | None
+) -> ModelResponse:
+    """Set how `response.output` parses the text and what `response.citations` holds; return the response."""
+    if parse is not None:
+        response._parse = parse
+    if citations is not None:
+        response._citations = citations
+    return response
+
+
 class ModelSupports(WireModel):
     """What a model can do; absent means that nobody said."""
 

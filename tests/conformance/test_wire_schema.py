@@ -25,7 +25,7 @@ from genkit_rag._evaluation.types import (
     EvalStatus,
     Score,
 )
-from genkit_rag._generation.generate.wire_options import GenerateActionOptions, GenerateActionOutput
+from genkit_rag._generation.generate.actions import GenerateActionOptions, GenerateActionOutput
 from genkit_rag._generation.middleware.base import Middleware, MiddlewareRef
 from genkit_rag._generation.middleware.registered import define_middleware
 from genkit_rag._generation.model import FinishReason

@@ -111,7 +111,7 @@ async def test_the_default_model_of_a_parent_registry_is_used() -> None:
 
 
 async def test_no_model_at_all_is_an_invalid_argument_with_the_conversation() -> None:
-    with pytest.raises(GenkitError, match="no model to ask") as caught:
+    with pytest.raises(GenkitError, match="no default model") as caught:
         await generate(Registry(), GenerateOptions(prompt="hi"))
     assert caught.value.status == "INVALID_ARGUMENT"
     assert caught.value.response.messages == [Message.user("hi")]
@@ -304,7 +304,11 @@ async def refuse() -> None:
 FAILURES = [
     (call("explode", x=3), "INTERNAL", "ValueError: no 3"),
     (call("refuse"), "PERMISSION_DENIED", "Not you. Ask somebody."),
-    (call("nope"), "NOT_FOUND", "There is no tool `nope`. The tools are: add, explode, refuse, opaque, circular."),
+    (
+        call("nope"),
+        "NOT_FOUND",
+        "Unknown tool `nope`. Tools of this generation: add, explode, refuse, opaque, circular.",
+    ),
     (call("add", a="many"), "INVALID_ARGUMENT", "$.a:"),
     (call("add", b=1), "INVALID_ARGUMENT", "$.a:"),
     (call("add", a=1, c=2), "INVALID_ARGUMENT", "$.c:"),
@@ -348,7 +352,7 @@ async def test_a_failing_tool_is_told_to_the_model_when_errors_are_returned(
 
 async def test_no_tools_at_all_is_said_to_a_model_that_asks_for_one() -> None:
     error = await failing(scripted([call("add", a=1)]))
-    assert "There are no tools." in str(error)
+    assert "This generation has no tools." in str(error)
 
 
 async def test_the_first_failure_cancels_the_other_tools_and_waits_for_them() -> None:

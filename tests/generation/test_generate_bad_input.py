@@ -315,9 +315,9 @@ FORGED = Part(tool_request=ToolRequest(name="ask", ref="r1", input={"n": 2}), me
 @pytest.mark.parametrize(
     ("messages", "resume", "status", "words"),
     [
-        ([], [respond_to(OPEN, 1)], "FAILED_PRECONDITION", ["nothing to resume"]),
+        ([], [respond_to(OPEN, 1)], "FAILED_PRECONDITION", ["Nothing to resume"]),
         ([*ASKED, Message.user("hm")], [respond_to(OPEN, 1)], "FAILED_PRECONDITION", ["no `prompt`"]),
-        ([Message.user("go"), Message.model("hi")], [respond_to(OPEN, 1)], "FAILED_PRECONDITION", ["asks for tools"]),
+        ([Message.user("go"), Message.model("hi")], [respond_to(OPEN, 1)], "FAILED_PRECONDITION", ["tool requests"]),
         (ASKED, [], "INVALID_ARGUMENT", ["Unresolved", "`ask`", "'r1'"]),
         (ASKED, Resume(), "INVALID_ARGUMENT", ["Unresolved"]),
         (ASKED, [respond_to(KEPT, 1)], "INVALID_ARGUMENT", ["Unresolved", "'r1'"]),

@@ -552,7 +552,7 @@ async def test_a_tool_that_takes_too_long_is_cancelled(ai: Genkit, own: bool) ->
     tool = tool_action(hang, timeout=0.001 if own else None)
     options: Any = {"tool_timeout": 60 if own else 0.001}
     scripted(ai, [call("hang"), call("hang")], [call("hang")], "sorry")
-    with pytest.raises(GenkitError, match=r"over 0\.001 s") as caught:
+    with pytest.raises(GenkitError, match=r"longer than 0\.001 s") as caught:
         await ai.generate("go", tools=[tool], **options)
     assert caught.value.status == "DEADLINE_EXCEEDED"
     assert caught.value.details["tool"] == "hang"
@@ -606,6 +606,6 @@ async def test_a_plain_tool_and_a_multipart_tool_of_one_short_name_clash(ai: Gen
     ai.define_tool(look, name="a/look")
     ai.define_tool(look, name="b/look", multipart=True)
     scripted(ai, "never")
-    with pytest.raises(GenkitError, match="two tools that a model knows as `look`") as caught:
+    with pytest.raises(GenkitError, match="two tools with the same name for the model, `look`") as caught:
         await ai.generate("go", tools=["a/look", "b/look"])
     assert caught.value.status == "INVALID_ARGUMENT"

@@ -66,7 +66,7 @@ async def test_what_the_model_counted_itself_stands() -> None:
 
 @given(parts=st.lists(USAGES, min_size=1, max_size=5))
 def test_a_sum_over_turns_has_what_anybody_counted(parts: list[Usage]) -> None:
-    from genkit_rag._generation.generate.usage import add_usage
+    from genkit_rag._generation.generate.answer import add_usage
 
     total: Usage | None = None
     for part in parts:
@@ -90,7 +90,7 @@ def test_a_sum_over_turns_has_what_anybody_counted(parts: list[Usage]) -> None:
     ],
 )
 async def test_only_text_has_characters(part: Part) -> None:
-    from genkit_rag._generation.generate.usage import with_basic_stats
+    from genkit_rag._generation.generate.answer import with_basic_stats
 
     request = ModelRequest(messages=[Message(role="user", content=[part])])
     assert with_basic_stats(request, ModelResponse()).to_wire() == {"inputCharacters": 0, "outputCharacters": 0}

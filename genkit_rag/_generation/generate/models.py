@@ -1,4 +1,4 @@
-"""Finds the model that a generation asks."""
+"""Resolving the model of a generation."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from genkit_rag._core.registry import Registry
 from genkit_rag._generation.model import ModelAction
 
 DEFAULT_MODEL = "defaultModel"
-"""The name under which `registry.values` holds the name of the default model."""
+"""The key of the default model's name in `registry.values`."""
 
 
 async def resolve_model(registry: Registry, model: str | ModelAction | None) -> ModelAction:
-    """Returns the model action, of either kind; the default model for None.
+    """Return the model action of either kind; the default model for None.
 
     Raises INVALID_ARGUMENT when there is no default, NOT_FOUND for an unknown name.
     """
@@ -22,7 +22,7 @@ async def resolve_model(registry: Registry, model: str | ModelAction | None) -> 
     if not model:
         raise GenkitError(
             "INVALID_ARGUMENT",
-            "There is no model to ask.",
+            "`model` is missing and no default model is set.",
             hint="Pass `model=`, or set a default model: Genkit(model=...).",
         )
     background = f"/{ActionKind.BACKGROUND_MODEL}/"
@@ -34,6 +34,6 @@ async def resolve_model(registry: Registry, model: str | ModelAction | None) -> 
 
 
 def default_model(registry: Registry) -> str | None:
-    """Returns the name of the default model: of the registry, else of its parents."""
+    """Return the name of the default model of the registry, or of its nearest parent."""
     found = registry.values.get(DEFAULT_MODEL)
     return found if found or registry.parent is None else default_model(registry.parent)

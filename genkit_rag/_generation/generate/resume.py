@@ -1,4 +1,4 @@
-"""Interrupted generations: what they end with, and how they go on."""
+"""Interrupted generations: their final response, and how `resume=` continues them."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _PENDING = {"pendingOutput": "output", "pendingContent": "content", "pendingMeta
 
 
 def is_interrupted(outcomes: Sequence[Outcome]) -> bool:
-    """Returns whether any tool asked before it goes on."""
+    """Return whether a tool has interrupted the generation."""
     return any(isinstance(outcome, Interrupt) for outcome in outcomes)
 
 
 def interrupted(answer: ModelResponse, message: Message, outcomes: Sequence[Outcome]) -> ModelResponse:
-    """Returns the response that a generation ends with when tools asked.
+    """Build the response of a generation that was interrupted by tools.
 
-    The requests of those have `interrupt` in their metadata; what the others gave is kept beside their requests, so
-    that they need not run again.
+    The metadata of an interrupted request has `interrupt`; that of a finished one has its output, so that the tool
+    does not run again on resuming.
     """
     parts = iter(outcomes)
     content = [_annotated(part, next(parts)) if part.tool_request else part for part in message.content]
@@ -55,7 +55,7 @@ def _annotated(part: Part, outcome: Outcome) -> Part:
 
 @dataclass(slots=True)
 class Resumed:
-    """The model's message that asked for tools, as it stands after the answers, and what became of each request."""
+    """The model's message with the resolved tool requests, and the outcome of each request."""
 
     message: Message
     outcomes: list[Outcome]
@@ -63,29 +63,29 @@ class Resumed:
 
     @property
     def tool_message(self) -> Message:
-        """The message with the responses."""
+        """The message with the tool responses."""
         content = [outcome for outcome in self.outcomes if isinstance(outcome, Part)]
         return Message(role="tool", content=content, metadata={"resumed": self.metadata})
 
 
 async def resume_tools(request: ModelRequest, resume: Resume, runner: ToolRunner, ctx: ActionContext) -> Resumed:
-    """Returns the requests of the last message with their outcomes: kept, answered, or run again.
+    """Resolve the tool requests of the last message: with a kept output, an answer, or another run of the tool.
 
-    Raises FAILED_PRECONDITION when the last message asks for no tool, INVALID_ARGUMENT for a request without an
-    outcome, an answer to a question that was not asked, and a restart with another input than the model's.
+    Raises FAILED_PRECONDITION when the last message has no tool requests, INVALID_ARGUMENT for an unresolved request,
+    an answer without a request, and a restart that changes the model's input without saying so.
     """
     message = request.messages[-1]
     if message.role != "model" or not message.tool_requests:
         raise GenkitError(
             "FAILED_PRECONDITION",
-            "There is nothing to resume: the last message is no model's message that asks for tools.",
+            "Nothing to resume: the last message must be a model's message with tool requests.",
             hint="Pass `messages=response.messages` of the interrupted response, and no `prompt`.",
         )
     answers = _Answers(resume)
     plan = [_Step.of(part, answers) for part in message.tool_requests]
-    answers.refuse_left()
+    answers.check_all_used()
     again = [step.restart for step in plan if step.restart is not None]
-    ran = iter(await runner.restart_all(again, ctx, 0) if again else ())
+    ran = iter(await runner.run_all(again, ctx, 0, restarted=True) if again else ())
     outcomes = [next(ran) if step.outcome is None else step.outcome for step in plan]
     steps = iter(plan)
     content = [next(steps).request if part.tool_request else part for part in message.content]
@@ -93,13 +93,13 @@ async def resume_tools(request: ModelRequest, resume: Resume, runner: ToolRunner
 
 
 class _Answers:
-    """The parts of a resume; each is used once, first come first served where a model gave no refs."""
+    """The parts of a resume. Each is used once, in order where the model gave no refs."""
 
     def __init__(self, resume: Resume) -> None:
         self._left = {"respond": list(resume.respond or ()), "restart": list(resume.restart or ())}
 
     def take(self, kind: str, part: Part) -> Part | None:
-        """Returns the first part for that request."""
+        """Remove and return the first part for that request."""
         asked = part.tool_request
         for position, answer in enumerate(self._left[kind]):
             given = answer.tool_response if kind == "respond" else answer.tool_request
@@ -107,22 +107,22 @@ class _Answers:
                 return self._left[kind].pop(position)
         return None
 
-    def refuse_left(self) -> None:
-        """Raises INVALID_ARGUMENT for a part that belongs to no request."""
+    def check_all_used(self) -> None:
+        """Raise INVALID_ARGUMENT for a part without a request."""
         for kind, parts in self._left.items():
             for part in parts:
                 given = part.tool_response if kind == "respond" else part.tool_request
                 name = f"`{given.name}` (ref {given.ref!r})" if given else "no tool"
                 raise GenkitError(
                     "INVALID_ARGUMENT",
-                    f"`resume.{kind}` names {name}, and the last message has no such open request.",
-                    hint="Make it of a part of `response.interrupts`, with `respond_to` or `restart`.",
+                    f"`resume.{kind}` refers to {name}, but the last message has no such open request.",
+                    hint="Create it from a part of `response.interrupts`, with `respond_to` or `restart`.",
                 )
 
 
 @dataclass(slots=True)
 class _Step:
-    """One request on resuming: as it stands afterwards, and its outcome or the order to run it."""
+    """One request on resuming: the resolved request, and its outcome or the part to run."""
 
     request: Part
     outcome: Part | None = None
@@ -136,7 +136,7 @@ class _Step:
             kept: dict[str, Any] = {name: metadata.pop(key, None) for key, name in _PENDING.items()}
             own = kept.pop("metadata")
             raw = {"toolResponse": {"name": asked.name, "ref": asked.ref, **kept}, "metadata": own}
-            outcome: Part = schema.parse(Part, raw, f"What was kept of the tool `{asked.name}`")
+            outcome: Part = schema.parse(Part, raw, f"The kept output of the tool `{asked.name}`")
             outcome.metadata = {**(outcome.metadata or {}), "source": "pending"}
             return cls(_with(part, metadata), outcome)
         if "interrupt" in metadata:
@@ -151,12 +151,12 @@ class _Step:
         raise GenkitError(
             "INVALID_ARGUMENT",
             f"Unresolved tool request `{asked.name}` (ref {asked.ref!r}): it was neither answered nor restarted.",
-            hint="Answer every part of `response.interrupts` in `resume=`.",
+            hint="Resolve every part of `response.interrupts` in `resume=`.",
         )
 
 
 def _checked_restart(part: Part, order: Part) -> dict[str, Any]:
-    """Returns what a restart says; raises INVALID_ARGUMENT when its input was changed without saying so."""
+    """Return the metadata of a restart; raises INVALID_ARGUMENT for an input that was changed without saying so."""
     asked, given = part.tool_request, order.tool_request
     assert asked is not None
     assert given is not None
@@ -167,11 +167,11 @@ def _checked_restart(part: Part, order: Part) -> dict[str, Any]:
     ):
         raise GenkitError(
             "INVALID_ARGUMENT",
-            f"The restart of `{asked.name}` (ref {asked.ref!r}) has modified inputs: the model asked with others.",
-            hint="Replace an input on purpose with `restart(part, input=...)`.",
+            f"The restart of `{asked.name}` (ref {asked.ref!r}) has modified inputs: they differ from the model's.",
+            hint="To replace the input, use `restart(part, input=...)`.",
         )
     if "replacedInput" in said:
-        said["replacedInput"] = original  # the model's, however often it was replaced, whatever the order claims
+        said["replacedInput"] = original  # the model's own input, even after several restarts
     return said
 
 

@@ -1,9 +1,9 @@
-"""Runs the tools that a model asks for."""
+"""The tools of a generation: resolving their names and running the model's requests."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, cast
 
 from pydantic_core import from_json, to_json
@@ -14,7 +14,7 @@ from genkit_rag._core.context import ActionContext, Interrupt
 from genkit_rag._core.errors import GenkitError, invalid
 from genkit_rag._core.registry import Registry
 from genkit_rag._documents.part import Part, ToolRequest, ToolResponse
-from genkit_rag._generation.middleware.base import Next, ToolParams
+from genkit_rag._generation.middleware.base import Middleware, Next, ToolParams, chain
 from genkit_rag._generation.tools.function import to_tool
 from genkit_rag._generation.tools.interrupts import RESTART_KEYS
 from genkit_rag._generation.tools.tool import Tool, ToolLike, ToolOutput, short_name, tool_input
@@ -23,9 +23,9 @@ AnyTool = Action[Any, Any, Any]
 
 
 async def resolve_tools(registry: Registry, wanted: Sequence[ToolLike]) -> tuple[Registry, dict[str, AnyTool]]:
-    """Returns the tools by the names that the model knows, and the registry that knows them all.
+    """Resolve the tools; return the registry that has them all, and the tools by the names that the model uses.
 
-    Functions and actions that are not registered live in a child registry, which ends with the call.
+    Functions and unregistered actions are registered in a child registry of this call.
     """
     tools: dict[str, AnyTool] = {}
     own: Registry | None = None
@@ -39,8 +39,8 @@ async def resolve_tools(registry: Registry, wanted: Sequence[ToolLike]) -> tuple
             raise invalid(
                 "tools",
                 [tools[name].name, action.name],
-                f"holds two tools that a model knows as `{name}`",
-                hint="Give one of them another name.",
+                f"has two tools with the same name for the model, `{name}`",
+                hint="Rename one of them.",
             )
         tools[name] = action
         if not isinstance(item, str) and registry.lookup(action.kind, action.name) is not action:
@@ -50,7 +50,7 @@ async def resolve_tools(registry: Registry, wanted: Sequence[ToolLike]) -> tuple
 
 
 async def _by_name(registry: Registry, name: str) -> AnyTool:
-    """Returns a registered tool, of one value or of several."""
+    """Return a registered tool of either kind."""
     for kind in (ActionKind.TOOL_V2, ActionKind.TOOL):
         if name.startswith(f"/{kind}/"):
             return await registry.get(kind, name.removeprefix(f"/{kind}/"))
@@ -63,85 +63,94 @@ def _from_function(item: Any) -> AnyTool:
         raise invalid(
             "tools",
             item,
-            "takes names, tool actions and functions",
-            hint="Pass a function, what `ai.tool` gave, or its name.",
+            "must contain names, tool actions and functions only",
+            hint="Pass a function, the result of `ai.tool`, or a name.",
         )
     return to_tool(item)
 
 
 Outcome = Part | Interrupt
-"""What became of a request: the part with the tool's response, or the interrupt."""
+"""The result of a tool request: the part with the tool's response, or the interrupt."""
 
 
 class ToolRunner:
     """Runs the tool requests of one generation.
 
     Args:
-        tools: By the names that the model knows.
-        call: The chain of middleware down to the tool.
-        return_errors: Whether the model is told of errors, or they are raised.
+        tools: The tools by the names that the model uses.
+        use: The middleware around each tool run.
+        timeout: The limit of a tool without its own, in seconds.
+        return_errors: Whether an error becomes the tool's output for the model; otherwise it is raised.
     """
 
     __slots__ = ("_call", "_return_errors", "_tools")
 
-    def __init__(self, tools: Mapping[str, AnyTool], call: Next[ToolParams, Any], *, return_errors: bool) -> None:
+    def __init__(
+        self, tools: Mapping[str, AnyTool], use: Sequence[Middleware], *, timeout: float | None, return_errors: bool
+    ) -> None:
         self._tools = tools
-        self._call = call
+        self._call = chain(use, "wrap_tool", _tool_step(timeout))
         self._return_errors = return_errors
 
-    async def run_all(self, parts: Sequence[Part], ctx: ActionContext, turn: int) -> list[Outcome]:
-        """Returns one outcome for each request, in their order, however long each took.
+    async def run_all(
+        self, parts: Sequence[Part], ctx: ActionContext, turn: int, *, restarted: bool = False
+    ) -> list[Outcome]:
+        """Run the requests concurrently and return their outcomes in the same order.
 
-        An interrupt lets the others finish; an error that is raised, or a cancellation, cancels them. That a tool was
-        restarted is for those to say who resume, never for the model: `restart_all` is theirs.
+        An interrupt lets the other tools finish; an error that is raised, or a cancellation, cancels them.
+
+        Args:
+            parts: The parts with the requests.
+            ctx: The context of the generation.
+            turn: The turn of the generation.
+            restarted: Whether `generate(resume=...)` restarts these tools. Otherwise metadata that marks a restart is
+                removed, because a model must not fake one.
         """
-        return await self.restart_all([_without(part, RESTART_KEYS) for part in parts], ctx, turn)
-
-    async def restart_all(self, parts: Sequence[Part], ctx: ActionContext, turn: int) -> list[Outcome]:
-        """Returns the outcomes of requests whose metadata says that they run again."""
-        calls = [self.run(part, ctx, turn) for part in parts]
+        if not restarted:
+            parts = [_without_restart_keys(part) for part in parts]
+        calls = [self._run(part, ctx, turn) for part in parts]
         return [await calls[0]] if len(calls) == 1 else await _gather(calls)
 
-    async def run(self, part: Part, ctx: ActionContext, turn: int) -> Outcome:
-        """Returns what became of one request."""
+    async def _run(self, part: Part, ctx: ActionContext, turn: int) -> Outcome:
+        """Run one tool; its errors name the tool."""
         request = cast(ToolRequest, part.tool_request)
+        content = metadata = None
         try:
-            output = await self._run(request, part, ctx, turn)
+            tool = self._find(request.name)
+            output = await self._call(ToolParams(request, ctx, turn, tool, dict(part.metadata or {})))
+            if tool.kind == ActionKind.TOOL_V2 and not isinstance(output, ToolOutput):
+                output = schema.parse(ToolOutput, output, f"The output of the multipart tool `{request.name}`")
+            if isinstance(output, ToolOutput):
+                content, metadata, output = output.content or None, output.metadata, output.output
+            output = _jsonable(output)
         except Interrupt as interrupt:
             return interrupt
         except Exception as error:
             named = tool_error(request.name, error)
             if self._return_errors:
-                output = {"error": str(named)}
+                content, metadata, output = None, None, {"error": str(named)}
             elif named is error:
                 raise
             else:
                 raise named from error
-        if isinstance(output, ToolOutput):
-            response = ToolResponse(
-                name=request.name, ref=request.ref, output=_jsonable(output.output), content=output.content or None
-            )
-            return Part(tool_response=response, metadata=output.metadata)
-        return Part(tool_response=ToolResponse(name=request.name, ref=request.ref, output=output))
+        response = ToolResponse(name=request.name, ref=request.ref, output=output, content=content)
+        return Part(tool_response=response, metadata=metadata)
 
-    async def _run(self, request: ToolRequest, part: Part, ctx: ActionContext, turn: int) -> Any:
-        tool = self._tools.get(request.name)
+    def _find(self, name: str) -> AnyTool:
+        tool = self._tools.get(name)
         if tool is None:
             names = ", ".join(self._tools)
             raise GenkitError(
                 "NOT_FOUND",
-                f"There is no tool `{request.name}`.",
-                hint=f"The tools are: {names}." if names else "There are no tools.",
-                details={"tool": request.name},
+                f"Unknown tool `{name}`.",
+                hint=f"Tools of this generation: {names}." if names else "This generation has no tools.",
+                details={"tool": name},
             )
-        output = await self._call(ToolParams(request, ctx, turn, tool, dict(part.metadata or {})))
-        if tool.kind == ActionKind.TOOL_V2 and not isinstance(output, ToolOutput):
-            return schema.parse(ToolOutput, output, f"The output of the multipart tool `{request.name}`")
-        return output if isinstance(output, ToolOutput) else _jsonable(output)
+        return tool
 
 
-def tool_step(timeout: float | None) -> Next[ToolParams, Any]:
-    """Returns the innermost step: it checks the input and runs the tool, for so many seconds unless it has its own."""
+def _tool_step(timeout: float | None) -> Next[ToolParams, Any]:
+    """Return the innermost step of the middleware chain: it validates the input and runs the tool with a timeout."""
 
     async def run(params: ToolParams) -> Any:
         tool = params.tool
@@ -158,44 +167,44 @@ def tool_step(timeout: float | None) -> Next[ToolParams, Any]:
                 raise
             raise GenkitError(
                 "DEADLINE_EXCEEDED",
-                f"The tool `{params.request.name}` took over {seconds:g} s.",
-                hint="Raise `tool_timeout=`, or `timeout=` of the tool.",
+                f"The tool `{params.request.name}` took longer than {seconds:g} s.",
+                hint="Raise `tool_timeout=`, or the `timeout=` of the tool.",
             ) from error
 
     return run
 
 
-def _without(part: Part, keys: Collection[str]) -> Part:
-    """Returns the part without some of its metadata; the same part when it has none of them."""
+def _without_restart_keys(part: Part) -> Part:
     metadata = part.metadata
-    if not metadata or metadata.keys().isdisjoint(keys):
+    if not metadata or metadata.keys().isdisjoint(RESTART_KEYS):
         return part
-    return part.model_copy(update={"metadata": {key: value for key, value in metadata.items() if key not in keys}})
+    kept = {key: value for key, value in metadata.items() if key not in RESTART_KEYS}
+    return part.model_copy(update={"metadata": kept})
 
 
 def tool_error(name: str, error: Exception) -> GenkitError:
-    """Returns the error as a `GenkitError` that names the tool."""
+    """Convert to a `GenkitError` that names the tool."""
     if isinstance(error, GenkitError):
         error.details.setdefault("tool", name)
         return error
     return GenkitError(
         "INTERNAL",
         f"The tool `{name}` failed: {type(error).__name__}: {error}",
-        hint="Handle it in the tool, or pass `tool_errors='return'` to let the model see it.",
+        hint="Handle the error in the tool, or pass `tool_errors='return'` to return it to the model.",
         details={"tool": name},
         cause=error,
     )
 
 
 def _jsonable(output: Any) -> Any:
-    """Returns the output as it crosses the wire; NaN is null there."""
+    """Convert to JSON-compatible data; NaN becomes null."""
     if output is None or isinstance(output, str | int):
         return output
     return from_json(to_json(output, by_alias=True, exclude_none=True, inf_nan_mode="null", fallback=schema.dump))
 
 
 async def _gather(calls: Sequence[Coroutine[Any, Any, Outcome]]) -> list[Outcome]:
-    """Returns the results in order; the first failure, or a cancellation, cancels the others and waits for them."""
+    """Return the results in order; the first failure, or a cancellation, cancels the others and waits for them."""
     tasks = [asyncio.ensure_future(call) for call in calls]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
