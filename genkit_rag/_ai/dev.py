@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING
 
 from genkit_rag._core.registry import Registry
-from genkit_rag._generation.prompt.wire_render import prompt_source_actions
+from genkit_rag._generation.prompt.actions import prompt_source_actions
 
 if TYPE_CHECKING:
     from genkit_rag._server.reflection import DevRuntime

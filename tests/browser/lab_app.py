@@ -11,7 +11,7 @@ from genkit_rag._ai.evaluation import add_built_in_evaluators
 from genkit_rag._evaluation.action import evaluator_action
 from genkit_rag._evaluation.types import EvalDataPoint, Score, verdict
 from genkit_rag._generation.model import ModelRequest
-from genkit_rag._generation.prompt.wire_render import prompt_source_actions
+from genkit_rag._generation.prompt.actions import prompt_source_actions
 from genkit_rag.testing import ScriptedModel
 
 CAPITALS = {

@@ -426,7 +426,7 @@ async def test_links_out_of_the_folder_are_refused(folder: Path, tmp_path: Path)
         await ai.get_prompt("dangling")
     with pytest.raises(GenkitError, match=r"_part\.prompt"):
         await said(ai, "uses")
-    with pytest.raises(GenkitError, match="no prompt"):
+    with pytest.raises(GenkitError, match="Unknown prompt `way/secret`"):
         await ai.get_prompt("way/secret")
 
 

@@ -15,8 +15,8 @@ from starlette.applications import Starlette
 
 from genkit_rag import Genkit
 from genkit_rag._core.errors import GenkitError
+from genkit_rag._generation.prompt.actions import PromptSourceInput, prompt_source_actions
 from genkit_rag._generation.prompt.front_matter import parse_source
-from genkit_rag._generation.prompt.wire_render import PromptSourceInput, prompt_source_actions
 from genkit_rag._server.dev_ui import dev_app
 from genkit_rag._server.dev_ui.screens import prompts
 from genkit_rag._server.dev_ui.screens.prompts.files import PromptPlace, checked_path, place_of

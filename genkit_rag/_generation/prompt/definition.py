@@ -1,174 +1,85 @@
-"""Makes prompts: of texts and functions in code, of `.prompt` sources, of files."""
+"""The definition of a prompt, and its metadata for Genkit's tools."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from genkit_rag._core.action import input_type_of
-from genkit_rag._core.errors import GenkitError, invalid
-from genkit_rag._generation.prompt.contents import ContentLike, Source, source_of, template_source
-from genkit_rag._generation.prompt.files import PromptFile, check_key
-from genkit_rag._generation.prompt.front_matter import PromptSource, parse_source
-from genkit_rag._generation.prompt.library import PromptLibrary
-from genkit_rag._generation.prompt.options import (
-    OWN_NAMES,
-    RUN_NAMES,
-    PromptKwargs,
-    RunKwargs,
-    check_names,
-    file_options,
-    merged,
-)
-from genkit_rag._generation.prompt.prompt import Definition, ExecutablePrompt
-from genkit_rag._generation.prompt.template import Template
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
+
+from genkit_rag._core import schema
+from genkit_rag._core.action import Action
+from genkit_rag._generation.prompt.contents import Source
+from genkit_rag._generation.prompt.options import RunKwargs
+
+_SECRET = ("api_key", "apiKey")
 
 
-def define_prompt(
-    library: PromptLibrary, name: str, variant: str | None, texts: Mapping[str, Any], options: PromptKwargs
-) -> ExecutablePrompt:
-    """Returns a prompt after adding it to a library.
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """The definition of a prompt.
 
-    Args:
-        library: Where it is added.
-        name: Its name.
-        variant: Which of several of that name.
-        texts: `template`, or any of `system`, `messages` and `prompt`; None is as good as absent.
-        options: Everything else.
+    Attributes:
+        name: The name.
+        variant: The variant; several prompts may have the same name and different variants.
+        sources: The sources of the messages, in order.
+        options: The options of `generate` that the prompt sets.
+        input_type: A type or JSON Schema; None accepts anything.
+        input_default: Default values for missing fields of the input.
+        description: One sentence.
+        metadata: Further metadata.
+        template: The template, for the metadata.
     """
-    key = check_key(name if variant is None else f"{name}.{variant}")
-    check_names(options, (*OWN_NAMES, *RUN_NAMES))
-    given = {kind: text for kind, text in texts.items() if text is not None}
-    if "template" in given:
-        if len(given) > 1:
-            raise invalid(
-                "template", given["template"], "is the whole prompt: leave `prompt`, `system`, `messages` out"
-            )
-        source = parse_source(given["template"], f"the prompt `{key}`")
-        return library.add(ExecutablePrompt(library, _of_source(library, (name, variant), source, options)))
-    if not given:
-        raise GenkitError(
-            "INVALID_ARGUMENT",
-            f"The prompt `{key}` has no text.",
-            hint="Pass `prompt=`, `system=`, `messages=` or `template=`.",
-        )
-    sources = [
-        source_of(cast(ContentLike, given[kind]), "system" if kind == "system" else "user", f"`{kind}` of `{key}`")
-        for kind in ("system", "messages", "prompt")
-        if kind in given
-    ]
-    template = given.get("prompt")
-    made = _of_code(library, (name, variant), sources, options, template if isinstance(template, str) else None)
-    return library.add(ExecutablePrompt(library, made))
+
+    name: str
+    variant: str | None
+    sources: Sequence[Source]
+    options: RunKwargs = field(default_factory=RunKwargs)
+    input_type: Any = None
+    input_default: Mapping[str, Any] | None = None
+    description: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    template: str | None = None
 
 
-def define_prompt_function(
-    library: PromptLibrary, fn: Callable[..., Any], name: str | None, variant: str | None, options: PromptKwargs
-) -> ExecutablePrompt:
-    """Returns the prompt of a function `(input)` or `(input, ctx)` after adding it to a library."""
-    check_names(options, (*OWN_NAMES, *RUN_NAMES))
-    name = check_key(name or str(getattr(fn, "__name__", "")))
-    given: Any = {"description": _first_line(fn), "input_schema": input_type_of(fn), **options}
-    made = _of_code(library, (name, variant), [source_of(fn, "user", f"the function of `{name}`")], given, None)
-    return library.add(ExecutablePrompt(library, made))
+def listed_metadata(definition: Definition, input_schema: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the metadata of a prompt's actions, JSON-compatible and without the API keys of providers."""
+    options = definition.options
+    output = {"format": options.get("output_format"), "schema": _output_schema(options.get("output_schema"))}
+    prompt: dict[str, Any] = {
+        "name": definition.name,
+        "variant": definition.variant,
+        "model": _name(options.get("model")),
+        "config": _config(options.get("config")),
+        "input": _present({"schema": input_schema, "default": dict(definition.input_default or {}) or None}),
+        "output": _present(output) or None,
+        "tools": [_name(tool) for tool in options.get("tools") or ()] or None,
+        "toolChoice": options.get("tool_choice"),
+        "maxTurns": options.get("max_turns"),
+        "template": definition.template,
+    }
+    known = definition.metadata.get("prompt") or {}
+    shown = {**definition.metadata, "prompt": {**known, **_present(prompt)}}
+    return dict(to_jsonable_python(shown, by_alias=True, fallback=str))
 
 
-def prompt_of_file(library: PromptLibrary, file: PromptFile) -> ExecutablePrompt:
-    """Returns the prompt of a file; raises INVALID_ARGUMENT that names the file and the line."""
-    folder, slash, last = file.key.rpartition("/")
-    name, _, variant = last.partition(".")
-    source = parse_source(file.read(), file.where)
-    at: PromptKwargs = {}
-    if file.root is not None:  # so that the developer tools can save what was changed
-        at["metadata"] = {"prompt": {"file": {"folder": str(file.root), "path": file.where}}}
-    made = _of_source(library, (f"{folder}{slash}{name}", variant or None), source, at)
-    return ExecutablePrompt(library, made)
+def _present(fields: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if value is not None}
 
 
-def _of_code(
-    library: PromptLibrary,
-    name: tuple[str, str | None],
-    sources: list[Source],
-    options: PromptKwargs,
-    template: str | None,
-) -> Definition:
-    given: dict[str, Any] = dict(options)
-    input_type = given.get("input_schema")
-    return Definition(
-        *name,
-        sources,
-        options=_run_options(library, given),
-        input_type=_checked(library.schema(input_type) if isinstance(input_type, str) else input_type),
-        input_default=given.get("input_default"),
-        description=given.get("description"),
-        metadata=given.get("metadata") or {},
-        template=template,
-    )
+def _name(thing: Any) -> str | None:
+    if thing is None or isinstance(thing, str):
+        return thing
+    return thing.name if isinstance(thing, Action) else getattr(thing, "__name__", str(thing))
 
 
-def _of_source(
-    library: PromptLibrary, name: tuple[str, str | None], source: PromptSource, options: PromptKwargs
-) -> Definition:
-    """Returns the definition of a `.prompt` source; what code says wins."""
-    fields, given = source.fields, cast("dict[str, Any]", options)
-    from_file = file_options(fields)
-    output_schema = _schema(library, source, "output", fields.output.schema_)
-    if output_schema is not None:
-        from_file["output_schema"] = output_schema
-    facts = {**(fields.metadata or {}), **(given.get("metadata") or {})}
-    if source.ext:
-        facts["prompt"] = {"ext": source.ext, **(facts.get("prompt") or {})}
-    input_type = given.get("input_schema")
-    if input_type is None:
-        input_type = _schema(library, source, "input", fields.input.schema_)
-    elif isinstance(input_type, str):
-        input_type = library.schema(input_type)
-    return Definition(
-        *name,
-        [template_source(Template(source.template, source.where, source.line), "user")],
-        options=merged(from_file, _run_options(library, given)),
-        input_type=_checked(input_type),
-        input_default={**(fields.input.default or {}), **(given.get("input_default") or {})} or None,
-        description=given.get("description") or fields.description,
-        metadata=facts,
-        template=source.template,
-    )
+def _config(config: Any) -> Any:
+    if isinstance(config, BaseModel):
+        config = config.model_dump(by_alias=True, exclude_unset=True)
+    return {key: value for key, value in config.items() if key not in _SECRET} if isinstance(config, dict) else None
 
 
-def _run_options(library: PromptLibrary, given: Mapping[str, Any]) -> RunKwargs:
-    found = {name: given[name] for name in RUN_NAMES if given.get(name) is not None}
-    if isinstance(found.get("output_schema"), str):
-        found["output_schema"] = library.schema(found["output_schema"])
-    return cast(RunKwargs, found)
-
-
-def _schema(library: PromptLibrary, source: PromptSource, kind: str, written: Any) -> Any:
-    """Returns the schema of a front matter; raises what is wrong with it, with its line."""
-    if written is None:
-        return None
-    try:
-        return _checked(library.schema(written))
-    except GenkitError as error:
-        line = source.schema_line.get(kind)
-        place = f"{source.where}, line {line}: `{kind}.schema`"
-        details = {**error.details, "source": source.where, "line": line, "argument": f"{kind}.schema"}
-        raise GenkitError(error.status, f"{place}: {error.message}", hint=error.hint, details=details) from error
-
-
-def _checked(type_or_schema: Any) -> Any:
-    """Returns the type or schema; raises INVALID_ARGUMENT for a JSON Schema that is none."""
-    if isinstance(type_or_schema, Mapping):
-        from jsonschema import SchemaError, validators  # 40 ms: only where a raw schema is used
-
-        made = dict(cast("Mapping[str, Any]", type_or_schema))
-        try:
-            validators.validator_for(made).check_schema(made)
-        except SchemaError as error:
-            raise invalid("schema", type_or_schema, f"is no JSON Schema ({error.message})") from error
-    return type_or_schema
-
-
-def _first_line(fn: Callable[..., Any]) -> str | None:
-    doc = inspect.getdoc(fn)
-    return doc.strip().splitlines()[0] if doc and doc.strip() else None
+def _output_schema(source: Any) -> Any:
+    return None if source is None else schema.json_schema(source)

@@ -1,4 +1,4 @@
-"""The Handlebars engine, bounded; the one module that knows the library behind it."""
+"""The Handlebars engine, with limits; the only module that uses its library."""
 
 from __future__ import annotations
 
@@ -12,52 +12,52 @@ from genkit_rag._core.errors import GenkitError, require_extra
 
 with require_extra("prompts", "dotpromptz_handlebars"):
     from dotpromptz_handlebars import Block, HelperOptions, InlinePartial, Partial, PartialBlock
-    from dotpromptz_handlebars._render import (  # pyright: ignore[reportPrivateUsage] - the public door hides the nodes
+    from dotpromptz_handlebars._render import (  # pyright: ignore[reportPrivateUsage] - the public API hides the nodes
         compile_template,
         render_program,
     )
 
 MAX_SOURCE = 1_000_000
-"""How many characters a template may have."""
+"""The maximum number of characters of a template."""
 
 MAX_DEPTH = 64
-"""How deep blocks and partials may be nested; a partial that includes itself ends here."""
+"""The maximum nesting of blocks and partials, which also ends a partial that includes itself."""
 
 EngineHelper = Callable[[list[Any], HelperOptions], Any]
 
 
-class TooMuch(GenkitError):
-    """A rendering took more steps or made more text than its budget allows."""
+class OverBudget(GenkitError):
+    """The error of a rendering that exceeds its budget."""
 
     def __init__(self) -> None:
-        super().__init__("RESOURCE_EXHAUSTED", "The rendering is over its budget.")
+        super().__init__("RESOURCE_EXHAUSTED", "The rendering exceeds its budget.")
 
 
 @dataclass(slots=True)
 class Budget:
-    """What one rendering may still do.
+    """The remaining budget of one rendering.
 
     Attributes:
-        steps: Pieces of templates to render.
-        characters: Text to produce.
+        steps: Template pieces to render.
+        characters: Characters to produce.
     """
 
     steps: int
     characters: int
 
     def spend(self, steps: int, characters: int) -> None:
-        """Takes from the budget; raises `TooMuch` when it is used up."""
+        """Take from the budget; raises `OverBudget` when it is exceeded."""
         self.steps -= steps
         self.characters -= characters
         if self.steps < 0 or self.characters < 0:
-            raise TooMuch
+            raise OverBudget
 
 
 _budget: ContextVar[Budget | None] = ContextVar("genkit_rag_prompt_budget", default=None)
 
 
 class Counted(str):
-    """A text of the input: takes itself from the budget where a template prints it."""
+    """A text of the input that is taken from the budget when a template prints it."""
 
     __slots__ = ()
 
@@ -67,7 +67,7 @@ class Counted(str):
 
 
 class Program(list[Any]):
-    """The pieces of a template or block: takes itself from the budget whenever it is rendered."""
+    """The pieces of a template or block, taken from the budget at each rendering."""
 
     __slots__ = ("characters", "partials")
 
@@ -82,15 +82,15 @@ class Program(list[Any]):
 
 
 def compile_source(source: str, where: str, line: int = 1) -> Program:
-    """Returns the program of a template.
+    """Compile a template.
 
     Args:
         source: The template.
-        where: What it is called in errors: a prompt's name or a file.
-        line: The line of the file in which it begins.
+        where: The name of the template in error messages, such as a file.
+        line: The line of the file in which the template begins.
 
     Raises:
-        GenkitError: INVALID_ARGUMENT that names the place and the line of the tag that is wrong.
+        GenkitError: INVALID_ARGUMENT with the place and the line of the invalid tag.
     """
     if len(source) > MAX_SOURCE:
         raise GenkitError("INVALID_ARGUMENT", f"{where}: the template has more than {MAX_SOURCE:,} characters.")
@@ -103,10 +103,10 @@ def compile_source(source: str, where: str, line: int = 1) -> Program:
 
 
 def _with_spaces_kept(source: str) -> str:
-    """Returns the source with a tag that prints nothing before blank space between two tags of one line.
+    """Insert an empty tag before blank space between two tags of one line, so that the space is kept.
 
-    The parser takes a block or partial that begins a line and is followed by blank space and a tag for one that stands
-    alone on its line, and drops the space; Handlebars does so only where a line ends.
+    The parser drops the space after a block or partial at the beginning of a line when a tag follows; Handlebars drops
+    it only at the end of a line.
     """
     if "{{{{" in source:  # in a raw block tags are text
         return source
@@ -114,7 +114,7 @@ def _with_spaces_kept(source: str) -> str:
 
 
 def template_error(where: str, line: int | None, problem: str, cause: BaseException | None = None) -> GenkitError:
-    """Returns INVALID_ARGUMENT for a template that cannot be compiled or rendered."""
+    """Create the INVALID_ARGUMENT error of a template that cannot be compiled or rendered."""
     place = where if line is None else f"{where}, line {line}"
     hint = "Tags are Handlebars: {{name}}, {{#if x}}...{{/if}}, {{> partial}}; write \\{{ for two braces."
     details = {"source": where, "line": line}
@@ -130,15 +130,15 @@ def render(
     partials: Mapping[str, Program],
     budget: Budget,
 ) -> str:
-    """Returns the text of a program; raises `TooMuch`, or whatever the engine or a helper raises.
+    """Render a program; raises `OverBudget` and the errors of the engine and the helpers.
 
     Args:
-        program: From `compile_source`.
-        values: What `{{name}}` reads: JSON-compatible data whose texts are `Counted`.
-        data: What `{{@name}}` reads; likewise.
+        program: The result of `compile_source`.
+        values: The values of `{{name}}`: JSON-compatible data with `Counted` texts.
+        data: The values of `{{@name}}`, likewise.
         helpers: Functions by name.
         partials: Programs by name.
-        budget: What the rendering may do.
+        budget: The budget of the rendering.
     """
     token = _budget.set(budget)
     try:
@@ -157,29 +157,29 @@ def render(
 
 
 def spend_text(text: str) -> str:
-    """Returns the text after taking it from the budget of the rendering that is going on."""
+    """Take a text from the budget of the current rendering and return it."""
     _spend(0, len(text))
     return text
 
 
 def _spend(steps: int, characters: int) -> None:
     budget = _budget.get()
-    if budget is not None:  # a helper may have kept a text for later
+    if budget is not None:  # None when a helper uses a text after the rendering
         budget.spend(steps, characters)
 
 
 def _problem(source: str) -> Program | str:
-    """Returns the program, or what is wrong with the source."""
+    """Return the program, or a description of the error in the source."""
     try:
         return _bounded(compile_template(source, max_depth=MAX_DEPTH))
     except RecursionError:
         return f"blocks are nested more than {MAX_DEPTH} deep"
-    except Exception as error:  # the parser runs into IndexError and the like on broken tags
+    except Exception as error:  # the parser raises IndexError and the like for malformed tags
         return str(error) if type(error) is ValueError else "a tag is malformed"
 
 
 def _bounded(nodes: list[Any]) -> Program:
-    """Returns nodes, and those inside of them, as programs."""
+    """Convert nodes, and the nodes inside them, to programs."""
     for node in nodes:
         if isinstance(node, Block):
             node.body = _bounded(node.body)
@@ -191,14 +191,14 @@ def _bounded(nodes: list[Any]) -> Program:
 
 _UNCLOSED = "unclosed block"
 _SEARCH = 5_000_000
-"""How many characters are compiled at most to find a line."""
+"""The maximum number of characters to compile in the search for the line of an error."""
 
 
 def _position(source: str, problem: str) -> int:
-    """Returns where the tag begins that the problem is about; the parser does not say.
+    """Return the position of the tag with the problem, which the parser does not report.
 
-    The source up to that tag compiles, or lacks nothing but ends of blocks; no longer piece of it does. A block that
-    is never closed begins where everything before it compiles.
+    It is the last tag before which the source compiles, apart from blocks that are not closed yet. An unclosed block
+    begins at the last tag before which the source compiles completely.
     """
     fine = (_UNCLOSED,) if problem != _UNCLOSED else ()
     left = _SEARCH
@@ -213,13 +213,13 @@ def _position(source: str, problem: str) -> int:
 
 
 def line_of(source: str, name: str, line: int) -> int | None:
-    """Returns the line of the first tag that holds a name; None when there is none."""
+    """Return the line of the first tag with a name; None without such a tag."""
     found = re.search(r"\{\{[^{}]*?" + re.escape(name), source)
     return None if found is None else line + source.count("\n", 0, found.end())
 
 
 def _partial_names(nodes: list[Any]) -> Iterator[str]:
-    """Yields the names of the partials that the nodes include; one in parentheses is known only when rendered."""
+    """Yield the names of the included partials; a name in parentheses is known only at rendering."""
     for node in nodes:
         if isinstance(node, Partial | PartialBlock):
             yield node.name

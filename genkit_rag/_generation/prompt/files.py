@@ -9,10 +9,10 @@ from pathlib import Path
 from genkit_rag._core.errors import GenkitError, invalid
 
 MAX_FILES = 10_000
-"""How many files a prompt folder may hold."""
+"""The maximum number of files in a prompt folder."""
 
 MAX_FILE_BYTES = 1_000_000
-"""How long a prompt file may be."""
+"""The maximum size of a prompt file."""
 
 SUFFIX = ".prompt"
 
@@ -23,11 +23,11 @@ class PromptFile:
 
     Attributes:
         key: `folder/name` or `folder/name.variant`.
-        where: Its path within the folder.
-        is_partial: Whether its name begins with an underscore, which is not in the key.
-        text: What is in it; None when it cannot be had.
-        root: The prompt folder; None for a source that stands in no file.
-        error: Why not.
+        where: The path within the folder.
+        is_partial: Whether the file name begins with an underscore; the key does not contain it.
+        text: The content; None for a file that could not be read.
+        error: The error of a file that could not be read.
+        root: The prompt folder; None for a source without a file.
     """
 
     key: str
@@ -38,22 +38,22 @@ class PromptFile:
     root: Path | None = None
 
     def read(self) -> str:
-        """Returns the text; raises why it cannot be had."""
+        """Return the text; raises the error of a file that could not be read."""
         if self.error is not None:
             raise self.error
         return self.text or ""
 
 
 def read_folder(root: Path) -> list[PromptFile]:
-    """Returns all prompt files in a folder and those below it; a file that cannot be had says so when it is used.
+    """Read all prompt files of a folder and its subfolders; an unreadable file raises when it is used.
 
-    Hidden files and folders are left out; nothing outside of the folder is read, links included.
+    Hidden files and folders are skipped; nothing outside of the folder is read, not even through links.
 
     Raises:
-        GenkitError: INVALID_ARGUMENT when it is no folder, RESOURCE_EXHAUSTED when it holds too many files.
+        GenkitError: INVALID_ARGUMENT when `root` is not a folder, RESOURCE_EXHAUSTED for too many files.
     """
     if not root.is_dir():
-        raise invalid("prompt_dir", str(root), "must be a folder", hint="Make it, or leave `prompt_dir` out.")
+        raise invalid("prompt_dir", str(root), "must be an existing folder", hint="Create it, or omit `prompt_dir`.")
     root = root.resolve()
     found: list[PromptFile] = []
     for folder, folders, names in os.walk(root):
@@ -62,7 +62,7 @@ def read_folder(root: Path) -> list[PromptFile]:
             if not name.endswith(SUFFIX) or name.startswith("."):
                 continue
             if len(found) >= MAX_FILES:
-                raise GenkitError("RESOURCE_EXHAUSTED", f"`{root}` holds more than {MAX_FILES:,} prompt files.")
+                raise GenkitError("RESOURCE_EXHAUSTED", f"`{root}` contains more than {MAX_FILES:,} prompt files.")
             found.append(_read(root, Path(folder) / name))
     return found
 
@@ -80,7 +80,7 @@ def _read(root: Path, path: Path) -> PromptFile:
     except OSError as error:
         problem = GenkitError(
             "INVALID_ARGUMENT",
-            f"{where}: it cannot be read: {error.strerror or error}.",
+            f"{where}: the file cannot be read: {error.strerror or error}.",
             details={"source": where},
             cause=error,
         )
@@ -91,17 +91,17 @@ def _text(root: Path, path: Path, where: str) -> str:
     if not path.resolve(strict=True).is_relative_to(root):
         raise GenkitError(
             "PERMISSION_DENIED",
-            f"{where}: it is a link out of the prompt folder.",
-            hint="Put the file itself into the folder.",
+            f"{where}: the file is a link to a place outside of the prompt folder.",
+            hint="Move the file itself into the folder.",
             details={"source": where},
         )
     if not path.is_file():
-        raise GenkitError("INVALID_ARGUMENT", f"{where}: it is no file.", details={"source": where})
+        raise GenkitError("INVALID_ARGUMENT", f"{where}: not a regular file.", details={"source": where})
     with path.open("rb") as file:
         raw = file.read(MAX_FILE_BYTES + 1)
     if len(raw) > MAX_FILE_BYTES:
         raise GenkitError(
-            "INVALID_ARGUMENT", f"{where}: it has more than {MAX_FILE_BYTES:,} bytes.", details={"source": where}
+            "INVALID_ARGUMENT", f"{where}: the file has more than {MAX_FILE_BYTES:,} bytes.", details={"source": where}
         )
     try:
         return raw.decode("utf-8-sig")
@@ -109,21 +109,21 @@ def _text(root: Path, path: Path, where: str) -> str:
         line = raw.count(b"\n", 0, error.start) + 1
         raise GenkitError(
             "INVALID_ARGUMENT",
-            f"{where}, line {line}: it is not UTF-8.",
+            f"{where}, line {line}: the file is not UTF-8.",
             hint="Save it as UTF-8.",
             details={"source": where, "line": line},
         ) from error
 
 
 def prompt_key(name: str, variant: str | None) -> str:
-    """Returns `name` or `name.variant`; raises INVALID_ARGUMENT for what is no name."""
+    """Return `name` or `name.variant`; raises INVALID_ARGUMENT for an invalid name."""
     return check_key(name if variant is None else f"{name}.{variant}")
 
 
 def check_key(key: str) -> str:
-    """Returns the key; raises INVALID_ARGUMENT for one that is no name: paths out of a folder among others."""
+    """Validate and return a key; paths that leave a folder are invalid."""
     steps = key.split("/")
     bad = any(not step.strip(".") or step.startswith(".") or step.endswith(".") for step in steps)
     if bad or any(ord(char) < 33 or char in '\\:<>"|?*%' or char == "\x7f" for char in key):
-        raise invalid("name", key, "is no name of a prompt", hint="Names are such as `greeting` or `mail/reply`.")
+        raise invalid("name", key, "must be a prompt name", hint="For example `greeting` or `mail/reply`.")
     return key

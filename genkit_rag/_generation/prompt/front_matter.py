@@ -1,4 +1,4 @@
-"""The parts of a `.prompt` file: front matter and template."""
+"""Parsing `.prompt` files into front matter and template."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class _Fields(BaseModel):
 
 
 class InputFields(_Fields):
-    """`input:`."""
+    """The fields of `input:`."""
 
     schema_: Any = Field(default=None, alias="schema")
     default: dict[str, Any] | None = None
 
 
 class OutputFields(_Fields):
-    """`output:`."""
+    """The fields of `output:`."""
 
     format: str | None = None
     schema_: Any = Field(default=None, alias="schema")
@@ -37,7 +37,7 @@ class OutputFields(_Fields):
 
 
 class UseFields(_Fields):
-    """One item of `use:` with a configuration."""
+    """An item of `use:` with a configuration."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -46,7 +46,7 @@ class UseFields(_Fields):
 
 
 class FrontMatter(_Fields):
-    """What stands above a template, by the names of the format."""
+    """The front matter of a prompt file, by the field names of the format."""
 
     model: str | None = None
     config: dict[str, Any] | None = None
@@ -64,16 +64,16 @@ class FrontMatter(_Fields):
 
 @dataclass(frozen=True, slots=True)
 class PromptSource:
-    """A `.prompt` file, taken apart.
+    """A parsed `.prompt` file.
 
     Attributes:
-        where: The file, or what the source is called in errors.
+        where: The file, or another name for error messages.
         fields: The front matter.
-        template: What stands below it, without blank space around it; all of it where there is no front matter.
+        template: The text below the front matter, stripped; the whole text without front matter.
         line: The line in which the template begins.
-        raw: The front matter as it is.
-        ext: Its keys with dots: `{"acme": {"owner": ...}}` of `acme.owner`.
-        schema_line: The line of a schema, by `input` or `output`.
+        raw: The unvalidated front matter.
+        ext: The keys with dots: `acme.owner` is in `{"acme": {"owner": ...}}`.
+        schema_line: The lines of the schemas, by `input` and `output`.
     """
 
     where: str
@@ -86,13 +86,13 @@ class PromptSource:
 
 
 def parse_source(source: str, where: str) -> PromptSource:
-    """Returns the parts of a `.prompt` file.
+    """Parse a `.prompt` file.
 
-    Blank lines and lines that begin with `#` may stand above the front matter. A byte order mark is left out; line
+    Blank lines and lines that begin with `#` are allowed above the front matter. A byte order mark is removed; line
     ends may be CRLF.
 
     Raises:
-        GenkitError: INVALID_ARGUMENT that names the place, the line and the field.
+        GenkitError: INVALID_ARGUMENT with the place, the line and the field.
     """
     source = source.removeprefix("\ufeff")
     found = _split(source, where)
@@ -107,7 +107,7 @@ def parse_source(source: str, where: str) -> PromptSource:
         path = problem["loc"]
         line = next((lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in lines), 0)
         field = ".".join(str(step) for step in path)
-        raise _wrong(where, first + line, f"`{field}`: {problem['msg']}", field) from error
+        raise _invalid(where, first + line, f"`{field}`: {problem['msg']}", field) from error
     schema_line = {key: first + lines[(key, "schema")] for key in ("input", "output") if (key, "schema") in lines}
     blank = len(body) - len(body.lstrip())
     line = body_line + len(_BREAK.findall(body[:blank]))
@@ -115,7 +115,7 @@ def parse_source(source: str, where: str) -> PromptSource:
 
 
 def _split(source: str, where: str) -> tuple[str, int, str, int] | None:
-    """Returns front matter and body, each with its first line; None when there is no front matter."""
+    """Split into front matter and body, each with its first line; None without front matter."""
     ends = [match.span() for match in _BREAK.finditer(source)]
     starts = [0, *(end for _, end in ends)]
     stops = [*(start for start, _ in ends), len(source)]
@@ -132,20 +132,20 @@ def _split(source: str, where: str) -> tuple[str, int, str, int] | None:
             return None
     if opening is None:
         return None
-    raise _wrong(where, opening + 1, "the front matter is not closed by a line `---`", None)
+    raise _invalid(where, opening + 1, "the front matter is not closed by a line `---`", None)
 
 
 def _load(front: str, where: str, first: int) -> tuple[dict[str, Any], dict[tuple[str | int, ...], int]]:
-    from genkit_rag._generation.prompt.yaml_values import YamlProblem, load
+    from genkit_rag._generation.prompt.yaml_loader import YamlProblem, load
 
     try:
         raw, lines = load(front)
     except YamlProblem as error:
-        raise _wrong(where, first + error.line, f"the front matter is wrong: {error.problem}", None) from error
+        raise _invalid(where, first + error.line, f"the front matter is invalid: {error.problem}", None) from error
     if raw is None:
         return {}, lines
     if not isinstance(raw, dict):
-        raise _wrong(where, first, "the front matter must be an object of fields", None)
+        raise _invalid(where, first, "the front matter must be an object of fields", None)
     return cast("dict[str, Any]", raw), lines
 
 
@@ -158,10 +158,10 @@ def _extensions(raw: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _wrong(where: str, line: int, problem: str, field: str | None) -> GenkitError:
+def _invalid(where: str, line: int, problem: str, field: str | None) -> GenkitError:
     return GenkitError(
         "INVALID_ARGUMENT",
         f"{where}, line {line}: {problem}.",
-        hint="The reference lists the fields of prompt files and what each takes.",
+        hint="The reference of prompt files lists all fields and their values.",
         details={"source": where, "line": line, **({"argument": field} if field else {})},
     )

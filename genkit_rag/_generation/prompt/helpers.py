@@ -1,4 +1,4 @@
-"""The helpers of every template, and those that an application adds."""
+"""The built-in template helpers, and adapters for those of an application."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from genkit_rag._core.errors import GenkitError, invalid
 logger = logging.getLogger("genkit_rag.prompt")
 
 Helper = Callable[..., Any]
-"""`(*arguments, **named)`; with a parameter `block` it may be used as a block and gets a `HelperBlock` there."""
+"""`(*arguments, **named)`; with a parameter `block` it can be used as a block and gets a `HelperBlock`."""
 
 BUILTIN = (
     "if",
@@ -30,29 +30,29 @@ BUILTIN = (
     "ifEquals",
     "unlessEquals",
 )
-"""The helpers that every template has."""
+"""The built-in helpers."""
 
 
 class HelperBlock:
-    """What stands inside of `{{#name}}...{{else}}...{{/name}}`."""
+    """The contents of `{{#name}}...{{else}}...{{/name}}`."""
 
     def __init__(self, options: Any) -> None:
         self._options = options
 
     def body(self, context: Any = None) -> str:
-        """Returns the rendered body; `context` is what names in it are looked up in, the current one by default."""
+        """Render the body; names are looked up in `context`, by default the current one."""
         return str(self._options.fn(context))
 
     def inverse(self, context: Any = None) -> str:
-        """Returns what stands after `{{else}}`, rendered."""
+        """Render the part after `{{else}}`."""
         return str(self._options.inverse(context))
 
 
 def engine_helpers(spend: Callable[[str], str]) -> dict[str, Any]:
-    """Returns the helpers that need nothing of a rendering but its budget."""
+    """Return the helpers that only need the budget of the rendering."""
 
     def to_json(args: list[Any], options: Any) -> str:
-        """`{{json value indent=2}}`; NaN and infinities are null."""
+        """Handle `{{json value indent=2}}`; NaN and infinities become null."""
         return spend(_json(args[0], options.hash_value("indent"))) if args else ""
 
     return {
@@ -65,7 +65,7 @@ def engine_helpers(spend: Callable[[str], str]) -> dict[str, Any]:
 
 
 def adapt_helper(name: str, fn: Helper, spend: Callable[[str], str]) -> Any:
-    """Returns an application's helper as the engine calls it; what it raises is INVALID_ARGUMENT that names it."""
+    """Adapt a helper of the application to the engine; its exceptions become INVALID_ARGUMENT with its name."""
     parameters = inspect.signature(fn).parameters
     wants_block = "block" in parameters
 
@@ -84,17 +84,19 @@ def adapt_helper(name: str, fn: Helper, spend: Callable[[str], str]) -> Any:
 
 
 def check_helper(name: str, fn: Helper) -> None:
-    """Raises INVALID_ARGUMENT for what cannot be a helper."""
+    """Raise INVALID_ARGUMENT for an invalid helper."""
     if name in BUILTIN:
-        raise invalid("name", name, "is a helper that every template has", hint="Choose another name.")
+        raise invalid("name", name, "is the name of a built-in helper", hint="Choose another name.")
     if not name.isidentifier():
-        raise invalid("name", name, "must be a name such as `upper`")
+        raise invalid("name", name, "must be an identifier such as `upper`")
     if not callable(fn) or inspect.iscoroutinefunction(fn):
-        raise invalid("fn", fn, "must be a function that is not async", hint="Fetch before; pass it in the input.")
+        raise invalid(
+            "fn", fn, "must be a synchronous function", hint="Load data before rendering and pass it in the input."
+        )
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Returns whether two values are of one type and equal: 5 is neither "5" nor True, but it is 5.0."""
+    """Compare without conversion: 5 equals 5.0, but neither "5" nor True."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     return bool(one == other)
@@ -105,7 +107,7 @@ def _choose(options: Any, show: bool) -> Any:
 
 
 def _lookup(args: list[Any], _options: Any) -> Any:
-    """`{{lookup items key}}`: items of lists and objects, never attributes."""
+    """Handle `{{lookup items key}}`: items of lists and objects, but no attributes."""
     collection, key = [*args, None, None][:2]
     if isinstance(collection, Mapping):
         return collection.get(key if isinstance(key, str) else _json(key, None))
@@ -123,6 +125,6 @@ def _log(args: list[Any], _options: Any) -> str:
 def _json(value: Any, indent: Any) -> str:
     if isinstance(indent, str) and not indent.isdecimal():
         indent = 0
-    width = min(int(indent or 0), 10)  # as JSON.stringify has it
+    width = min(int(indent or 0), 10)  # as in JSON.stringify
     separators = None if width > 0 else (",", ":")
     return json.dumps(value, ensure_ascii=False, indent=width if width > 0 else None, separators=separators)

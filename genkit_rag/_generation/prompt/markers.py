@@ -1,7 +1,7 @@
-"""From a rendered text to messages: roles, history, sections and media.
+"""Splitting a rendered text into messages: roles, history, sections and media.
 
-What a helper such as `{{role "system"}}` stands for is kept beside the text; in the text there is a mark that holds a
-random number drawn for this one rendering. No value can contain a mark, so no value can begin a message.
+A helper such as `{{role "system"}}` writes a marker with a random number of this rendering into the text. No input can
+contain such a marker, so no input can inject a message.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from genkit_rag._documents.part import Media, Message, Part, Role
 
 @dataclass(frozen=True, slots=True)
 class RoleMark:
-    """From here on another role speaks."""
+    """The start of text of another role."""
 
     role: Role
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryMark:
-    """Here the conversation so far is put in."""
+    """The place of the conversation so far."""
 
 
 Mark = RoleMark | HistoryMark | Part
@@ -33,20 +33,20 @@ ROLES: tuple[Role, ...] = get_args(Role)
 
 
 class Markers:
-    """The marks of one rendering."""
+    """The markers of one rendering."""
 
     def __init__(self) -> None:
-        # Digits only: a helper that changes the case of a block's text leaves them alone.
+        # Digits only, so that a helper that changes the case of a block's text does not change them.
         self._token = str(secrets.randbits(128))
         self._marks: list[Mark] = []
 
     def put(self, mark: Mark) -> str:
-        """Returns the text that stands for a mark."""
+        """Store a mark and return the text that represents it."""
         self._marks.append(mark)
         return f"{_FENCE}{self._token}:{len(self._marks) - 1}{_FENCE}"
 
     def split(self, text: str) -> list[str | Mark]:
-        """Returns the text between the marks, and the marks, in order."""
+        """Split a text into the pieces between the marks, and the marks, in order."""
         first, *rest = text.split(f"{_FENCE}{self._token}:")
         pieces: list[str | Mark] = [first]
         for piece in rest:
@@ -55,24 +55,24 @@ class Markers:
         return pieces
 
     def role(self, args: list[Any], _options: Any) -> str:
-        """`{{role "system"}}`."""
+        """Handle `{{role "system"}}`."""
         name = str(args[0]) if args else ""
         if name not in ROLES:
             raise invalid("role", name, f"must be one of {', '.join(ROLES)}", hint='Write {{role "user"}}.')
         return self.put(RoleMark(name))
 
     def history(self, _args: list[Any], _options: Any) -> str:
-        """`{{history}}`."""
+        """Handle `{{history}}`."""
         return self.put(HistoryMark())
 
     def section(self, args: list[Any], _options: Any) -> str:
-        """`{{section "context"}}`: a pending part that is replaced later on."""
+        """Handle `{{section "context"}}`, a pending part that is replaced later."""
         if not args or not str(args[0]):
             raise invalid("section", None, "needs a name", hint='Write {{section "context"}}.')
         return self.put(Part(metadata={"purpose": str(args[0]), "pending": True}))
 
     def media(self, _args: list[Any], options: Any) -> str:
-        """`{{media url=image contentType="image/png"}}`; nothing when there is no URL."""
+        """Handle `{{media url=image contentType="image/png"}}`; empty without a URL."""
         url, content_type = options.hash_value("url"), options.hash_value("contentType")
         if not url:
             return ""
@@ -81,19 +81,19 @@ class Markers:
 
 @dataclass(slots=True)
 class Assembly:
-    """Messages on their way to a request; `has_history` when a template has put the conversation in."""
+    """The messages of a rendering; `has_history` tells whether a template has inserted the conversation."""
 
     messages: list[Message] = field(default_factory=list[Message])
     has_history: bool = False
 
 
 def assemble(pieces: Iterable[str | Mark], history: Sequence[Message], first: Role = "user") -> Assembly:
-    """Returns the messages of a rendered template; blank text between two marks is nothing.
+    """Build the messages of a rendered template; blank text between two marks is dropped.
 
     Args:
-        pieces: From `Markers.split`.
+        pieces: The result of `Markers.split`.
         history: The conversation so far.
-        first: Who speaks before the first role mark.
+        first: The role before the first role mark.
     """
     made = Assembly()
     role: Role = first
@@ -122,7 +122,7 @@ def assemble(pieces: Iterable[str | Mark], history: Sequence[Message], first: Ro
 
 
 def as_history(message: Message) -> Message:
-    """Returns the message, marked as one of the conversation so far."""
+    """Return a copy of the message, marked as part of the conversation so far."""
     return Message(role=message.role, content=message.content, metadata={**(message.metadata or {}), **HISTORY})
 
 
@@ -130,7 +130,7 @@ HISTORY = {"purpose": "history"}
 
 
 def insert_history(made: Assembly, history: Sequence[Message]) -> list[Message]:
-    """Returns the messages with the conversation before a last user message, else at the end, unless it is in there."""
+    """Insert the conversation, unless a template has, before the last user message or else at the end."""
     messages = made.messages
     is_in = made.has_history or any((m.metadata or {}).get("purpose") == "history" for m in messages)
     if not history or is_in:

@@ -1,4 +1,4 @@
-"""What a prompt, and a call of one, may set of a generation."""
+"""The options of a prompt and of a call of a prompt."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from genkit_rag._generation.prompt.front_matter import FrontMatter, UseFields
 
 
 class RunKwargs(CallKwargs, total=False):
-    """The options of `generate` that a prompt and a call of it may set; `Genkit.generate` says what each means."""
+    """The options of `generate` that a prompt and its calls may set; see `Genkit.generate`."""
 
     output_schema: Any
 
 
 class PromptKwargs(RunKwargs, total=False):
-    """What `Genkit.define_prompt` takes by name beside the texts.
+    """The keyword arguments of `Genkit.define_prompt` beside the texts.
 
     Attributes:
         input_schema: A type or JSON Schema of the input, or the name of a schema from `define_schema`.
-        input_default: What holds for fields of the input that are left out.
+        input_default: Default values for missing fields of the input.
         description: One sentence for people and models.
-        metadata: Further facts for Genkit's tools; JSON-compatible.
+        metadata: Further metadata for Genkit's tools; JSON-compatible.
     """
 
     input_schema: Any
@@ -45,20 +45,20 @@ OWN_NAMES = ("input_schema", "input_default", "description", "metadata")
 
 
 def check_names(options: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Raises INVALID_ARGUMENT for an option that there is not."""
+    """Raise INVALID_ARGUMENT for an unknown option."""
     for name in options:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             raise GenkitError(
                 "INVALID_ARGUMENT",
-                f"A prompt has no option `{name}`.",
+                f"Unknown prompt option `{name}`.",
                 hint=f"{f'Did you mean `{close[0]}`? ' if close else ''}Known options: {', '.join(known)}.",
                 details={"argument": name},
             )
 
 
 def merged(*layers: Mapping[str, Any]) -> RunKwargs:
-    """Returns the options of all layers: a later one wins; `config` is merged by its keys."""
+    """Merge layers of options; later layers take precedence, and `config` is merged by its keys."""
     found: dict[str, Any] = {}
     for layer in layers:
         config = _merged_config(found.get("config"), layer.get("config"))
@@ -84,14 +84,14 @@ def _as_mapping(config: Any) -> Any:
 
 
 def set_options(options: GenerateOptions) -> dict[str, Any]:
-    """Returns the options that are not the default ones, the messages apart."""
+    """Return the options that differ from the defaults, without the messages."""
     default = GenerateOptions()
     found = {name: getattr(options, name) for name in RUN_NAMES}
     return {name: value for name, value in found.items() if value is not getattr(default, name)}
 
 
 def file_options(fields: FrontMatter) -> RunKwargs:
-    """Returns the options that a file's front matter sets; the schema of the output is left to who knows schemas."""
+    """Return the options that the front matter of a file sets, without the output schema, which may need a look-up."""
     output = fields.output
     found: dict[str, Any] = {
         "model": fields.model,

@@ -1,4 +1,4 @@
-"""Picoschema, the short notation for schemas in front matter, to JSON Schema.
+"""Converting Picoschema, the short notation for schemas in front matter, to JSON Schema.
 
 Source: https://google.github.io/dotprompt/reference/picoschema/
 """
@@ -14,24 +14,24 @@ from genkit_rag._core.errors import GenkitError
 SCALARS = ("any", "boolean", "integer", "null", "number", "string")
 Schema = dict[str, Any]
 FindSchema = Callable[[str], Schema | None]
-"""Gives the JSON Schema of a name; None when there is none."""
+"""Returns the JSON Schema of a name; None for an unknown name."""
 
 _WILDCARD = "(*)"
 _KEY = re.compile(r"(?P<name>[^(]*?)(?P<optional>\?)?\s*(?:\((?P<info>.*)\))?\s*", re.DOTALL)
 MAX_DEPTH = 50
-"""How deep a schema may be nested."""
+"""The maximum nesting of a schema."""
 
 
 def to_json_schema(source: Any, find: FindSchema) -> Schema:
-    """Returns the JSON Schema of a picoschema; what is a JSON Schema already comes back as it is.
+    """Convert a picoschema to a JSON Schema; a JSON Schema is returned unchanged.
 
     Args:
-        source: A text such as `string, what it is`, or an object of fields; an object with a JSON type as its `type`,
-            or with an object as its `properties`, is a JSON Schema.
-        find: Gives the schemas that the source names.
+        source: A text such as `string, a description`, or an object of fields; an object with a JSON type as its
+            `type`, or with an object as its `properties`, is a JSON Schema.
+        find: Looks up the schemas that the source refers to.
 
     Raises:
-        GenkitError: INVALID_ARGUMENT that names the field.
+        GenkitError: INVALID_ARGUMENT with the field.
     """
     if isinstance(source, Mapping):
         given = dict(cast("Mapping[str, Any]", source))
@@ -43,7 +43,7 @@ def to_json_schema(source: Any, find: FindSchema) -> Schema:
 
 
 def named_schema(source: Any) -> str | None:
-    """Returns the name when a schema is nothing but one; None otherwise."""
+    """Return the name if the schema is just a name; None otherwise."""
     return source if isinstance(source, str) and source not in SCALARS and "," not in source else None
 
 
@@ -53,14 +53,14 @@ class _Reader:
 
     def read(self, source: Any, path: str) -> Schema:
         if path.count(".") > MAX_DEPTH:
-            raise _wrong("$", f"is nested more than {MAX_DEPTH} deep")
-        if source is None:  # what YAML makes of `field: null`
+            raise _invalid("$", f"is nested more than {MAX_DEPTH} deep")
+        if source is None:  # YAML `field: null`
             return {"type": "null"}
         if isinstance(source, str):
             return self._scalar(source, path)
         if isinstance(source, Mapping):
             return self._object(cast("Mapping[str, Any]", source), path)
-        raise _wrong(path, f"must be a type's name or an object of fields, got {source!r:.80}")
+        raise _invalid(path, f"must be a type's name or an object of fields, got {source!r:.80}")
 
     def _scalar(self, source: str, path: str) -> Schema:
         name, description = _described(source)
@@ -71,8 +71,8 @@ class _Reader:
             if found is None:
                 raise GenkitError(
                     "INVALID_ARGUMENT",
-                    f"The schema is wrong: {path} has the type `{name}`, which there is not.",
-                    hint=f"Types are {', '.join(SCALARS)}; others need ai.define_schema({name!r}, ...) beforehand.",
+                    f"The schema is invalid: {path} has the unknown type `{name}`.",
+                    hint=f"Use {', '.join(SCALARS)}, or define it with ai.define_schema({name!r}, ...) first.",
                     details={"path": path, "name": name},
                 )
             schema = dict(found)
@@ -87,7 +87,7 @@ class _Reader:
                 continue
             match = _KEY.fullmatch(key)
             if match is None or not match["name"]:
-                raise _wrong(f"{path}.{key}", "is no field: write `name`, `name?` or `name(array, description)`")
+                raise _invalid(f"{path}.{key}", "must be `name`, `name?` or `name(array, description)`")
             optional = match["optional"] is not None
             if not optional:
                 required.append(match["name"])
@@ -104,22 +104,24 @@ class _Reader:
             schema = dict(self.read(value, path))
         elif kind == "enum":
             if not isinstance(value, list):
-                raise _wrong(path, f"must be a list of values, got {value!r:.80}")
+                raise _invalid(path, f"must be a list of values, got {value!r:.80}")
             choices: list[Any] = value
             schema = {"enum": [*choices, None] if optional and None not in choices else list(choices)}
         else:
-            raise _wrong(path, f"has the kind {kind!r}: in parentheses stands `object`, `array` or `enum`")
+            raise _invalid(path, f"has the kind {kind!r}, must be `object`, `array` or `enum`")
         if optional and isinstance(schema.get("type"), str):
             schema["type"] = [schema["type"], "null"]
         return {**schema, "description": description} if description else schema
 
 
 def _described(source: str) -> tuple[str, str | None]:
-    """Returns a type's name and what follows the first comma."""
+    """Split into the name of the type and the description after the first comma."""
     name, _, description = source.partition(",")
     return name.strip(), description.strip() or None
 
 
-def _wrong(path: str, problem: str) -> GenkitError:
-    hint = "Picoschema is `field: type, description`; for JSON Schema write `type: object` and `properties:`."
-    return GenkitError("INVALID_ARGUMENT", f"The schema is wrong: {path} {problem}.", hint=hint, details={"path": path})
+def _invalid(path: str, problem: str) -> GenkitError:
+    hint = "Write Picoschema as `field: type, description`, or JSON Schema with `type: object` and `properties:`."
+    return GenkitError(
+        "INVALID_ARGUMENT", f"The schema is invalid: {path} {problem}.", hint=hint, details={"path": path}
+    )

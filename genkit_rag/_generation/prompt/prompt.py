@@ -1,10 +1,9 @@
-"""A prompt that can be called, streamed, rendered and offered as a tool."""
+"""A prompt that can be called, streamed, rendered and used as a tool."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from typing import Any, Unpack, cast
 
 from genkit_rag._core import schema
 from genkit_rag._core.action import Action, ActionKind, ActionStream
@@ -13,9 +12,10 @@ from genkit_rag._core.errors import invalid
 from genkit_rag._documents.part import Message
 from genkit_rag._generation.generate import GenerateOptions, generate, render
 from genkit_rag._generation.model import ModelRequest, ModelResponse, ModelResponseChunk
-from genkit_rag._generation.prompt.contents import Source, Turn, messages_of
+from genkit_rag._generation.prompt.contents import RenderInput, messages_of
+from genkit_rag._generation.prompt.definition import Definition, listed_metadata
+from genkit_rag._generation.prompt.environment import PromptEnvironment
 from genkit_rag._generation.prompt.files import prompt_key
-from genkit_rag._generation.prompt.listing import listed_metadata
 from genkit_rag._generation.prompt.markers import Assembly, insert_history
 from genkit_rag._generation.prompt.options import RUN_NAMES, RunKwargs, check_names, merged, set_options
 from genkit_rag._generation.prompt.template import Inputs
@@ -23,52 +23,22 @@ from genkit_rag._generation.prompt.values import plain
 from genkit_rag._generation.tools.function import tool_action
 from genkit_rag._generation.tools.tool import Tool
 
-if TYPE_CHECKING:
-    from genkit_rag._generation.prompt.library import PromptLibrary
-
 Context = Mapping[str, Any] | None
 OnChunk = Callable[[ModelResponseChunk], None] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Definition:
-    """What a prompt is made of.
-
-    Attributes:
-        name: Its name.
-        variant: Which of several of that name.
-        sources: What gives the messages, in their order.
-        options: What it sets of a generation.
-        input_type: A type or JSON Schema; None takes anything.
-        input_default: What holds for fields of the input that are left out.
-        description: One sentence.
-        metadata: Further facts for the listing.
-        template: The template, for the listing.
-    """
-
-    name: str
-    variant: str | None
-    sources: Sequence[Source]
-    options: RunKwargs = field(default_factory=RunKwargs)
-    input_type: Any = None
-    input_default: Mapping[str, Any] | None = None
-    description: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    template: str | None = None
-
-
 class ExecutablePrompt:
-    """A prompt. `await prompt({"name": "Ada"})` gives the model's response.
+    """A prompt; `await prompt({"name": "Ada"})` returns the model's response.
 
     Attributes:
-        name: Its name.
-        variant: Which of several of that name; None for the plain one.
+        name: The name.
+        variant: The variant; None for the prompt without variant.
         key: `name` or `name.variant`, as in `/prompt/<key>`.
-        actions: `/prompt/<key>`, which gives the rendered request, and `/executable-prompt/<key>`.
+        actions: `/prompt/<key>`, which returns the rendered request, and `/executable-prompt/<key>`.
     """
 
-    def __init__(self, library: PromptLibrary, definition: Definition) -> None:
-        self._library = library
+    def __init__(self, environment: PromptEnvironment, definition: Definition) -> None:
+        self._environment = environment
         self._definition = definition
         self.name = definition.name
         self.variant = definition.variant
@@ -85,7 +55,7 @@ class ExecutablePrompt:
 
     @property
     def input_schema(self) -> dict[str, Any] | None:
-        """The JSON Schema of the input, in which what has a default is not required; None means anything."""
+        """The JSON Schema of the input, in which fields with a default are optional; None accepts anything."""
         return schema.json_schema(self._wire_type)
 
     async def __call__(
@@ -97,22 +67,24 @@ class ExecutablePrompt:
         on_chunk: OnChunk = None,
         **overrides: Unpack[RunKwargs],
     ) -> ModelResponse:
-        """Returns the model's response to the rendered prompt.
+        """Render the prompt and return the model's response.
 
         Args:
-            input: What the template reads, by the input's type or schema; defaults are put in.
-            messages: The conversation so far: stands where `{{history}}` is, else before the last user message.
-            context: Facts about the caller, for `{{@auth.uid}}` and for tools; the running action's by default.
+            input: The values of the template, validated by the input's type or schema; defaults are added.
+            messages: The conversation so far, inserted at `{{history}}` or else before the last user message.
+            context: Facts about the caller, for `{{@auth.uid}}` and tools; by default the running action's.
             on_chunk: Called with every chunk of a streaming model.
-            **overrides: Options of `generate`, which win over the prompt's own; `config` is merged by its keys.
+            **overrides: Options of `generate` that override the prompt's; `config` is merged by its keys.
 
         Raises:
-            GenkitError: INVALID_ARGUMENT for an input that does not match, naming the path; what `generate` raises.
+            GenkitError: INVALID_ARGUMENT for an input that does not match, with its path; any error of `generate`.
         """
 
         async def run(value: Any, ctx: ActionContext) -> ModelResponse:
             options = await self._options(value, ctx, messages, overrides)
-            return await generate(self._library.registry, options, on_chunk=ctx.send_chunk if ctx.streaming else None)
+            return await generate(
+                self._environment.registry, options, on_chunk=ctx.send_chunk if ctx.streaming else None
+            )
 
         action: Action[Any, ModelResponse, ModelResponseChunk] = Action(ActionKind.EXECUTABLE_PROMPT, self.key, run)
         return await action(input, context=context, on_chunk=on_chunk)
@@ -125,7 +97,7 @@ class ExecutablePrompt:
         context: Context = None,
         **overrides: Unpack[RunKwargs],
     ) -> ActionStream[ModelResponseChunk, ModelResponse]:
-        """Returns `.stream`, an async iterator of chunks, and `.response`, an awaitable of the response."""
+        """Start a call; `.stream` is an async iterator of chunks, `.response` an awaitable of the response."""
         return ActionStream(lambda send: self(input, messages=messages, context=context, on_chunk=send, **overrides))
 
     async def options(
@@ -136,7 +108,7 @@ class ExecutablePrompt:
         context: Context = None,
         **overrides: Unpack[RunKwargs],
     ) -> GenerateOptions:
-        """Returns the options that a call passes on to `generate`; takes what a call takes."""
+        """Return the options that a call with the same arguments passes to `generate`."""
         ctx = ActionContext(current_context() if context is None else context)
         return await self._options(input, ctx, messages, overrides)
 
@@ -148,16 +120,16 @@ class ExecutablePrompt:
         context: Context = None,
         **overrides: Unpack[RunKwargs],
     ) -> ModelRequest:
-        """Returns the request that a call would send to the model first, without asking it; takes what a call takes."""
+        """Return the first request that a call with the same arguments sends to the model, without sending it."""
         options = await self.options(input, messages=messages, context=context, **overrides)
-        return await render(self._library.registry, options, context=context)
+        return await render(self._environment.registry, options, context=context)
 
     def as_tool(self, *, name: str | None = None, description: str | None = None) -> Tool[Any]:
-        """Returns a tool that calls the prompt: the answer's text, or its data when the prompt has an output schema.
+        """Create a tool that calls the prompt and returns the text, or the data when the prompt has an output schema.
 
         Args:
-            name: The prompt's key by default, with `_` for dots.
-            description: The prompt's by default.
+            name: By default the key of the prompt, with `_` for dots.
+            description: By default the description of the prompt.
         """
 
         async def call(input: Any) -> Any:
@@ -178,7 +150,7 @@ class ExecutablePrompt:
 
     @property
     def _wire_type(self) -> Any:
-        """The type of the input where it comes in: what has a default may be left out."""
+        """The type of the input on the wire, in which fields with a default are optional."""
         made = self._definition
         if made.input_type is None or not made.input_default:
             return made.input_type
@@ -197,34 +169,34 @@ class ExecutablePrompt:
         if isinstance(messages, str | Message):
             raise invalid("messages", messages, "must be a list of messages")
         value = self._value(input)
-        turn = Turn(
+        given = RenderInput(
             value,
             Inputs(value, ctx.context, messages),
-            self._library,
+            self._environment,
             ActionContext(ctx.context, None, {"messages": list(messages)}),
         )
         whole, returned = Assembly(), dict[str, Any]()
         for source in made.sources:
-            found = await source(turn)
+            found = await source(given)
             if isinstance(found, GenerateOptions):
                 returned = set_options(found)
                 whole.messages += messages_of(found)
             else:
                 whole.messages += found.messages
                 whole.has_history |= found.has_history
-        given = {name: value for name, value in overrides.items() if value is not None}
-        options = merged(made.options, returned, given)
+        set_here = {name: value for name, value in overrides.items() if value is not None}
+        options = merged(made.options, returned, set_here)
         return GenerateOptions(messages=insert_history(whole, messages), **cast(Any, options))
 
     def _value(self, input: Any) -> Any:
-        """Returns the input with its defaults, typed; raises INVALID_ARGUMENT that names the path."""
+        """Add defaults to the input and validate it; the INVALID_ARGUMENT error names the path."""
         made = self._definition
         if made.input_default and (input is None or isinstance(input, Mapping)):
             input = {**made.input_default, **(cast("Mapping[str, Any]", input) or {})}
         if made.input_type is None:
             return {} if input is None else input
         if isinstance(made.input_type, Mapping):
-            input = plain({} if input is None else input, "input")  # a model may stand for an object
+            input = plain({} if input is None else input, "input")  # a pydantic model may be passed for an object
         return schema.parse(made.input_type, input, f"The input of the prompt `{self.key}`")
 
     def _make_actions(self) -> tuple[Action[Any, Any, Any], Action[Any, Any, Any]]:
@@ -236,7 +208,9 @@ class ExecutablePrompt:
 
         async def run(value: Any, ctx: ActionContext) -> ModelResponse:
             options = await self._options(value, ctx, (), {})
-            return await generate(self._library.registry, options, on_chunk=ctx.send_chunk if ctx.streaming else None)
+            return await generate(
+                self._environment.registry, options, on_chunk=ctx.send_chunk if ctx.streaming else None
+            )
 
         rendering: Action[Any, Any, Any] = Action(
             ActionKind.PROMPT,

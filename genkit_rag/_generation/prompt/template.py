@@ -1,4 +1,4 @@
-"""A template: text with tags, rendered to messages."""
+"""Templates: texts with tags that are rendered to messages."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
     from genkit_rag._generation.prompt.engine import Program
 
 MAX_STEPS = 200_000
-"""How many values and pieces of templates (texts, tags, rounds of loops) one rendering may go through."""
+"""The maximum number of values and template pieces (texts, tags, loop iterations) of one rendering."""
 
 MAX_CHARACTERS = 10_000_000
-"""How many characters one rendering may put together."""
+"""The maximum number of characters that one rendering may produce."""
 
 _QUICK_STEPS = 1000
 _QUICK_CHARACTERS = 200_000
-# What is over this is rendered once more in a worker thread: the event loop is not to wait for it.
+# Larger inputs are rendered again in a worker thread to keep the event loop responsive.
 
-_NOT_DATA = ("root", "partial-block")  # the engine's own
+_NOT_DATA = ("root", "partial-block")  # reserved by the engine
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a template is rendered with.
+    """The inputs of a template.
 
     Attributes:
-        values: What `{{name}}` reads.
-        context: What `{{@name}}` reads.
-        history: What `{{history}}` stands for.
+        values: The values of `{{name}}`.
+        context: The values of `{{@name}}`.
+        history: The messages of `{{history}}`.
     """
 
     values: Any = None
@@ -46,24 +46,24 @@ class Inputs:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What templates share: partials by name and the helpers of the application."""
+class TemplateEnvironment:
+    """The partials and helpers of the application, by name."""
 
     partials: Mapping[str, Template] = field(default_factory=dict[str, "Template"])
     helpers: Mapping[str, Helper] = field(default_factory=dict[str, Helper])
 
 
 class Template:
-    """A template, compiled when it has tags.
+    """A template, which is compiled if it has tags.
 
     Args:
         source: The text; text without `{{` needs no engine.
-        where: What it is called in errors.
-        line: The line of the file in which it begins.
+        where: The name of the template in error messages.
+        line: The line of the file in which the template begins.
 
     Raises:
-        GenkitError: INVALID_ARGUMENT that names the place and the line.
-        MissingExtra: It has tags and the engine is not installed.
+        GenkitError: INVALID_ARGUMENT with the place and the line.
+        MissingExtra: The template has tags and the engine is not installed.
     """
 
     def __init__(self, source: str, where: str, line: int = 1) -> None:
@@ -76,51 +76,51 @@ class Template:
 
     @property
     def includes(self) -> bool:
-        """Whether it includes partials."""
+        """Whether the template includes partials."""
         return self._program is not None and bool(self._program.partials)
 
     def program(self) -> Program:
-        """Returns the compiled template."""
+        """Return the compiled template."""
         if self._program is None:
             from genkit_rag._generation.prompt.engine import compile_source
 
             self._program = compile_source(self.source, self.where, self.line)
         return self._program
 
-    async def messages(self, inputs: Inputs, around: Surroundings, first: Role = "user") -> Assembly:
-        """Returns the messages; `first` speaks before the first `{{role}}`.
+    async def messages(self, inputs: Inputs, environment: TemplateEnvironment, first: Role = "user") -> Assembly:
+        """Render the messages; `first` is the role before the first `{{role}}`.
 
         Raises:
-            GenkitError: INVALID_ARGUMENT for a tag that fails, RESOURCE_EXHAUSTED for a rendering without bounds.
+            GenkitError: INVALID_ARGUMENT for a tag that fails, RESOURCE_EXHAUSTED beyond the limits.
         """
-        return assemble(await self._pieces(inputs, around), inputs.history, first)
+        return assemble(await self._pieces(inputs, environment), inputs.history, first)
 
-    async def _pieces(self, inputs: Inputs, around: Surroundings) -> list[str | Mark]:
+    async def _pieces(self, inputs: Inputs, environment: TemplateEnvironment) -> list[str | Mark]:
         if self._program is None:
             return [self.source]
-        from genkit_rag._generation.prompt.engine import Budget, TooMuch
+        from genkit_rag._generation.prompt.engine import Budget, OverBudget
 
         try:
-            return self._render(inputs, around, Budget(_QUICK_STEPS, _QUICK_CHARACTERS))
-        except TooMuch:
+            return self._render(inputs, environment, Budget(_QUICK_STEPS, _QUICK_CHARACTERS))
+        except OverBudget:
             pass
         try:
-            return await run_in_thread(self._render, inputs, around, Budget(MAX_STEPS, MAX_CHARACTERS))
-        except TooMuch as error:
+            return await run_in_thread(self._render, inputs, environment, Budget(MAX_STEPS, MAX_CHARACTERS))
+        except OverBudget as error:
             raise GenkitError(
                 "RESOURCE_EXHAUSTED",
                 f"{self.where}: rendering takes more than {MAX_STEPS:,} steps or {MAX_CHARACTERS:,} characters.",
-                hint="Pass less, or shorten the loops.",
+                hint="Reduce the input or the loops.",
                 details={"source": self.where},
             ) from error
 
-    def _render(self, inputs: Inputs, around: Surroundings, budget: Any) -> list[str | Mark]:
+    def _render(self, inputs: Inputs, environment: TemplateEnvironment, budget: Any) -> list[str | Mark]:
         from genkit_rag._generation.prompt import engine
 
         markers = Markers()
         values = counted(inputs.values, "input", engine.Counted, budget.spend)
         context = {key: value for key, value in inputs.context.items() if key not in _NOT_DATA}
-        helpers = {name: adapt_helper(name, fn, engine.spend_text) for name, fn in around.helpers.items()}
+        helpers = {name: adapt_helper(name, fn, engine.spend_text) for name, fn in environment.helpers.items()}
         helpers |= {
             "role": markers.role,
             "history": markers.history,
@@ -135,17 +135,17 @@ class Template:
                 {} if values is None else values,
                 data=counted(context, "context", engine.Counted, budget.spend, nothing),
                 helpers=helpers,
-                partials=_reachable(program, around.partials),
+                partials=_reachable(program, environment.partials),
                 budget=budget,
             )
-        except engine.TooMuch:
+        except engine.OverBudget:
             raise
         except Exception as error:
-            raise self._failure(error, around) from error
+            raise self._failure(error, environment) from error
         return markers.split(text)
 
-    def _failure(self, error: Exception, around: Surroundings) -> GenkitError:
-        """Returns what the engine ran into as INVALID_ARGUMENT, with the line of the tag where it can be told."""
+    def _failure(self, error: Exception, environment: TemplateEnvironment) -> GenkitError:
+        """Convert an error of the engine to INVALID_ARGUMENT, with the line of the tag if it can be found."""
         from genkit_rag._generation.prompt import engine
 
         if isinstance(error, RecursionError):
@@ -163,19 +163,21 @@ class Template:
         if isinstance(error, GenkitError):
             failure.status, failure.hint = error.status, error.hint
         elif "partial" in problem:
-            failure.hint = f"Partials: {', '.join(sorted(around.partials)) or 'none'}; see ai.define_partial."
+            failure.hint = (
+                f"Defined partials: {', '.join(sorted(environment.partials)) or 'none'}; see ai.define_partial."
+            )
         elif "Missing helper" in problem:
-            failure.hint = f"Helpers of your own: {', '.join(sorted(around.helpers)) or 'none'}; see ai.define_helper."
+            failure.hint = f"Defined helpers: {', '.join(sorted(environment.helpers)) or 'none'}; see ai.define_helper."
         return failure
 
 
 def _reachable(program: Program, partials: Mapping[str, Template]) -> dict[str, Program]:
-    """Returns the programs of the partials that a program includes, and those that these include."""
+    """Return the programs of the partials that a program includes, directly or indirectly."""
     found: dict[str, Program] = {}
     names = list(program.partials)
     while names:
         name = names.pop()
-        if name.startswith("("):  # a name that only the rendering knows
+        if name.startswith("("):  # the name is known only at rendering
             names += [other for other in partials if other not in found]
         elif name in partials and name not in found:
             found[name] = partials[name].program()

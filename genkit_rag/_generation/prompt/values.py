@@ -1,4 +1,4 @@
-"""Values on their way into a template: plain data, in which nothing can be called and no attribute be reached."""
+"""Conversion of template inputs to plain data, without callables and attributes."""
 
 from __future__ import annotations
 
@@ -13,45 +13,45 @@ from pydantic_core import PydanticSerializationError
 from genkit_rag._core import schema
 from genkit_rag._core.errors import invalid
 
-_LARGEST = 1e21  # from here on a whole number is written with an exponent
+_LARGEST = 1e21  # JavaScript writes larger whole numbers with an exponent
 Spend = Callable[[int, int], None]
 Fallback = Callable[[Any], Any]
 
 
 def plain(value: Any, what: str) -> Any:
-    """Returns a value as JSON-compatible data; models become objects with their wire names.
+    """Convert a value to JSON-compatible data; models become objects with wire names.
 
-    Raises INVALID_ARGUMENT that names `what` it is for what is no data.
+    Raises INVALID_ARGUMENT, with the name `what`, for a value that cannot be converted.
     """
     return counted(value, what, str, lambda _steps, _characters: None)
 
 
 def counted(value: Any, what: str, text: type[str], spend: Spend, fallback: Fallback | None = None) -> Any:
-    """Returns a value as JSON-compatible data whose texts are of the type `text`; every value in it takes a step.
+    """Convert a value to JSON-compatible data with texts of the type `text`; every value in it costs one step.
 
     Args:
         value: Data or models.
-        what: What it is, for INVALID_ARGUMENT.
+        what: The name of the value, for INVALID_ARGUMENT.
         text: The type of texts.
-        spend: Takes from the budget.
-        fallback: Gives data in place of what is none.
+        spend: Takes steps and characters from the budget.
+        fallback: Converts a value that is not JSON-compatible.
     """
-    with _refusing(what, value):
+    with _named_errors(what, value):
         return _walk(value, text, spend, fallback)
 
 
 def nothing(_value: Any) -> None:
-    """Returns None, in place of what is no data."""
+    """Return None, as the fallback for values that are not JSON-compatible."""
 
 
 @contextmanager
-def _refusing(what: str, value: Any) -> Generator[None]:
+def _named_errors(what: str, value: Any) -> Generator[None]:
     try:
         yield
     except (PydanticSerializationError, PydanticUserError, RecursionError, ValueError) as error:
         shown = type(value).__name__  # a context may hold secrets
         hint = "Pass text, numbers, lists, dicts and models."
-        raise invalid(what, shown, f"is no JSON-compatible data ({error})", hint=hint) from error
+        raise invalid(what, shown, f"must be JSON-compatible data ({error})", hint=hint) from error
 
 
 def _walk(value: Any, text: type[str], spend: Spend, fallback: Fallback | None) -> Any:
@@ -74,7 +74,7 @@ def _walk(value: Any, text: type[str], spend: Spend, fallback: Fallback | None) 
 
 
 def _dumped(value: Any, fallback: Fallback | None) -> Any:
-    """Returns a model, a document, a date and the like as JSON-compatible data."""
+    """Convert a model, document, date or the like to JSON-compatible data."""
     try:
         return schema.dump(value)
     except (PydanticUserError, PydanticSerializationError):
@@ -84,7 +84,7 @@ def _dumped(value: Any, fallback: Fallback | None) -> Any:
 
 
 def _number(value: float) -> float | None:
-    """Returns a number as JavaScript writes it: 1.0 is 1, and what is no number is null."""
+    """Convert a number like JavaScript: 1.0 becomes 1; NaN and infinity become null."""
     if not math.isfinite(value):
         return None
     return int(value) if value.is_integer() and abs(value) < _LARGEST else value

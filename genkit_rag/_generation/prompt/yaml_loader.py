@@ -1,7 +1,7 @@
-"""YAML as front matter has it: plain data by the core schema of YAML 1.2, with the line of every field.
+"""A YAML loader for front matter: plain data by the core schema of YAML 1.2, with the line of every field.
 
-`yes`, `on` and dates stay text, keys are always text; anchors, aliases and tags are refused, so a small file cannot
-become a large object.
+`yes`, `on` and dates stay text, and keys are always text. Anchors, aliases and tags are errors, so that a small file
+cannot expand to a large object.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Path = tuple[str | int, ...]
 
 
 class YamlProblem(Exception):
-    """What is wrong, and in which line of the YAML, from 0."""
+    """An error in YAML, with its line counted from 0."""
 
     def __init__(self, problem: str, line: int) -> None:
         super().__init__(problem)
@@ -27,7 +27,7 @@ class YamlProblem(Exception):
 
 
 def load(source: str) -> tuple[Any, dict[Path, int]]:
-    """Returns the data and the line (from 0) of every field; raises `YamlProblem`."""
+    """Load the data and the line (from 0) of every field; raises `YamlProblem`."""
     loader: _Loader | None = None
     try:
         loader = _Loader(source)
@@ -35,20 +35,20 @@ def load(source: str) -> tuple[Any, dict[Path, int]]:
         lines: dict[Path, int] = {}
         return (None if node is None else _value(loader, node, (), lines)), lines
     except yaml.MarkedYAMLError as error:
-        raise YamlProblem(f"no valid YAML: {error.problem}", _line(error.problem_mark)) from error
+        raise YamlProblem(f"invalid YAML: {error.problem}", _line(error.problem_mark)) from error
     except RecursionError as error:
-        raise YamlProblem("nested too deep", 0) from error
+        raise YamlProblem("nested too deeply", 0) from error
     except (yaml.YAMLError, ValueError) as error:
-        raise YamlProblem("no valid YAML", 0) from error
+        raise YamlProblem("invalid YAML", 0) from error
     finally:
         if loader is not None:
             loader.dispose()
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes nodes; refuses what is not plain."""
+    """A loader without implicit types, anchors and tags."""
 
-    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - yaml's way to say that nothing is inherited
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - an own dict inherits no resolvers
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
@@ -80,7 +80,7 @@ def _value(loader: _Loader, node: Any, path: Path, lines: dict[Path, int]) -> An
         if not isinstance(key, yaml.ScalarNode):
             raise YamlProblem("keys must be text", _line(key.start_mark))
         if key.value in made:
-            raise YamlProblem(f"the key `{key.value}` stands there twice", _line(key.start_mark))
+            raise YamlProblem(f"the key `{key.value}` appears twice", _line(key.start_mark))
         made[key.value] = _value(loader, value, (*path, key.value), lines)
         lines[(*path, key.value)] = _line(key.start_mark)
     return made

@@ -1,4 +1,4 @@
-"""`/util/render-prompt` and `/util/run-prompt`: a prompt that is being written, rendered and run from its source."""
+"""The actions `/util/render-prompt` and `/util/run-prompt`, which render and run the source of a prompt."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from genkit_rag._core.registry import Registry
 from genkit_rag._core.threads import run_in_thread
 from genkit_rag._documents.wire import DataWireModel
 from genkit_rag._generation.model import ModelRequest, ModelResponse, ModelResponseChunk
+from genkit_rag._generation.prompt.building import build_from_file
 from genkit_rag._generation.prompt.files import MAX_FILE_BYTES, PromptFile, check_key
 from genkit_rag._generation.prompt.library import library_of
 from genkit_rag._generation.prompt.prompt import ExecutablePrompt
 
 
 class PromptSourceInput(DataWireModel):
-    """A prompt as text, and what it is rendered with.
+    """The source of a prompt, and its input.
 
     Attributes:
         source: The text of a `.prompt` file, front matter included.
-        input: What the template reads.
-        name: What errors call it.
+        input: The input of the prompt.
+        name: The name for error messages.
     """
 
     source: str = Field(max_length=MAX_FILE_BYTES)
@@ -34,17 +35,15 @@ class PromptSourceInput(DataWireModel):
 def prompt_source_actions(
     registry: Registry,
 ) -> tuple[Action[PromptSourceInput, ModelRequest, None], Action[PromptSourceInput, ModelResponse, ModelResponseChunk]]:
-    """Returns `/util/render-prompt` and `/util/run-prompt` over a registry; the caller registers them.
+    """Create `/util/render-prompt` and `/util/run-prompt` for a registry; the caller registers them.
 
-    They do with a source what `/prompt/<name>` and `/executable-prompt/<name>` do with a prompt that is defined;
-    partials, helpers, schemas, tools and models are the registry's. Nothing is defined by them.
+    They treat a source like `/prompt/<name>` and `/executable-prompt/<name>` treat a defined prompt, with the partials,
+    helpers, schemas, tools and models of the registry. They define no prompt.
     """
 
     async def prompt_of(given: PromptSourceInput) -> ExecutablePrompt:
-        from genkit_rag._generation.prompt.definition import prompt_of_file  # loads the engine of templates
-
         file = PromptFile(check_key(given.name), f"{given.name}.prompt", False, text=given.source)
-        return await run_in_thread(prompt_of_file, library_of(registry), file)
+        return await run_in_thread(build_from_file, library_of(registry), file)
 
     async def render(given: PromptSourceInput, ctx: ActionContext) -> ModelRequest:
         return await (await prompt_of(given)).render(given.input, context=ctx.context)
@@ -59,7 +58,7 @@ def prompt_source_actions(
         render,
         input_type=PromptSourceInput,
         output_type=ModelRequest,
-        description="Renders the source of a prompt to the request that a model would get.",
+        description="Renders the source of a prompt to the request for the model.",
     )
     running: Action[PromptSourceInput, ModelResponse, ModelResponseChunk] = Action(
         ActionKind.UTIL,
