@@ -16,13 +16,13 @@ from genkit_rag._generation.middleware.base import (
 from genkit_rag._generation.middleware.cache import Cache, cache
 from genkit_rag._generation.middleware.constrained import SimulateConstrainedGeneration, simulate_constrained_generation
 from genkit_rag._generation.middleware.fallback import FALLBACK_STATUSES, Fallback, fallback
-from genkit_rag._generation.middleware.limit import RateLimit, rate_limit
 from genkit_rag._generation.middleware.media import DownloadRequestMedia, download_request_media
+from genkit_rag._generation.middleware.rate_limit import RateLimit, rate_limit
 from genkit_rag._generation.middleware.redact import Redact, redact
 from genkit_rag._generation.middleware.registered import MiddlewareDefinition
 from genkit_rag._generation.middleware.retry import RETRY_STATUSES, Retry, retry
-from genkit_rag._generation.middleware.support import ValidateSupport, validate_support
 from genkit_rag._generation.middleware.system_prompt import SimulateSystemPrompt, simulate_system_prompt
+from genkit_rag._generation.middleware.validate_support import ValidateSupport, validate_support
 
 __all__ = [
     "FALLBACK_STATUSES",

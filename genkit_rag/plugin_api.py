@@ -34,7 +34,6 @@ from genkit_rag._documents.part import (
 )
 from genkit_rag._documents.passages import cited_passages
 from genkit_rag._documents.wire import DataWireModel, WireModel
-from genkit_rag._generation.ask_model import ask_model, check_prompt
 from genkit_rag._generation.background import BackgroundModel, background_model
 from genkit_rag._generation.formats import Format, Wanted
 from genkit_rag._generation.middleware.base import (
@@ -63,8 +62,9 @@ from genkit_rag._generation.model import (
     model_info,
 )
 from genkit_rag._generation.operation import Operation, OperationError
-from genkit_rag._generation.query_writer import QueryWriter
+from genkit_rag._generation.query_rewriter import QueryRewriter
 from genkit_rag._generation.resource import ResourceAction, ResourceInput, ResourceOutput, resource_action
+from genkit_rag._generation.text_generation import check_prompt_template, generate_text
 from genkit_rag._generation.tools.function import tool_action
 from genkit_rag._generation.tools.interrupts import Resume, respond_to, restart
 from genkit_rag._generation.tools.tool import Tool, ToolOutput
@@ -207,7 +207,7 @@ __all__ = [
     "Part",
     "Plugin",
     "PublicError",
-    "QueryWriter",
+    "QueryRewriter",
     "RateLimiter",
     "Registry",
     "RequiredFilter",
@@ -248,13 +248,12 @@ __all__ = [
     "Wanted",
     "WireModel",
     "adapt",
-    "ask_model",
     "attach_middleware",
     "background_model",
     "check_choice",
     "check_documents",
     "check_names",
-    "check_prompt",
+    "check_prompt_template",
     "checked_vectors",
     "cited_passages",
     "create_private",
@@ -265,6 +264,7 @@ __all__ = [
     "fingerprint_mismatch",
     "fuse",
     "fuse_rankings",
+    "generate_text",
     "get_field",
     "indexer_action",
     "invalid",

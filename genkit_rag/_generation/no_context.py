@@ -46,7 +46,7 @@ def to_no_context(given: Any) -> NoContext:
     return given if isinstance(given, NoContext) else NoContext(given)
 
 
-def nothing_found(
+def response_without_context(
     no_context: NoContextLike, docs: str | Document | Sequence[str | Document] | None, augmentation: AugmentWithContext
 ) -> ModelResponse | None:
     """Returns the answer of a generation that shall not ask a model, having nothing to answer from; None when it shall.

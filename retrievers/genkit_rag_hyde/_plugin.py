@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from genkit_rag.plugin_api import Document, OnError, QueryWriter, RetrieverOptions, invalid
+from genkit_rag.plugin_api import Document, OnError, QueryRewriter, RetrieverOptions, invalid
 
 HYDE_PROMPT = """\
 Write a passage that answers the question below, as it could stand in a good document on the subject.
@@ -33,7 +33,7 @@ class HydeOptions(RetrieverOptions):
     include_query: bool | None = None
 
 
-class Hyde(QueryWriter[HydeOptions]):
+class Hyde(QueryRewriter[HydeOptions]):
     """Registers `/retriever/hyde/<name>`: a model writes passages that answer the query, and these are the queries.
 
     Hypothetical document embeddings (Gao et al. 2022, "Precise Zero-Shot Dense Retrieval without Relevance Labels"):

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from genkit_rag.plugin_api import Document, OnError, QueryWriter, RetrieverOptions, invalid
+from genkit_rag.plugin_api import Document, OnError, QueryRewriter, RetrieverOptions, invalid
 from genkit_rag_multi_query._parse import parse_queries
 
 MULTI_QUERY_PROMPT = """\
@@ -28,7 +28,7 @@ class MultiQueryOptions(RetrieverOptions):
     queries: int | None = Field(default=None, ge=0, le=MAX_QUERIES)
 
 
-class MultiQuery(QueryWriter[MultiQueryOptions]):
+class MultiQuery(QueryRewriter[MultiQueryOptions]):
     """Registers `/retriever/multi-query/<name>`: a model rewrites the query, all queries are asked at once and joined.
 
     The query itself is always among them. The notice `QUERIES` says which the others were; `scores` holds the score

@@ -16,8 +16,8 @@ from genkit_rag.plugin_api import (
     EmbedderAction,
     GenkitError,
     Registry,
-    ask_model,
-    check_prompt,
+    check_prompt_template,
+    generate_text,
     invalid,
     service_of,
 )
@@ -108,13 +108,13 @@ class ByModel:
 
     def __post_init__(self) -> None:
         _check_most(self.most)
-        check_prompt(self.prompt, ("query", "routes", "most"))
+        check_prompt_template(self.prompt, ("query", "routes", "most"))
 
     async def choose(self, registry: Registry, query: Document, routes: Mapping[str, RouteConfig]) -> Choice:
         """Returns the routes that the model named."""
         lines = "\n".join(f"- {name}: {' '.join(route.description.split())}" for name, route in routes.items())
         prompt = self.prompt.format(query=query.data, routes=lines, most=self.most)
-        answer = await ask_model(registry, self.model, prompt, self.config)
+        answer = await generate_text(registry, self.model, prompt, self.config)
         shown = " ".join(answer.split())
         said = repr(shown if len(shown) <= 80 else f"{shown[:77]}...")
         return Choice(parse_routes(answer, routes)[: self.most], f"{self.model} said {said}")

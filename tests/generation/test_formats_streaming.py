@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genkit_rag._core.registry import Registry
-from genkit_rag._generation.formats.lenient import MAX_BROKEN, Lines, Outermost, array_items, decode
+from genkit_rag._generation.formats.json_extraction import MAX_BROKEN, Lines, Outermost, array_items, decode
 from genkit_rag._generation.generate import GenerateOptions
 from genkit_rag._generation.generate.output import Output, output_of
 
@@ -132,7 +132,7 @@ def test_a_long_hostile_answer_is_read_in_a_bounded_number_of_steps(unit: str, m
         tried.append(end - start)
         return value, end
 
-    monkeypatch.setattr("genkit_rag._generation.formats.lenient.decode", counted)
+    monkeypatch.setattr("genkit_rag._generation.formats.json_extraction.decode", counted)
     size = 100_000
     text = unit * (size // len(unit))
     found: list[Any] = [list(Outermost(text)), list(Lines(text)), list(array_items(text, lambda _: True))]

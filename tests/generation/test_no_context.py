@@ -9,7 +9,7 @@ import pytest
 from genkit_rag._core.errors import GenkitError
 from genkit_rag._documents.document import Document
 from genkit_rag._generation.augmentation import DEFAULT_AUGMENTATION, augment_with_context
-from genkit_rag._generation.no_context import DEFAULT_REFUSAL, NoContext, nothing_found
+from genkit_rag._generation.no_context import DEFAULT_REFUSAL, NoContext, response_without_context
 
 TOO_LONG = augment_with_context(max_tokens=5)
 
@@ -17,7 +17,7 @@ TOO_LONG = augment_with_context(max_tokens=5)
 def outcome(choice: Any, docs: Any, augmentation: Any = DEFAULT_AUGMENTATION) -> str | None:
     """Returns the text of a refusal, the status of an error, or None when the model is asked."""
     try:
-        response = nothing_found(choice, docs, augmentation)
+        response = response_without_context(choice, docs, augmentation)
     except GenkitError as error:
         return error.status
     return None if response is None else response.text
@@ -40,7 +40,7 @@ def test_nothing_found_is_answered_refused_or_raised(docs: Any, augmentation: An
 
 
 def test_a_refusal_says_that_it_is_one() -> None:
-    response = nothing_found("refuse", [], DEFAULT_AUGMENTATION)
+    response = response_without_context("refuse", [], DEFAULT_AUGMENTATION)
     assert response is not None
     assert response.finish_reason == "other"
     assert response.finish_message is not None
@@ -49,7 +49,7 @@ def test_a_refusal_says_that_it_is_one() -> None:
 
 def test_the_error_names_the_argument_and_the_ways_out() -> None:
     with pytest.raises(GenkitError, match="docs") as caught:
-        nothing_found("raise", [], DEFAULT_AUGMENTATION)
+        response_without_context("raise", [], DEFAULT_AUGMENTATION)
     assert caught.value.details == {"argument": "docs"}
     assert caught.value.hint is not None
     assert "refuse" in caught.value.hint

@@ -11,8 +11,8 @@ from typing import Any
 from genkit_rag._core.errors import GenkitError, invalid
 from genkit_rag._core.schema import JsonSchema
 from genkit_rag._generation.formats.base import Format, Wanted
+from genkit_rag._generation.formats.json_extraction import Lines, Values, array_items, partial_value
 from genkit_rag._generation.formats.json_schemas import allowed_values, has_type, items_of, types_of
-from genkit_rag._generation.formats.lenient import Lines, Values, array_items, partial_value
 
 _ALONE = "and nothing else: no explanation, no code fence."
 _END_OF_OBJECT = re.compile("}")

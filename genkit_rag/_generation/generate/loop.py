@@ -40,7 +40,7 @@ from genkit_rag._generation.model import (
     model_supports,
     set_results,
 )
-from genkit_rag._generation.no_context import nothing_found
+from genkit_rag._generation.no_context import response_without_context
 from genkit_rag._generation.operation import Operation
 from genkit_rag._generation.tools.interrupts import to_resume
 
@@ -166,7 +166,7 @@ class GenerateCall:
 
     async def run(self) -> ModelResponse:
         """Run the turns and return the final response with its output and citations."""
-        refusal = nothing_found(self._options.no_context, self._options.docs, self._plan.augmentation)
+        refusal = response_without_context(self._options.no_context, self._options.docs, self._plan.augmentation)
         if refusal is not None:
             if refusal.message is not None and self._ctx.streaming:
                 self._ctx.send_chunk(ModelResponseChunk(role="model", content=refusal.message.content))

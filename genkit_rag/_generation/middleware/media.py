@@ -12,7 +12,7 @@ from genkit_rag._core.errors import GenkitError, invalid
 from genkit_rag._core.threads import run_in_thread
 from genkit_rag._documents.part import Media, Part
 from genkit_rag._generation.middleware.base import Middleware, ModelParams, Next, WireConfig
-from genkit_rag._generation.middleware.parts import map_parts
+from genkit_rag._generation.middleware.map_parts import map_parts
 from genkit_rag._generation.model import ModelResponse
 from genkit_rag._net import FetchPolicy, shown_url
 

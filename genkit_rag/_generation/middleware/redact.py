@@ -12,7 +12,7 @@ from genkit_rag._core.errors import GenkitError, invalid
 from genkit_rag._core.threads import run_in_thread
 from genkit_rag._documents.part import Part
 from genkit_rag._generation.middleware.base import Middleware, ModelParams, Next, WireConfig
-from genkit_rag._generation.middleware.parts import map_message, map_parts
+from genkit_rag._generation.middleware.map_parts import map_message, map_parts
 from genkit_rag._generation.middleware.placeholders import Placeholders
 from genkit_rag._generation.middleware.sensitive import FINDERS, Finder, by_pattern
 from genkit_rag._generation.model import ModelRequest, ModelResponse, ModelResponseChunk

@@ -35,11 +35,11 @@ _BUILT_IN = {
     "augment_with_context": "genkit_rag._generation.augmentation:AugmentWithContext",
     "simulate_system_prompt": f"{_HERE}.system_prompt:SimulateSystemPrompt",
     "simulate_constrained_generation": f"{_HERE}.constrained:SimulateConstrainedGeneration",
-    "validate_support": f"{_HERE}.support:ValidateSupport",
+    "validate_support": f"{_HERE}.validate_support:ValidateSupport",
     "download_request_media": f"{_HERE}.media:DownloadRequestMedia",
     "tool_approval": f"{_HERE}.approval:ToolApproval",
     "cache": f"{_HERE}.cache:Cache",
-    "rate_limit": f"{_HERE}.limit:RateLimit",
+    "rate_limit": f"{_HERE}.rate_limit:RateLimit",
     "redact": f"{_HERE}.redact:Redact",
 }
 """Looked up when nobody has defined the name, so that a registry costs nothing."""

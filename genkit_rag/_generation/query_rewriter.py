@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 from genkit_rag._core.errors import invalid
 from genkit_rag._core.registry import Plugin
 from genkit_rag._documents.document import Document
-from genkit_rag._generation.ask_model import ask_model, check_prompt
+from genkit_rag._generation.text_generation import check_prompt_template, generate_text
 from genkit_rag._rag.options import RetrieverOptions
 from genkit_rag._rag.retrieval import RetrieverAction, RetrieverResponse, retriever_action
 from genkit_rag._rag.sub_retrievers import (
@@ -32,7 +32,7 @@ CANDIDATES = 50
 _JOINING = frozenset(("fusion", "candidates"))
 
 
-class QueryWriter(Plugin, Generic[OptionsT]):
+class QueryRewriter(Plugin, Generic[OptionsT]):
     """Registers `/retriever/<plugin>/<name>`: others, asked with queries that a model wrote. Override `write`.
 
     All queries are asked at once and their rankings joined, by `rrf` unless the options say otherwise. `k`, `fusion`,
@@ -62,7 +62,7 @@ class QueryWriter(Plugin, Generic[OptionsT]):
         name: str,
     ) -> None:
         check_choice("on_error", on_error, ("raise", "degrade"))
-        check_prompt(prompt, fields)
+        check_prompt_template(prompt, fields)
         for key, retriever in retrievers.items():
             if not isinstance(retriever, str) or retriever == f"{name}/{key}":
                 raise invalid(f"retrievers[{key!r}]", retriever, "must be the name of another retriever")
@@ -87,7 +87,7 @@ class QueryWriter(Plugin, Generic[OptionsT]):
 
         async def one() -> str | Exception:
             try:
-                return await ask_model(self.registry, self.model, prompt, self.config)
+                return await generate_text(self.registry, self.model, prompt, self.config)
             except Exception as error:
                 if must_raise(error, self.on_error):
                     raise

@@ -13,7 +13,7 @@ from genkit_rag._documents.part import Message
 from genkit_rag._generation.model import ModelRequest, ModelResponse
 
 
-def check_prompt(prompt: str, fields: Collection[str]) -> None:
+def check_prompt_template(prompt: str, fields: Collection[str]) -> None:
     """Raises INVALID_ARGUMENT for a prompt that names a field there is not, or leaves the query out."""
     hint = f"Fields: {', '.join(f'{{{field}}}' for field in fields)}; write {{{{ and }}}} for braces."
     try:
@@ -28,7 +28,7 @@ def check_prompt(prompt: str, fields: Collection[str]) -> None:
         raise invalid("prompt", prompt, "must hold {query}", hint=hint)
 
 
-async def ask_model(registry: Registry, model: str, prompt: str, config: Mapping[str, Any] | None) -> str:
+async def generate_text(registry: Registry, model: str, prompt: str, config: Mapping[str, Any] | None) -> str:
     """Returns what a named model answers to a prompt, without its reasoning and without what is no Unicode text."""
     action = await registry.get(ActionKind.MODEL, model)
     message = Message.user(prompt)
