@@ -349,7 +349,7 @@ def test_no_line_is_an_empty_list_and_words_alone_are_none() -> None:
 
 @pytest.mark.parametrize("text", ['{"name": "a"}\n{"name": "b', '{"name": "a"\n{"name": "b"}', '{"name": NaN}'])
 def test_a_broken_line_spoils_the_answer(text: str) -> None:
-    assert "broken" in problem_of(output("jsonl", list[Item]), text).message
+    assert "malformed" in problem_of(output("jsonl", list[Item]), text).message
 
 
 def test_a_line_that_does_not_match_is_named() -> None:
@@ -475,7 +475,7 @@ def test_an_unknown_format_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(GenkitError) as caught:
         output("cvs", registry=app.registry.child())
     assert caught.value.status == "INVALID_ARGUMENT"
-    assert caught.value.hint == "Did you mean `csv`? Formats: array, csv, enum, json, jsonl, text."
+    assert caught.value.hint == "Did you mean `csv`? Registered formats: array, csv, enum, json, jsonl, text."
 
 
 def test_a_name_is_given_once_and_built_in_ones_are_taken() -> None:
@@ -528,8 +528,8 @@ def test_feedback_stays_short_whatever_the_answer_holds() -> None:
 @pytest.mark.parametrize(
     ("format", "schema", "text", "said"),
     [
-        ("json", Item, "words", "holds no JSON"),
-        ("json", Item, '{"name": "a', "character 0 is broken or cut off"),
+        ("json", Item, "words", "contains no valid JSON"),
+        ("json", Item, '{"name": "a', "character 0 is malformed or incomplete"),
         ("jsonl", None, '{"a": 1}\n{"b', "Line 2"),
         ("enum", Color, "green", "must be one of `red`, `dark blue`"),
     ],

@@ -203,7 +203,7 @@ def test_a_parameter_that_no_config_can_give_is_refused_at_once() -> None:
     def make(hook: Callable[[], None]) -> Middleware:
         return Middleware()
 
-    with pytest.raises(GenkitError, match="`hook` cannot be given as JSON"):
+    with pytest.raises(GenkitError, match="`hook` has no default and cannot be set from JSON"):
         Genkit().define_middleware(make)
 
 
@@ -285,7 +285,7 @@ async def test_a_model_may_have_middleware_of_its_own_whoever_calls_it() -> None
     assert len(seen) == 2
     assert [chunk.text for chunk in chunks] == ["ok"]
     assert (await Genkit().generate("hi", model=made)).text == "ok"
-    with pytest.raises(GenkitError, match="`use` takes"):
+    with pytest.raises(GenkitError, match="`use` must contain"):
         attach_middleware(model_action("test/named", answer), ["retry"])  # type: ignore[list-item]
 
 

@@ -1,12 +1,12 @@
-"""Output formats: how a model is asked for data, and how its text becomes data."""
+"""Output formats: the instructions for a model, and the parsing of its answer."""
 
 from genkit_rag._generation.formats.base import Format, Wanted
 from genkit_rag._generation.formats.built_in import BUILT_IN
 from genkit_rag._generation.formats.instructions import (
     constrains,
     inject_instructions,
+    resolve_instructions,
     simulate_constrained,
-    wished_words,
 )
 from genkit_rag._generation.formats.registered import find_format, register_format
 
@@ -18,6 +18,6 @@ __all__ = [
     "find_format",
     "inject_instructions",
     "register_format",
+    "resolve_instructions",
     "simulate_constrained",
-    "wished_words",
 ]

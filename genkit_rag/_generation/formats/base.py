@@ -1,4 +1,4 @@
-"""What a format is."""
+"""The base class of output formats."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from genkit_rag._core.schema import JsonSchema
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the caller wants the answer to be.
+    """The type that the caller expects of the answer.
 
     Attributes:
-        type: What was given as `output_schema`: a type, a JSON Schema, or None.
-        schema: Its JSON Schema, or None.
+        type: The `output_schema`: a type, a JSON Schema, or None.
+        schema: The JSON Schema of the type, or None.
     """
 
     type: Any = None
     schema: JsonSchema | None = None
 
     def check(self, value: Any) -> Any:
-        """Returns plain data as a value of the wanted type; raises INVALID_ARGUMENT with the paths that do not fit."""
+        """Convert plain data to the expected type; raises INVALID_ARGUMENT with the paths of invalid values."""
         try:
             return schema.parse(self.type, value, "The answer")
         except GenkitError as error:
             if "unresolved" in error.details:
                 raise invalid("output_schema", self.type, f"cannot check the answer ({error.message})") from error
             raise
-        except Exception as error:  # a schema that is none, a validator that fails: what it raises is anybody's guess
+        except Exception as error:  # an invalid schema or a failing validator may raise anything
             raise invalid("output_schema", self.type, f"cannot check the answer ({error})") from error
 
 
 class Format(ABC):
-    """How a model is asked for one kind of output, and how its text is read. One object serves all generations.
+    """The instructions for one kind of output, and the parser of the answer. One object serves all generations.
 
     Attributes:
-        name: What `output_format=` calls it.
-        content_type: What the model is told of the answer's media type.
-        constrained: Whether a model that can be held to the schema is.
-        default_instructions: Whether the instructions go to a model that is held to the schema as well. A model that is
-            not held to it gets them in any case.
+        name: The name for `output_format=`.
+        content_type: The media type of the answer in the request.
+        constrained: Whether to constrain the output of models that support it.
+        default_instructions: Whether to send the instructions even with constrained output. Without constrained output
+            they are always sent.
     """
 
     name: str
@@ -51,26 +51,26 @@ class Format(ABC):
     constrained: bool = False
     default_instructions: bool = True
 
-    def check_schema(self, schema: JsonSchema | None, /) -> None:  # noqa: B027 - most formats take every schema
-        """Raises INVALID_ARGUMENT for a schema that the format cannot hold."""
+    def check_schema(self, schema: JsonSchema | None, /) -> None:  # noqa: B027 - most formats accept every schema
+        """Raise INVALID_ARGUMENT for a schema that the format does not support."""
 
     def instructions(self, schema: JsonSchema | None, /) -> str | None:
-        """Returns the words that ask a model for this format; None for none."""
+        """Return the instructions for this format; None for none."""
         return None
 
     @abstractmethod
     def parse(self, text: str, wanted: Wanted, /) -> Any:
-        """Returns the value of a whole answer; raises INVALID_ARGUMENT or ValueError for one that is no such value.
+        """Parse a complete answer; raises INVALID_ARGUMENT or ValueError for an invalid answer.
 
-        Pass plain data through `wanted.check`, which makes the caller's type of it.
+        Pass plain data through `wanted.check`, which converts it to the expected type.
         """
 
     def parse_chunk(self, text: str, previous: str, wanted: Wanted, /) -> Any:
-        """Returns what a chunk is worth as plain data, None for nothing; must take any text.
+        """Parse an incomplete answer to plain data, None for no value; must accept any text.
 
         Args:
             text: The answer so far, the chunk included.
             previous: The answer before the chunk.
-            wanted: What the caller wants.
+            wanted: The expected type.
         """
         return None

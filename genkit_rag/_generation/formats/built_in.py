@@ -1,4 +1,4 @@
-"""The formats that are always there; names, content types and defaults are Genkit's, the words are ours."""
+"""The built-in formats, with the names, content types and defaults of Genkit."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from genkit_rag._generation.formats.json_schemas import allowed_values, has_type
 _ALONE = "and nothing else: no explanation, no code fence."
 _END_OF_OBJECT = re.compile("}")
 _END_OF_ITEM = re.compile(r'[}\],"el]')
-"""What a chunk that completes an item holds: most hold none, and all that came before needs no second look."""
+"""A character in every chunk that completes an item; other chunks skip the parsing."""
 
 _NO_JSON_HINT = "Use `.text`, or a model that supports constrained output."
 
 
 class Json(Format):
-    """One JSON value."""
+    """A format for one JSON value."""
 
     name = "json"
     content_type = "application/json"
@@ -31,53 +31,53 @@ class Json(Format):
     default_instructions = False
 
     def instructions(self, schema: JsonSchema | None, /) -> str:
-        """Returns the words."""
+        """Return the instructions."""
         if schema is None:
             return f"Answer with one JSON value {_ALONE}"
         return f"Answer with one JSON value that matches this JSON Schema {_ALONE}\n{_dumped(schema)}"
 
     def parse(self, text: str, wanted: Wanted, /) -> Any:
-        """Returns the first JSON value in the text that matches; the text itself where a string is wanted.
+        """Return the first JSON value in the text that matches; the text itself if a string is expected.
 
-        The value may stand in a code fence or between other words. Broken or cut off JSON is not repaired, and no part
-        of it is taken for the whole.
+        The value may be in a code fence or between other text. Malformed or cut off JSON is not repaired, and a part
+        of it is never returned as the value.
         """
         values = Values(text)
         plain = [text.strip()] if types_of(wanted.schema) == {"string"} else []
         return _first_that_fits(chain(values, plain), wanted, values)
 
     def parse_chunk(self, text: str, previous: str, wanted: Wanted, /) -> Any:
-        """Returns the value as far as it has been written."""
+        """Return the incomplete value."""
         types = types_of(wanted.schema)
         value = partial_value(text, lambda whole: _fits(whole, wanted), lambda begun: has_type(begun, types))
         return text.strip() or None if value is None and types == {"string"} else value
 
 
 class Array(Format):
-    """One JSON array."""
+    """A format for one JSON array."""
 
     name = "array"
     content_type = "application/json"
     constrained = True
 
     def check_schema(self, schema: JsonSchema | None, /) -> None:
-        """Raises INVALID_ARGUMENT unless the schema is that of an array."""
+        """Raise INVALID_ARGUMENT unless the schema is that of an array."""
         if schema is not None and types_of(schema) != {"array"}:
-            raise _wrong_schema(self.name, "an array", "`list[Item]`")
+            raise _unsupported_schema(self.name, "an array", "`list[Item]`")
 
     def instructions(self, schema: JsonSchema | None, /) -> str:
-        """Returns the words."""
+        """Return the instructions."""
         if schema is None:
             return f"Answer with one JSON array {_ALONE}"
         return f"Answer with one JSON array that matches this JSON Schema {_ALONE}\n{_dumped(schema)}"
 
     def parse(self, text: str, wanted: Wanted, /) -> Any:
-        """Returns the first JSON array in the text that matches; as lenient as `json`."""
+        """Return the first JSON array in the text that matches, with the same tolerance as `json`."""
         values = Values(text)
         return _first_that_fits((value for value in values if isinstance(value, list)), wanted, values)
 
     def parse_chunk(self, text: str, previous: str, wanted: Wanted, /) -> list[Any]:
-        """Returns the items that became whole since `previous`."""
+        """Return the items that were completed since `previous`."""
         types = types_of(items_of(wanted.schema), wanted.schema)
         ends = _END_OF_OBJECT if types == {"object"} else _END_OF_ITEM
         if ends.search(text, len(previous)) is None:
@@ -87,18 +87,18 @@ class Array(Format):
 
 
 class JsonLines(Format):
-    """JSON objects, one a line."""
+    """A format for JSON Lines, one object per line."""
 
     name = "jsonl"
     content_type = "application/jsonl"
 
     def check_schema(self, schema: JsonSchema | None, /) -> None:
-        """Raises INVALID_ARGUMENT unless the schema is that of an array of objects."""
+        """Raise INVALID_ARGUMENT unless the schema is that of an array of objects."""
         if schema is not None and (types_of(schema) != {"array"} or types_of(items_of(schema), schema) != {"object"}):
-            raise _wrong_schema(self.name, "an array of objects", "`list[Item]`")
+            raise _unsupported_schema(self.name, "an array of objects", "`list[Item]`")
 
     def instructions(self, schema: JsonSchema | None, /) -> str:
-        """Returns the words."""
+        """Return the instructions."""
         words = (
             "Answer with JSON Lines and nothing else: one JSON object a line, no array around them, no explanation, "
             "no code fence."
@@ -107,41 +107,41 @@ class JsonLines(Format):
         return f"{words} Every object matches this JSON Schema:\n{_dumped(items)}" if items else words
 
     def parse(self, text: str, wanted: Wanted, /) -> Any:
-        """Returns the objects that begin a line; other lines are passed over. One that is broken spoils the answer."""
+        """Return the objects that begin a line and skip other lines; a malformed object raises INVALID_ARGUMENT."""
         lines = Lines(text)
         values = [value for value, _ in lines]
         if lines.broken is not None:
             raise GenkitError(
-                "INVALID_ARGUMENT", f"{_line_of(text, lines.broken)} of the answer is broken or cut off JSON."
+                "INVALID_ARGUMENT", f"{_line_of(text, lines.broken)} of the answer is malformed or incomplete JSON."
             )
         if not values and text.strip():
-            raise GenkitError("INVALID_ARGUMENT", "The answer holds no JSON Lines.", hint=_NO_JSON_HINT)
+            raise GenkitError("INVALID_ARGUMENT", "The answer contains no JSON Lines.", hint=_NO_JSON_HINT)
         return wanted.check(values)
 
     def parse_chunk(self, text: str, previous: str, wanted: Wanted, /) -> list[Any]:
-        """Returns the objects that became whole since `previous`."""
+        """Return the objects that were completed since `previous`."""
         if _END_OF_OBJECT.search(text, len(previous)) is None:
             return []
         return [value for value, end in Lines(text) if end > len(previous)]
 
 
 class Enum(Format):
-    """One of several strings."""
+    """A format for one of several strings."""
 
     name = "enum"
     content_type = "text/enum"
     constrained = True
 
     def check_schema(self, schema: JsonSchema | None, /) -> None:
-        """Raises INVALID_ARGUMENT unless the schema is that of strings."""
+        """Raise INVALID_ARGUMENT unless the schema is that of strings."""
         if schema is None:
             return
         are_strings = all(isinstance(value, str) for value in allowed_values(schema))
         if types_of(schema) not in ({"string"}, {"enum"}) or not are_strings:
-            raise _wrong_schema(self.name, "a string", "an `enum.Enum` of strings or `Literal['a', 'b']`")
+            raise _unsupported_schema(self.name, "a string", "an `enum.Enum` of strings or `Literal['a', 'b']`")
 
     def instructions(self, schema: JsonSchema | None, /) -> str | None:
-        """Returns the words, with the values."""
+        """Return the instructions with the allowed values."""
         values = allowed_values(schema)
         if not values:
             return None
@@ -149,7 +149,7 @@ class Enum(Format):
         return f"Answer with exactly one of these values and nothing else: no quotes, no explanation.\n{listed}"
 
     def parse(self, text: str, wanted: Wanted, /) -> Any:
-        """Returns the value; quotes and white space around it do not matter."""
+        """Return the value without surrounding quotes and white space."""
         values = allowed_values(wanted.schema)
         value = text.strip() if text.strip() in values else _unquoted(text.strip())
         if values and value not in values:
@@ -160,36 +160,38 @@ class Enum(Format):
                 hint=_NO_JSON_HINT,
                 details={"problems": [{"path": "$", "problem": problem}]},
             )
-        # Genkit's own type `enum` is not of JSON Schema.
+        # Genkit's type `enum` is not part of JSON Schema.
         return value if types_of(wanted.schema) == {"enum"} else wanted.check(value)
 
     def parse_chunk(self, text: str, previous: str, wanted: Wanted, /) -> str | None:
-        """Returns the text so far without quotes; whether it is one of the values shows at the end."""
+        """Return the text so far without quotes; the value is validated at the end."""
         return _stripped(text) or None
 
 
 class Text(Format):
-    """Text as it is."""
+    """A format for plain text."""
 
     name = "text"
     content_type = "text/plain"
 
     def check_schema(self, schema: JsonSchema | None, /) -> None:
-        """Raises INVALID_ARGUMENT for any schema."""
+        """Raise INVALID_ARGUMENT for any schema."""
         if schema is not None:
-            raise invalid("output_format", self.name, "does not go with `output_schema`", hint="Leave one of them out.")
+            raise invalid(
+                "output_format", self.name, "cannot be combined with `output_schema`", hint="Omit one of them."
+            )
 
     def parse(self, text: str, wanted: Wanted, /) -> str:
-        """Returns the text."""
+        """Return the text."""
         return text
 
     def parse_chunk(self, text: str, previous: str, wanted: Wanted, /) -> str:
-        """Returns the chunk's own text."""
+        """Return the text of the chunk."""
         return text[len(previous) :]
 
 
 BUILT_IN: Mapping[str, Format] = {fmt.name: fmt for fmt in (Json(), Array(), JsonLines(), Enum(), Text())}
-"""The formats that need no registration, by name."""
+"""The built-in formats by name."""
 
 
 def _first_that_fits(candidates: Iterator[Any], wanted: Wanted, values: Values) -> Any:
@@ -201,8 +203,8 @@ def _first_that_fits(candidates: Iterator[Any], wanted: Wanted, values: Values) 
             first = first or error
     if first is None:
         broken = values.broken
-        where = "" if broken is None else f": what begins at character {broken} is broken or cut off"
-        first = GenkitError("INVALID_ARGUMENT", f"The answer holds no JSON{where}.", hint=_NO_JSON_HINT)
+        where = "" if broken is None else f": the value at character {broken} is malformed or incomplete"
+        first = GenkitError("INVALID_ARGUMENT", f"The answer contains no valid JSON{where}.", hint=_NO_JSON_HINT)
     raise first
 
 
@@ -230,11 +232,11 @@ def _line_of(text: str, at: int) -> str:
     return f"Line {text.count(chr(10), 0, at) + 1}"
 
 
-def _wrong_schema(name: str, what: str, example: str) -> GenkitError:
+def _unsupported_schema(name: str, what: str, example: str) -> GenkitError:
     return GenkitError(
         "INVALID_ARGUMENT",
-        f"The format `{name}` needs an `output_schema` that is {what}.",
-        hint=f"Pass {example}, or leave `output_format` out for JSON.",
+        f"The format `{name}` requires an `output_schema` that is {what}.",
+        hint=f"Pass {example}, or omit `output_format` for JSON.",
         details={"argument": "output_schema"},
     )
 

@@ -1,4 +1,4 @@
-"""Asking a model for a format in words."""
+"""Instructions that ask a model for a format."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from genkit_rag._generation.formats.registered import find_format
 from genkit_rag._generation.model import ModelAction, ModelRequest, model_supports
 
 Instructions = bool | str | Callable[[dict[str, Any] | None], str | None] | None
-"""The words that ask for the output, a function of the schema that gives them, False for none, the format's if None."""
+"""The instructions, a function of the schema that returns them, False for none, or None for the format's."""
 
 
 def constrains(model: ModelAction, request: ModelRequest) -> bool:
-    """Returns whether a model can be held to a schema in this request."""
+    """Return whether the model supports constrained output for this request."""
     can = model_supports(model).get("constrained")
     return can == "all" or (can == "no-tools" and not request.tools)
 
@@ -25,25 +25,25 @@ def constrains(model: ModelAction, request: ModelRequest) -> bool:
 def simulate_constrained(
     request: ModelRequest, instructions: Instructions = None, *, registry: Registry | None = None
 ) -> ModelRequest:
-    """Returns a request that asks in words for what it would hold the model to, and no longer holds it to anything.
+    """Replace constrained output in the request by instructions.
 
-    A request that does not ask for constrained output comes back as it is.
+    A request without constrained output is returned unchanged.
 
     Args:
-        request: What would go to the model.
-        instructions: The words, a function of the JSON Schema that gives them, or False for none.
-        registry: Where formats of the user's own are found.
+        request: The request for the model.
+        instructions: The instructions, a function of the JSON Schema that returns them, or False for none.
+        registry: The registry of custom formats.
     """
     output = request.output
     if output is None or not output.constrained:
         return request
     fmt = find_format(registry, output.format or "json")
     cleared = request.model_copy(update={"output": None})
-    return inject_instructions(cleared, wished_words(fmt, output.schema_, instructions))
+    return inject_instructions(cleared, resolve_instructions(fmt, output.schema_, instructions))
 
 
-def wished_words(fmt: Format, schema: dict[str, Any] | None, instructions: Instructions) -> str | None:
-    """Returns the words that ask for a format, None for none."""
+def resolve_instructions(fmt: Format, schema: dict[str, Any] | None, instructions: Instructions) -> str | None:
+    """Return the text of the instructions; None for none."""
     if instructions is False:
         return None
     if instructions is None or instructions is True:
@@ -55,9 +55,10 @@ def wished_words(fmt: Format, schema: dict[str, Any] | None, instructions: Instr
 
 
 def inject_instructions(request: ModelRequest, words: str | None) -> ModelRequest:
-    """Returns the request with the words as a part of the purpose `output`; as it is if it has such a part.
+    """Insert the instructions as a part with the purpose `output`, unless the request has such a part.
 
-    They take the place of a pending part of that purpose, else they end the system message, else the last user message.
+    They replace a pending part with that purpose, else they are appended to the system message or the last user
+    message.
     """
     if not words:
         return request

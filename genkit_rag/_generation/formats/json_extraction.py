@@ -1,4 +1,4 @@
-"""JSON in a model's words: whole values, values that are still being written, items and lines as they come."""
+"""Extraction of JSON from a model's text: complete values, incomplete values, items and lines."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 from pydantic_core import from_json
 
 MAX_BROKEN = 100
-"""How many beginnings of JSON that come to nothing are looked at: each costs time in proportion to the text."""
+"""The maximum number of failed parses; each costs time in proportion to the text."""
 
 MAX_VALUES = 1000
-"""How many values in one answer are held against the schema: each costs up to some dozens of microseconds."""
+"""The maximum number of values of an answer to validate; each costs up to some dozens of microseconds."""
 
 _START = re.compile(r"[{\[]")
 _LINE = re.compile(r"^[ \t]*(?=\{)", re.MULTILINE)
@@ -26,7 +26,7 @@ class Outermost:
     """Iterates over the outermost objects and arrays of a text as `(value, start, end)`.
 
     Attributes:
-        broken: Where the last value began that is broken or cut off, if any; no part of it is taken for a value.
+        broken: The start of the last malformed or incomplete value, if any; no part of it is returned as a value.
     """
 
     def __init__(self, text: str) -> None:
@@ -42,7 +42,7 @@ class Outermost:
                 value, at = decode(text, start)
             except json.JSONDecodeError as error:
                 self.broken = start
-                # What was read had a key and a value, so it was meant as JSON: what is inside of it is not the answer.
+                # The text has a key and a value, so it is meant as JSON, and values inside of it are not the answer.
                 if ":" in text[start : error.pos] or _is_open_string(error):
                     return
                 at = max(error.pos, start + 1)
@@ -55,7 +55,7 @@ class Outermost:
 
 
 class Values:
-    """Iterates over JSON values: the whole text if it is one, else what fences hold, else the outermost ones."""
+    """Iterates over JSON values: the whole text, or the code fences, or the outermost values."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -63,14 +63,14 @@ class Values:
 
     @property
     def broken(self) -> int | None:
-        """Where the last value began that is broken or cut off, once all values were looked at."""
+        """The start of the last malformed or incomplete value, after the iteration."""
         return self._outermost.broken
 
     def __iter__(self) -> Iterator[Any]:
         text = self._text
         for piece in chain([text], islice(_fenced(text), MAX_BROKEN)):
             try:
-                value = json.loads(piece.strip(), parse_constant=_refuse)
+                value = json.loads(piece.strip(), parse_constant=_reject_constant)
             except (ValueError, RecursionError):
                 continue
             yield value
@@ -81,17 +81,17 @@ class Values:
 
 
 def partial_value(text: str, fits: Callable[[Any], bool], could_fit: Callable[[Any], bool]) -> Any:
-    """Returns the first whole value that fits, else the one that is being written, else the first whole one.
+    """Return the first complete value that matches, else the incomplete one, else the first complete one.
 
     Args:
         text: An answer, or the beginning of one.
-        fits: Whether a whole value is what is wanted.
-        could_fit: Whether the beginning of a value may become what is wanted.
+        fits: Whether a complete value matches.
+        could_fit: Whether an incomplete value may become a match.
 
-    None when there is nothing yet.
+    Returns None while there is no value.
     """
     opened = text.lstrip()
-    if opened.startswith('"') and _is_cut(opened):  # brackets in a string begin nothing
+    if opened.startswith('"') and _is_cut(opened):  # brackets inside a string are not JSON
         value = _written(opened)
         return value if could_fit(value) else None
     first = None
@@ -110,9 +110,9 @@ def partial_value(text: str, fits: Callable[[Any], bool], could_fit: Callable[[A
 
 
 def array_items(text: str, could_be_item: Callable[[Any], bool]) -> Iterator[tuple[Any, int]]:
-    """Yields the whole items of the first array in a text, whole or not, and at which offset each was known as whole.
+    """Yield the complete items of the first array in a text, with the offset at which each was known to be complete.
 
-    An array whose first item cannot be one that is wanted is passed over.
+    An array whose first item does not match is skipped.
     """
     found = Outermost(text)
     for value, start, _ in found:
@@ -150,10 +150,10 @@ def _items(text: str, start: int) -> Iterator[tuple[Any, int]]:
 
 
 class Lines:
-    """Iterates over the objects that begin a line, as `(object, end)`; an object may go over several lines.
+    """Iterates over the objects that begin a line, as `(object, end)`; an object may span several lines.
 
     Attributes:
-        broken: Where the last object began that is broken or cut off, if any.
+        broken: The start of the last malformed or incomplete object, if any.
     """
 
     def __init__(self, text: str) -> None:
@@ -184,12 +184,12 @@ class Lines:
 
 
 def decode(text: str, start: int) -> tuple[Any, int]:
-    """Returns the JSON value that begins at an offset and the offset of its end."""
+    """Decode the JSON value at an offset; return it with the offset of its end."""
     return _decoder.raw_decode(text, start)
 
 
 def _is_open_string(error: json.JSONDecodeError) -> bool:
-    # Its position is where the string begins: what stands behind that has been read already.
+    # The error position is the start of the string; the rest of the text has been read already.
     return error.msg.startswith("Unterminated")
 
 
@@ -202,7 +202,7 @@ def _is_cut(text: str) -> bool:
 
 
 def _written(text: str) -> Any:
-    """Returns the value that a text begins with, as far as it has been written; None if it is not JSON."""
+    """Return the incomplete value at the beginning of a text; None if it is not JSON."""
     try:
         return from_json(text, allow_partial="trailing-strings", allow_inf_nan=False)
     except ValueError:
@@ -210,7 +210,7 @@ def _written(text: str) -> Any:
 
 
 def _fenced(text: str) -> Iterator[str]:
-    """Yields what stands in code fences."""
+    """Yield the contents of code fences."""
     inside: list[str] | None = None
     for line in text.splitlines(keepends=True) if "```" in text else ():
         mark = line.strip()
@@ -228,8 +228,8 @@ def _past_space(text: str, at: int) -> int:
     return found.end() if found else at
 
 
-def _refuse(constant: str) -> Any:
+def _reject_constant(constant: str) -> Any:
     raise ValueError(f"{constant} is not JSON")
 
 
-_decoder = json.JSONDecoder(parse_constant=_refuse)
+_decoder = json.JSONDecoder(parse_constant=_reject_constant)

@@ -1,4 +1,4 @@
-"""What a JSON Schema says of the type of a value, as far as formats need to know."""
+"""The types that a JSON Schema allows, as far as formats need them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "null": (NoneType,),
 }
 _MAX_REFERENCES = 32
-"""A chain of references that is longer than this is a circle."""
+"""A longer chain of references is treated as a cycle."""
 
 
 def types_of(schema: JsonSchema | None, root: JsonSchema | None = None) -> set[str] | None:
-    """Returns the JSON types that a schema allows; None when it does not say.
+    """Return the JSON types that a schema allows; None when it does not restrict them.
 
-    Follows references into `root`, the schema by default, and looks into `anyOf` and `oneOf`.
+    References are followed into `root`, by default the schema, and `anyOf` and `oneOf` are searched.
     """
     return _types(schema, schema if root is None else root, _MAX_REFERENCES)
 
@@ -57,7 +57,7 @@ def _at(reference: str, root: Any) -> Any:
 
 
 def has_type(value: Any, types: set[str] | None) -> bool:
-    """Returns whether a JSON value is of one of the types; any is when they are None."""
+    """Return whether a JSON value has one of the types; None allows any type."""
     if types is None:
         return True
     if isinstance(value, bool):
@@ -66,7 +66,7 @@ def has_type(value: Any, types: set[str] | None) -> bool:
 
 
 def allowed_values(schema: JsonSchema | None) -> list[Any]:
-    """Returns what `enum` or `const` lists; empty when neither is there."""
+    """Return the values of `enum` or `const`; empty without either."""
     node = schema or {}
     if isinstance(reference := node.get("$ref"), str):
         node = _at(reference, schema) or {}
@@ -77,7 +77,7 @@ def allowed_values(schema: JsonSchema | None) -> list[Any]:
 
 
 def items_of(schema: JsonSchema | None) -> JsonSchema | None:
-    """Returns the schema of an array's items, with the definitions that it refers to; None when it does not say."""
+    """Return the schema of an array's items, with its definitions; None if the schema has no `items`."""
     items = (schema or {}).get("items")
     if not isinstance(items, Mapping):
         return None

@@ -1,8 +1,9 @@
-"""Refuses options of a wrong type by their name, before anything is done with them."""
+"""Type checks of the options of `generate`, before they are used."""
 
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
@@ -53,10 +54,13 @@ _CONTENT: Check = (_is_content, "must be text, a Part or a list of them")
 _LIST: Check = (_is_list, "must be a list")
 _COUNT: Check = (_is_count, "must be a whole number from 0")
 _BOOL: Check = (_is_bool, "must be True or False")
-_NAME: Check = (_is_name, "must be a name")
+_NAME: Check = (_is_name, "must be a non-empty name")
 
 _CHECKS: dict[str, Check] = {
-    "model": (lambda value: _is_name(value) or isinstance(value, Action), "must be a model's name or a model action"),
+    "model": (
+        lambda value: _is_name(value) or isinstance(value, Action),
+        "must be the name of a model or a model action",
+    ),
     "prompt": _CONTENT,
     "system": _CONTENT,
     "messages": _LIST,
@@ -68,7 +72,7 @@ _CHECKS: dict[str, Check] = {
     "max_turns": _COUNT,
     "resume": (
         lambda value: isinstance(value, Resume | Part) or _is_list(value),
-        "must be a Resume, or parts that `respond_to` and `restart` gave",
+        "must be a Resume, or parts from `respond_to` and `restart`",
     ),
     "config": (
         lambda value: isinstance(value, Mapping) or hasattr(value, "model_dump"),
@@ -101,23 +105,30 @@ def _plan(options_type: Any) -> tuple[tuple[str, Any, Callable[[Any], bool], str
 
 
 def check_types(options: Any) -> None:
-    """Raises INVALID_ARGUMENT for the first option of a wrong type; None is as good as an empty list."""
+    """Raise INVALID_ARGUMENT for the first option of a wrong type; None is accepted for an empty list."""
     kind: Any = type(options)
     for name, default, fits, problem in _plan(kind):
         value = getattr(options, name)
         if value is default or (value is None and default == ()):
             continue
         if not fits(value):
-            hint = "Put a single one into a list." if fits is _is_list else "Leave it out for the default."
-            raise invalid(name, value, problem, hint=hint)
+            raise invalid(name, value, problem, hint=_hint(value, fits))
+
+
+def _hint(value: Any, fits: Callable[[Any], bool]) -> str:
+    if inspect.isawaitable(value):
+        return "Did you forget `await`?"
+    return "Put a single value into a list." if fits is _is_list else "Omit the argument to use the default."
 
 
 def check_caller(request: ModelRequest, context: Any, on_chunk: Any) -> None:
-    """Raises INVALID_ARGUMENT for a context that is no mapping and a listener that cannot be called."""
+    """Raise INVALID_ARGUMENT for a context that is not a mapping, or a listener that is not callable."""
     if context is not None and not isinstance(context, Mapping):
-        error = invalid("context", context, "must be a mapping", hint="Such as `context={'user': 'ada'}`.")
+        error = invalid("context", context, "must be a mapping", hint="For example `context={'user': 'ada'}`.")
     elif on_chunk is not None and not callable(on_chunk):
-        error = invalid("on_chunk", on_chunk, "must be a function of a chunk", hint="Or use `generate_stream`.")
+        error = invalid(
+            "on_chunk", on_chunk, "must be a function of a chunk", hint="Pass a function, or use `generate_stream`."
+        )
     else:
         return
     error.response = ModelResponse(request=request)

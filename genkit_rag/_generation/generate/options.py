@@ -1,4 +1,4 @@
-"""What `generate` takes, in process and on the wire."""
+"""The options of `generate` and the first request that they describe."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from genkit_rag._generation.tools.interrupts import ResumeLike
 from genkit_rag._generation.tools.tool import ToolLike
 
 MAX_TURNS = 5
-"""How many rounds of tool runs a generation may take when nobody says."""
+"""The default maximum number of turns with tool runs in a generation."""
 
 ToolErrors = Literal["raise", "return"]
 
 
 @dataclass(slots=True)
 class GenerateOptions:
-    """What `generate` takes; `Genkit.generate` says what each means."""
+    """The options of `generate`; `Genkit.generate` documents each of them."""
 
     model: str | ModelAction | None = None
     prompt: Content | None = None
@@ -56,7 +56,7 @@ class GenerateOptions:
 
 
 class CallKwargs(TypedDict, total=False):
-    """The options of a generation beside what is said and the schema of the answer, for the type checkers."""
+    """The options of a generation without messages and output schema, for type checkers."""
 
     model: str | ModelAction | None
     tools: Sequence[ToolLike]
@@ -87,7 +87,7 @@ class GenerateKwargs(CallKwargs, total=False):
 
 
 def first_request(options: GenerateOptions) -> ModelRequest:
-    """Returns the request of the conversation: system, messages, prompt; without tools and output yet."""
+    """Build the request of the conversation: system, messages and prompt, without tools and output yet."""
     try:
         check_types(options)
         return _assembled(options)
@@ -115,16 +115,18 @@ def _assembled(options: GenerateOptions) -> ModelRequest:
     except ValidationError as error:
         raise validation_error(error, "The request") from error
     except TypeError as error:
-        hint = "`prompt` and `system` take text, a Part or a list of them; `messages` and `docs` take lists."
-        raise GenkitError("INVALID_ARGUMENT", f"The request has a wrong type: {error}.", hint=hint) from error
+        hint = "`prompt` and `system` accept text, a Part or a list of them; `messages` and `docs` accept lists."
+        raise GenkitError(
+            "INVALID_ARGUMENT", f"The request has an argument of the wrong type: {error}.", hint=hint
+        ) from error
 
 
 def check_options(request: ModelRequest) -> None:
-    """Raises INVALID_ARGUMENT for what no model need be asked about."""
+    """Raise INVALID_ARGUMENT for a request without messages."""
     if not request.messages:
         raise GenkitError(
             "INVALID_ARGUMENT",
-            "There is no message to answer.",
+            "The request has no messages.",
             hint="Pass `prompt=` or `messages=`.",
             details={"argument": "prompt"},
         )

@@ -1,4 +1,4 @@
-"""What a generation does for its output: the request's config, the words, the parsing."""
+"""The expected output of a generation: the config in the request, the instructions and the parsing."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from genkit_rag._generation.formats import (
     constrains,
     find_format,
     inject_instructions,
-    wished_words,
+    resolve_instructions,
 )
 from genkit_rag._generation.generate.options import GenerateOptions
 from genkit_rag._generation.model import FinishReason, ModelAction, ModelRequest, OutputConfig
 
 MAX_PROBLEMS = 5
-"""How many problems of an answer a model is told of at once."""
+"""The maximum number of problems in the feedback to the model."""
 
 MAX_PROBLEM_LENGTH = 160
-"""How many characters of each: some hold the value, and a long one would bury what is wrong with it."""
+"""The maximum length of each problem; some quote the value, and a long one would hide the problem."""
 
 
 class Output:
-    """What is asked of the answer of one generation.
+    """The expected output of one generation.
 
     Attributes:
-        config: What stands in the model's request.
+        config: The output config in the model's request.
     """
 
     __slots__ = ("_format", "_instructions", "_wanted", "config")
@@ -53,7 +53,7 @@ class Output:
         )
 
     def fit(self, model: ModelAction, request: ModelRequest) -> ModelRequest:
-        """Returns the request as this model can serve it: output that it cannot be held to is asked for in words."""
+        """Fit the request to the model: instructions replace constrained output that the model does not support."""
         output = request.output
         if output is None:
             return request
@@ -62,19 +62,19 @@ class Output:
                 return request
         elif output.constrained:
             request = request.model_copy(update={"output": None})
-        return inject_instructions(request, wished_words(self._format, output.schema_, self._instructions))
+        return inject_instructions(request, resolve_instructions(self._format, output.schema_, self._instructions))
 
     def parse(self, text: str, finish_reason: FinishReason | None = None) -> Any:
-        """Returns the value of a whole answer, an object of the type when `output_schema` is one.
+        """Parse a complete answer; the value has the type of `output_schema` if that is a type.
 
-        Raises INVALID_ARGUMENT, with the text in the details, for an answer that is broken, cut off or does not match.
+        Raises INVALID_ARGUMENT, with the text in the details, for an answer that is malformed, cut off or invalid.
         """
         try:
             return self._format.parse(text, self._wanted)
         except GenkitError as error:
             found = error
         except ValueError as error:
-            problem = f"The answer does not fit the format `{self._format.name}`: {error}"
+            problem = f"The answer does not match the format `{self._format.name}`: {error}"
             found = GenkitError("INVALID_ARGUMENT", problem, cause=error)
         found.details["text"] = text
         if finish_reason == "length":
@@ -82,19 +82,19 @@ class Output:
         raise found
 
     def parse_chunk(self, text: str, previous: str) -> Any:
-        """Returns what the format makes of the answer so far (`text`), given what it was before the chunk.
+        """Parse the answer so far (`text`) with the format; `previous` is the text before the last chunk.
 
-        Plain data, never checked against the schema; None where there is nothing yet.
+        The result is plain data that is not validated; None while there is no value yet.
         """
         return self._format.parse_chunk(text, previous, self._wanted)
 
 
 def output_of(registry: Registry, options: GenerateOptions) -> Output | None:
-    """Returns what is asked of the answer; None when nothing is.
+    """Return the expected output of the options; None for free text.
 
-    A schema without a format means `json`; a content type alone means the format that has it, else `text`.
+    A schema without a format means `json`; a content type alone means the format with this content type, else `text`.
 
-    Raises INVALID_ARGUMENT for an unknown format and for a schema that is none or that the format cannot hold.
+    Raises INVALID_ARGUMENT for an unknown format, an invalid schema and a schema that the format does not support.
     """
     name, content_type = options.output_format, options.output_content_type
     if name is None and options.output_schema is not None:
@@ -105,7 +105,7 @@ def output_of(registry: Registry, options: GenerateOptions) -> Output | None:
 
 
 def validation_feedback(error: GenkitError, output: Output) -> str:
-    """Returns the words that tell a model what was wrong with its answer; the answer is not repeated."""
+    """Describe the problems of an invalid answer to the model, without repeating the answer."""
     problems = error.details.get("problems") or ()
     lines = [f"- {_short(problem['path'])}: {_short(problem['problem'])}" for problem in problems[:MAX_PROBLEMS]]
     if len(problems) > MAX_PROBLEMS:
@@ -118,7 +118,7 @@ def validation_feedback(error: GenkitError, output: Output) -> str:
 
 
 def _short(text: object) -> str:
-    """Returns a text without its middle when it is long: what is wrong stands at the end."""
+    """Shorten a long text in its middle, because the problem is usually at the end."""
     line = " ".join(str(text).split())
     half = MAX_PROBLEM_LENGTH // 2
     return line if len(line) <= MAX_PROBLEM_LENGTH else f"{line[: half - 1]}…{line[-half:]}"

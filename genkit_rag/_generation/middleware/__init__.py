@@ -1,4 +1,4 @@
-"""Middleware around the generate loop."""
+"""Middleware of the generate loop, of model calls and of tool runs."""
 
 from genkit_rag._generation.middleware.base import (
     GenerateParams,

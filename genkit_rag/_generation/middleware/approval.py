@@ -1,4 +1,4 @@
-"""Tool approval: a tool that nobody has allowed asks before it runs."""
+"""Tool approval middleware: interrupts the generation before a tool that is not allowed."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from genkit_rag._core.errors import invalid
 from genkit_rag._generation.middleware.base import Middleware, Next, ToolParams, WireConfig
 
 APPROVED = "toolApproved"
-"""`restart(part, {'toolApproved': True})` lets the tool run."""
+"""The key of an approval: `restart(part, {'toolApproved': True})` runs the tool."""
 
 
 @dataclass(frozen=True)
 class ToolApproval(Middleware):
-    """Interrupts the generation at a tool that is not allowed, until somebody approves of that call.
+    """A middleware that interrupts the generation at a tool that is not allowed, until the call is approved.
 
-    The request stands in `response.interrupts`; go on with `resume=[restart(part, {'toolApproved': True})]`, or refuse
-    with `respond_to(part, ...)`. An approval is for one call, and another input that came with it is what runs.
+    The request is in `response.interrupts`. Approve with `resume=[restart(part, {'toolApproved': True})]`, or reject
+    with `respond_to(part, ...)`. An approval is for one call; if it contains another input, the tool runs with that.
 
     Args:
-        allowed_tools: The names of tools that run at once, as the model or as the registry knows them.
+        allowed_tools: The names of tools that run without approval, as used by the model or by the registry.
     """
 
     wire_config: ClassVar[WireConfig] = {"allowed_tools": list[str]}
@@ -32,10 +32,10 @@ class ToolApproval(Middleware):
     def __post_init__(self) -> None:
         names: Any = self.allowed_tools
         if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-            raise invalid("allowed_tools", names, "must be a list of names", hint="An empty list allows none.")
+            raise invalid("allowed_tools", names, "must be a list of names", hint="An empty list allows no tool.")
 
     async def wrap_tool(self, params: ToolParams, next: Next[ToolParams, Any], /) -> Any:
-        """Returns the tool's output when it may run; interrupts otherwise."""
+        """Run the tool if it is allowed or approved; interrupt otherwise."""
         name = params.request.name
         if name in self.allowed_tools or params.tool.name in self.allowed_tools or _is_approved(params.metadata):
             return await next(params)

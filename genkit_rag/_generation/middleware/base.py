@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 P = TypeVar("P")
 R = TypeVar("R")
 Next = Callable[[P], Awaitable[R]]
-"""What a hook awaits to go on; it may do so never, once or several times, with changed parameters or not."""
+"""The rest of the chain; a hook may call it never, once or several times, with the same or changed parameters."""
 
 
 @dataclass(slots=True)
 class GenerateParams:
-    """What `wrap_generate` sees: the turn's request (without augmentation) and which turn it is, from 0."""
+    """The parameters of `wrap_generate`: the request of the turn, without augmentation, and its number from 0."""
 
     request: ModelRequest
     ctx: ActionContext
@@ -36,15 +36,15 @@ class GenerateParams:
 
 @dataclass(slots=True)
 class ModelParams:
-    """What `wrap_model` sees; another `model` may be put in, and docs and output are then fitted to that one.
+    """The parameters of `wrap_model`. If `model` is replaced, docs and output are fitted to the new model.
 
     Attributes:
-        request: The request as it is at this place of the chain: docs and output are not fitted to the model yet.
-        ctx: The caller's context, and where chunks go.
-        turn: Which turn of the generation it is, from 0.
-        model: Who will be asked.
-        registry: Where names are looked up.
-        fit: Gives the request as the model will get it, without calling it; None where nothing is left to be done.
+        request: The request at this place of the chain, with docs and output not yet fitted to the model.
+        ctx: The caller's context, which also receives the chunks.
+        turn: The turn of the generation, from 0.
+        model: The model to call.
+        registry: The registry for names.
+        fit: Returns the final request for the model; None when the request is final.
     """
 
     request: ModelRequest
@@ -56,13 +56,13 @@ class ModelParams:
 
     @property
     def sent(self) -> ModelRequest:
-        """The request as the model will get it, unless an inner middleware changes it."""
+        """The final request for the model, unless an inner middleware changes it."""
         return self.request if self.fit is None else self.fit(self)
 
 
 @dataclass(slots=True)
 class ToolParams:
-    """What `wrap_tool` sees: the model's wish (its input is not validated yet) and the tool that will run."""
+    """The parameters of `wrap_tool`: the tool request, with input not validated yet, and the tool to run."""
 
     request: ToolRequest
     ctx: ActionContext
@@ -76,10 +76,11 @@ WireConfig = Mapping[str, Any] | None
 
 
 class Middleware:
-    """Code around the steps of a generation: override the hooks you need, the others cost nothing.
+    """Code around the steps of a generation. Override the hooks you need; the others have no cost.
 
-    `generate(use=[a, b])` runs a outermost. One instance may serve many generations at once, so keep the state of one
-    generation in local variables. To change something for the inner layers, pass on `dataclasses.replace(params, ...)`.
+    `generate(use=[a, b])` runs `a` outermost. One instance may serve many generations at once, so keep the state of one
+    generation in local variables. To change parameters for the inner layers, pass `dataclasses.replace(params, ...)`
+    to `next`.
 
     Attributes:
         wire_config: The settings that a config may set by name, with their types; None for all that have a JSON
@@ -91,19 +92,19 @@ class Middleware:
     async def wrap_generate(
         self, params: GenerateParams, next: Next[GenerateParams, ModelResponse], /
     ) -> ModelResponse:
-        """Returns the final response; wraps a turn and every turn after it, so turn 0 is the whole generation."""
+        """Wrap a turn and all turns after it, so that turn 0 is the whole generation; return the final response."""
         return await next(params)
 
     async def wrap_model(self, params: ModelParams, next: Next[ModelParams, ModelResponse], /) -> ModelResponse:
-        """Returns the model's response; wraps one model call."""
+        """Wrap one model call; return the model's response."""
         return await next(params)
 
     async def wrap_tool(self, params: ToolParams, next: Next[ToolParams, Any], /) -> Any:
-        """Returns the tool's output; wraps one tool run, validation of the input included."""
+        """Wrap one tool run, including the validation of its input; return the tool's output."""
         return await next(params)
 
     def tools(self) -> Sequence[ToolLike]:
-        """Returns tools that the model may use in every generation with this middleware."""
+        """Return tools that the model may use in every generation with this middleware."""
         return ()
 
 
@@ -118,7 +119,7 @@ class MiddlewareRef:
 
 
 ModelMiddlewareFn = Callable[..., Awaitable[ModelResponse]]
-"""`async (request, ctx, next)`; `next()` goes on as it is, `next(request)` or `next(request, ctx)` with others."""
+"""`async (request, ctx, next)`; call `next()`, or `next(request)` or `next(request, ctx)` with changed values."""
 
 UseItem = Middleware | ModelMiddlewareFn | str | MiddlewareRef
 """A middleware, an async function around model calls, or the name of a registered one, alone or with a config."""
@@ -127,7 +128,7 @@ Use = Sequence[UseItem]
 
 
 class _FunctionMiddleware(Middleware):
-    """A plain function as `wrap_model`."""
+    """A middleware whose `wrap_model` is a function."""
 
     def __init__(self, fn: ModelMiddlewareFn) -> None:
         self._fn = fn
@@ -142,28 +143,30 @@ class _FunctionMiddleware(Middleware):
 
 
 def as_middleware(item: Any) -> Middleware:
-    """Returns the middleware that an object or a function is; raises INVALID_ARGUMENT for what is none."""
+    """Coerce an object or a function to `Middleware`; raise INVALID_ARGUMENT otherwise."""
     if isinstance(item, Middleware):
         return item
     if isinstance(item, type) or not callable(item):
-        hint = f"Pass an object: `use=[{item.__name__}()]`." if isinstance(item, type) else "Such as `use=[retry()]`."
-        problem = "takes Middleware objects, async functions `(request, ctx, next)` and registered names"
+        hint = (
+            f"Pass an object: `use=[{item.__name__}()]`." if isinstance(item, type) else "For example `use=[retry()]`."
+        )
+        problem = "must contain Middleware objects, async functions `(request, ctx, next)` and registered names only"
         raise invalid("use", item, problem, hint=hint)
     fn: Any = item
     if not (inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__)):
-        raise invalid("use", item, "takes async functions only", hint="Write `async def` before it.")
+        raise invalid("use", item, "must contain async functions only", hint="Define the function with `async def`.")
     return _FunctionMiddleware(fn)
 
 
 def added_tools(use: Sequence[Middleware]) -> list[ToolLike]:
-    """Returns the tools that the middleware bring, the outermost's first."""
+    """Return the tools of the middleware, those of the outermost first."""
     return [tool for item in use if overrides(item, "tools") for tool in item.tools()]
 
 
 def attach_middleware(action: ModelAction, use: Sequence[Middleware | ModelMiddlewareFn]) -> ModelAction:
-    """Returns the model action with middleware around itself, whoever calls it; only their `wrap_model` is used.
+    """Add middleware to a model action in place, for all of its callers, and return it; only `wrap_model` is used.
 
-    Names are refused: a plugin has no registry yet when it makes its actions.
+    Names are not allowed, because a plugin has no registry yet when it creates its actions.
     """
     handler = action.handler
 
@@ -174,17 +177,17 @@ def attach_middleware(action: ModelAction, use: Sequence[Middleware | ModelMiddl
         return await params.model(params.request, context=params.ctx.context, on_chunk=send)
 
     first = chain([as_middleware(item) for item in use], "wrap_model", call)
-    nobody = Registry()
+    empty = Registry()
 
     async def wrapped(request: ModelRequest, ctx: ActionContext) -> ModelResponse:
-        return await first(ModelParams(request, ctx, 0, action, nobody))
+        return await first(ModelParams(request, ctx, 0, action, empty))
 
     action.handler = wrapped
     return action
 
 
 def chain(use: Sequence[Middleware], hook: str, innermost: Next[P, R]) -> Next[P, R]:
-    """Returns `innermost` wrapped in the hooks that are overridden, the first of `use` outermost."""
+    """Wrap `innermost` in the overridden hooks of the middleware, the first of `use` outermost."""
     call = innermost
     for item in reversed(use):
         if overrides(item, hook):
@@ -193,7 +196,7 @@ def chain(use: Sequence[Middleware], hook: str, innermost: Next[P, R]) -> Next[P
 
 
 def overrides(item: Middleware, hook: str) -> bool:
-    """Returns whether the middleware does something in that hook."""
+    """Return whether the middleware overrides `hook`."""
     return getattr(type(item), hook) is not getattr(Middleware, hook)
 
 
@@ -202,7 +205,7 @@ def _bind(hook: Callable[[P, Next[P, R]], Awaitable[R]], following: Next[P, R]) 
 
 
 class SentChunks:
-    """Tells whether chunks went out to the caller: a call that streamed must not be made a second time."""
+    """Records whether chunks were sent to the caller, because a call that has streamed must not be repeated."""
 
     __slots__ = ("_send", "any")
 
@@ -212,13 +215,13 @@ class SentChunks:
 
     @classmethod
     def watch(cls, params: ModelParams) -> tuple[SentChunks, ModelParams]:
-        """Returns the watcher and parameters that report to it; the same parameters when nobody listens."""
+        """Return the recorder and parameters that report to it; the same parameters without streaming."""
         seen = cls(params.ctx)
         if not params.ctx.streaming:
             return seen, params
         return seen, replace(params, ctx=ActionContext(params.ctx.context, seen.send, params.ctx.metadata))
 
     def send(self, chunk: Any) -> None:
-        """Hands the chunk on."""
+        """Record and pass on a chunk."""
         self.any = True
         self._send(chunk)

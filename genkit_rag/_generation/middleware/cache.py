@@ -1,4 +1,4 @@
-"""Response cache: an equal request is answered without the model."""
+"""Response cache middleware: answers equal requests without calling the model."""
 
 from __future__ import annotations
 
@@ -28,35 +28,35 @@ logger = logging.getLogger("genkit_rag.middleware")
 
 MAX_ENTRIES = 10_000
 KEY_VERSION = 1
-"""Stands in every key: raised when the meaning of a request or the form of what is kept changes."""
+"""A part of every key; increased when the meaning of requests or the stored form changes."""
 
 _NOT_KEPT = ("blocked", "aborted", "interrupted", "other")
 _FAILED = b""
-"""What those who wait for a call are told when it gave nothing to keep."""
+"""The result for waiting callers of a call without a cacheable answer."""
 
 Flights = dict[tuple[asyncio.AbstractEventLoop, bytes], "asyncio.Future[bytes | None]"]
 
 
 @dataclass(frozen=True)
 class Cache(Middleware):
-    """Answers a request that was answered before with the same answer, without asking the model.
+    """A middleware that answers equal requests from a cache, without calling the model.
 
-    Requests are equal when everything is that the model gets (messages, documents, tools, output, config), and the
-    model is the same one. Put it last in `use=`, so that it sees what the others have made of the request. Errors and
-    answers that were blocked or broken off are not kept. Of equal calls in one event loop that overlap, one asks the
-    model and the others get its answer; where it fails or is cancelled they ask themselves.
+    Requests are equal when the model and everything that it receives (messages, documents, tools, output, config) are
+    equal. Put it last in `use=`, so that it sees the changes of other middleware. Errors and blocked or incomplete
+    answers are not cached. Of concurrent equal calls in one event loop, one calls the model and the others get its
+    answer; if it fails or is cancelled, they call the model themselves.
 
-    An answer from the cache has `usage` of zero tokens with `custom={'cachedResponses': 1}`, and streams as one chunk.
-    Keys are hashes: requests, and secrets in their config, are not stored. Answers are, in clear.
+    A cached answer has a `usage` of zero tokens with `custom={'cachedResponses': 1}`, and is streamed as one chunk.
+    Keys are hashes: requests, and secrets in their config, are not stored. Answers are stored unencrypted.
 
     Args:
-        path: A SQLite file that processes may share, made with its folders and readable by its owner only; by default
-            answers are kept in memory, as long as this object.
-        ttl_seconds: For how long an answer is given; None for ever.
-        max_entries: How many answers are kept; those that were not used for longest go first.
-        vary_by: Gives what else must be equal, as JSON-compatible data, of the call's context: such as the tenant,
-            where a model looks at the context.
-        clock: Seconds since 1970; for tests.
+        path: A SQLite file that processes may share, created with its folders and readable by its owner only; by
+            default answers are in memory for the life of this object.
+        ttl_seconds: The maximum age of an answer; None for no limit.
+        max_entries: The maximum number of answers; the least recently used are deleted first.
+        vary_by: Returns what else must be equal of the call's context, as JSON-compatible data; for example the tenant,
+            for a model that uses the context.
+        clock: Returns seconds since 1970; for tests.
     """
 
     wire_config: ClassVar[WireConfig] = {"ttl_seconds": float | None, "max_entries": int}
@@ -77,7 +77,7 @@ class Cache(Middleware):
                 "ttl_seconds",
                 self.ttl_seconds,
                 "must be a positive number of seconds",
-                hint="Leave it out to keep answers for ever.",
+                hint="Omit it to keep answers without a time limit.",
             )
         if self.max_entries < 1:
             raise invalid("max_entries", self.max_entries, "must be at least 1")
@@ -87,14 +87,14 @@ class Cache(Middleware):
         object.__setattr__(self, "_flights", {})
 
     async def wrap_model(self, params: ModelParams, next: Next[ModelParams, ModelResponse], /) -> ModelResponse:
-        """Returns the answer that was kept, else the model's."""
+        """Return the cached answer, else call the model."""
         vary = None if self.vary_by is None else self.vary_by(params.ctx.context)
         key = await run_in_thread(_key, params.model.key, params.sent, vary)
         if key is None:
             return await next(params)
         place = asyncio.get_running_loop(), key
         while (flight := self._flights.get(place)) is not None:
-            kept = await asyncio.shield(flight)  # whoever waits may be cancelled without ending the call
+            kept = await asyncio.shield(flight)  # a cancelled waiting caller does not cancel the call
             if kept is not None:
                 answer = _answer(kept) if kept != _FAILED else None
                 return await next(params) if answer is None else _given(answer, params)
@@ -108,12 +108,12 @@ class Cache(Middleware):
         finally:
             del self._flights[place]
             if not flight.done():
-                flight.set_result(None)  # this caller was cancelled, those who wait were not: one of them goes on
+                flight.set_result(None)  # only this caller was cancelled; one of the waiting callers continues
 
     async def _lead(
         self, params: ModelParams, next: Next[ModelParams, ModelResponse], key: bytes, flight: asyncio.Future[Any]
     ) -> ModelResponse:
-        """Returns the answer for everybody who waits for it."""
+        """Answer for all concurrent equal calls: from the store, else from the model."""
         kept = await run_in_thread(self._store.get, key)
         if kept is not None:
             answer = _answer(kept)
@@ -130,18 +130,20 @@ class Cache(Middleware):
 
 
 def _key(model: str, request: ModelRequest, vary: Any) -> bytes | None:
-    """Returns the hash of everything that an answer depends on; None when it cannot be written as JSON."""
+    """Return the hash of everything that determines an answer; None if it is not JSON-compatible."""
     try:
         facts = {"version": KEY_VERSION, "model": model, "request": request.to_wire(), "vary": vary}
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     except (PydanticSerializationError, TypeError, ValueError, RecursionError) as error:
-        logger.warning("a request to %s is not cached: it is not JSON (%s)", model, type(error).__name__)
+        logger.warning(
+            "a request to %s is not cached, because it is not JSON-compatible (%s)", model, type(error).__name__
+        )
         return None
     return hashlib.sha256(text.encode("ascii")).digest()
 
 
 def _kept(response: ModelResponse) -> bytes | None:
-    """Returns what is kept of a response: the message, without request, raw answer and usage."""
+    """Serialize the message of a response, without request, raw answer and usage; None if not cacheable."""
     message = response.message
     if message is None or not message.content or response.finish_reason in _NOT_KEPT or response.operation is not None:
         return None
@@ -156,14 +158,14 @@ def _answer(kept: bytes) -> ModelResponse | None:
     try:
         response = ModelResponse.model_validate_json(kept)
     except ValidationError:
-        logger.warning("an answer in the cache cannot be read: the model is asked")
+        logger.warning("a cached answer cannot be read, so the model is called")
         return None
     response.usage = Usage(input_tokens=0, output_tokens=0, total_tokens=0, custom={"cachedResponses": 1})
     return response
 
 
 def _given(answer: ModelResponse, params: ModelParams) -> ModelResponse:
-    """Returns the answer, after streaming it where somebody listens."""
+    """Return the answer, and send it as a chunk for a streaming caller."""
     if params.ctx.streaming and answer.message is not None:
         params.ctx.send_chunk(ModelResponseChunk(content=answer.message.content))
     return answer

@@ -1,4 +1,4 @@
-"""Simulated constrained generation: a model that cannot be held to a schema is asked for it in words."""
+"""Simulated constrained generation middleware: instructions in place of constrained output."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from genkit_rag._generation.middleware.base import Middleware, ModelParams, Next
 from genkit_rag._generation.model import ModelAction, ModelRequest, ModelResponse, model_supports
 
 InstructionsRenderer = Callable[[dict[str, Any] | None], str | None]
-"""`(JSON Schema) -> words`; None for none."""
+"""`(JSON Schema) -> instructions`; None for none."""
 
 
 @dataclass(frozen=True)
 class SimulateConstrainedGeneration(Middleware):
-    """Asks in words for output that the model cannot be held to, and takes the output's form out of the request.
+    """A middleware that replaces constrained output by instructions, for models that do not support it.
 
-    `generate(output_schema=...)` does it by itself with the format's words; use this for other words, or on a model
-    that is called without `generate`. A model that supports constrained output gets the request as it is.
+    `generate(output_schema=...)` does this automatically with the instructions of the format; use this middleware for
+    other instructions, or for a model that is called without `generate`. A request to a model that supports
+    constrained output is unchanged.
 
     Args:
-        instructions_renderer: Gives the words for a schema; the output format's by default.
+        instructions_renderer: Returns the instructions for a schema; by default those of the output format.
     """
 
     wire_config: ClassVar[WireConfig] = {}
@@ -30,7 +31,7 @@ class SimulateConstrainedGeneration(Middleware):
     instructions_renderer: InstructionsRenderer | None = None
 
     async def wrap_model(self, params: ModelParams, next: Next[ModelParams, ModelResponse], /) -> ModelResponse:
-        """Returns the response to the request that asks in words."""
+        """Call the model with instructions in place of constrained output."""
         request = params.request
         if not _constrains(params.model, request):
             request = simulate_constrained(request, self.instructions_renderer, registry=params.registry)

@@ -1,4 +1,4 @@
-"""Fallback: another model when the first one fails."""
+"""Fallback middleware: calls other models when a model fails."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ FALLBACK_STATUSES: tuple[Status, ...] = (*RETRY_STATUSES, "NOT_FOUND", "UNIMPLEM
 
 @dataclass(frozen=True)
 class Fallback(Middleware):
-    """Asks the next of `models` when a model call fails, each once, in their order.
+    """A middleware that calls the next of `models` when a model call fails, each once, in order.
 
-    Docs and output schema are fitted to every model by what it supports. Never done after cancellation, other
-    statuses, or when a chunk was streamed to the caller already: two models would speak in one answer.
+    Docs and output schema are fitted to what each model supports. There is no fallback after cancellation, after errors
+    with other statuses, and after a chunk was streamed to the caller, because two models would mix in one answer.
 
     Args:
-        models: Names (or model actions).
-        statuses: Which errors are worth it; an error that is no GenkitError counts as INTERNAL.
-        isolate_config: Do not give the first model's config to the others.
-        on_error: Called with the error and the number of the attempt that failed, from 1.
-        registry: Where the names are looked up; the generation's own by default.
+        models: The names of the models, or model actions.
+        statuses: The statuses of errors to handle; an exception that is not a `GenkitError` counts as INTERNAL.
+        isolate_config: Whether to call the other models without the first model's config.
+        on_error: Called with the error and the number of the failed attempt, counted from 1.
+        registry: The registry for the names; by default that of the generation.
     """
 
     wire_config: ClassVar[WireConfig] = {
@@ -53,7 +53,7 @@ class Fallback(Middleware):
             raise invalid("models", self.models, "must be a list of at least one model")
 
     async def wrap_model(self, params: ModelParams, next: Next[ModelParams, ModelResponse], /) -> ModelResponse:
-        """Returns the first response that comes; raises the last error."""
+        """Return the response of the first model that succeeds; raise the last error otherwise."""
         sent, watched = SentChunks.watch(params)
         failed = 0
         while True:
@@ -65,11 +65,11 @@ class Fallback(Middleware):
                 failed += 1
                 if self.on_error is not None:
                     self.on_error(error, failed)
-                said = redact_text(str(error))
-                logger.warning("attempt %d failed, going on with %s: %s", failed, self.models[failed - 1], said)
+                shown = redact_text(str(error))
+                logger.warning("attempt %d failed, falling back to %s: %s", failed, self.models[failed - 1], shown)
 
     async def _params_for(self, failed: int, params: ModelParams) -> ModelParams:
-        """Returns the parameters of the attempt after so many failures."""
+        """Return the parameters of the attempt after `failed` failures."""
         if failed == 0:
             return params
         model = self.models[failed - 1]
@@ -89,5 +89,5 @@ def fallback(
     isolate_config: bool = False,
     on_error: OnError | None = None,
 ) -> Fallback:
-    """Returns `Fallback` with its arguments."""
+    """Create a `Fallback` with these arguments."""
     return Fallback(models, statuses, isolate_config, on_error, registry=registry)

@@ -1,4 +1,4 @@
-"""Changes the parts of a request, wherever they stand."""
+"""Mapping a function over all parts of a request."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from genkit_rag._documents.part import Message, Part, ToolResponse
 from genkit_rag._generation.model import ModelRequest
 
 Change = Callable[[Part], Part]
-"""Returns a part for a part: the same one where there is nothing to do."""
+"""Returns the changed part, or the same part for no change."""
 
 
 def map_parts(request: ModelRequest, change: Change) -> ModelRequest:
-    """Returns the request with every part changed: documents' first, then messages', with those that tools gave back.
+    """Apply the change to all parts: those of documents first, then those of messages and tool responses.
 
-    Nothing is changed in place, and what does not change is not copied: documents keep their ids.
+    Nothing is modified in place, and unchanged objects are not copied; documents keep their ids.
     """
     docs = request.docs and [_document(document, change) for document in request.docs]
     messages = [map_message(message, change) for message in request.messages]
@@ -29,7 +29,7 @@ def map_parts(request: ModelRequest, change: Change) -> ModelRequest:
 
 
 def map_message(message: Message, change: Change) -> Message:
-    """Returns the message with every part changed."""
+    """Apply the change to all parts of a message."""
     parts = [_part(part, change) for part in message.content]
     return message if _same(parts, message.content) else message.model_copy(update={"content": parts})
 
@@ -45,7 +45,7 @@ def _part(part: Part, change: Change) -> Part:
 
 
 def _item(item: Any, change: Change) -> Any:
-    """Returns a part of a tool's response, which may be in wire form."""
+    """Apply the change to a part of a tool response, which may be in wire form."""
     if isinstance(item, Part):
         return change(item)
     part = Part.model_validate(item)

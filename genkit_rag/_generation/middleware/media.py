@@ -1,4 +1,4 @@
-"""Downloads the media of a request: for models that take bytes and no URLs."""
+"""Media download middleware, for models that accept bytes but no URLs."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ T = TypeVar("T")
 MAX_BYTES = 20 * 1024 * 1024
 CONTENT_TYPES = ("image/*", "audio/*", "video/*", "application/pdf")
 CONCURRENCY = 4
-"""Downloads of one request at a time."""
+"""The number of concurrent downloads of one request."""
 
 _UNKNOWN = ("", "application/octet-stream")
 
 
 @dataclass(frozen=True)
 class DownloadRequestMedia(Middleware):
-    """Puts the bytes of http(s) media into the request, as data URIs, for models that fetch nothing themselves.
+    """A middleware that replaces http(s) URLs of media by data URIs, for models that do not fetch URLs.
 
-    Media of messages, of documents and of tools' responses are fetched, each URL once a call, four at a time. Only
-    public servers are reached: a private address, also behind a redirect or a name, is PERMISSION_DENIED. Other errors
-    are those of the fetch: OUT_OF_RANGE for a body that is too long, FAILED_PRECONDITION for another content type,
-    NOT_FOUND, UNAVAILABLE and so on. The conversation in the response keeps the URLs.
+    Media of messages, documents and tool responses are downloaded, each URL once per call, four at a time. Only public
+    servers are contacted: a private address, also after a redirect or a name look-up, raises PERMISSION_DENIED. Other
+    errors are those of the download: OUT_OF_RANGE for a body that is too long, FAILED_PRECONDITION for another content
+    type, NOT_FOUND, UNAVAILABLE and so on. The conversation in the response keeps the URLs.
 
     Args:
-        max_bytes: The most that one medium may have.
-        filter: Says of a part whether its medium is fetched; the others keep their URL.
-        allow_private_networks: Whether loopback and private networks may be reached; the metadata services of clouds
-            may not, all the same.
-        content_types: What is taken, `*` matches anything. The server's word counts; it must be of the kind (image,
-            audio and so on) that the part says. Where the server says nothing, the part's word counts.
-        client: Makes the HTTP client for a policy; for tests.
+        max_bytes: The maximum size of one medium.
+        filter: Returns whether to download the medium of a part; other parts keep their URL.
+        allow_private_networks: Whether loopback and private networks may be contacted; cloud metadata services are
+            never contacted.
+        content_types: The accepted content types, in which `*` matches anything. The server's content type must be of
+            the same kind (image, audio and so on) as the part's; the part's is used if the server sends none.
+        client: Creates the HTTP client for a policy; for tests.
     """
 
     wire_config: ClassVar[WireConfig] = {"max_bytes": int, "content_types": tuple[str, ...]}
@@ -68,7 +68,7 @@ class DownloadRequestMedia(Middleware):
         )
 
     async def wrap_model(self, params: ModelParams, next: Next[ModelParams, ModelResponse], /) -> ModelResponse:
-        """Returns the response to the request with its media in it."""
+        """Download the media, then call the model."""
         wanted: dict[str, None] = {}
 
         def look(part: Part) -> Part:
@@ -91,7 +91,7 @@ class DownloadRequestMedia(Middleware):
         return url[:8].lower().startswith(("http://", "https://")) and (self.filter is None or self.filter(part))
 
     async def _fetch_all(self, urls: Sequence[str]) -> dict[str, tuple[str, str]]:
-        """Returns content type and bytes in base64 by URL; the first failure ends the other downloads."""
+        """Download the URLs; return content types and base64 data by URL. The first failure cancels the rest."""
         from genkit_rag._net.fetch import fetch, guarded_client  # needs httpx
 
         policy, slots = self._policy(), asyncio.Semaphore(CONCURRENCY)
@@ -106,7 +106,7 @@ class DownloadRequestMedia(Middleware):
 
 
 async def _together(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """Returns the results; at a failure or a cancellation the others are ended first."""
+    """Return the results; a failure or cancellation cancels the other calls first."""
     tasks = [asyncio.ensure_future(call) for call in calls]
     try:
         return await asyncio.gather(*tasks)
@@ -121,7 +121,7 @@ def _base64(body: bytes) -> str:
 
 
 def _filled(part: Part, content_type: str, body: str) -> Part:
-    """Returns the part with its medium as a data URI; FAILED_PRECONDITION when it is of another kind than it says."""
+    """Replace the URL by a data URI; raises FAILED_PRECONDITION for an unexpected kind of medium."""
     media = cast(Media, part.media)
     said = (media.content_type or "").partition(";")[0].strip().lower()
     kind = said if content_type in _UNKNOWN else content_type
@@ -129,7 +129,7 @@ def _filled(part: Part, content_type: str, body: str) -> Part:
         shown = shown_url(media.url)
         raise GenkitError(
             "FAILED_PRECONDITION",
-            f"{shown} is {content_type or 'of a type that the server does not give'}, not {said or 'a known medium'}.",
+            f"{shown} has the content type {content_type or '(none)'}, expected {said or 'a media type'}.",
             hint="Correct the part's `content_type`, or the URL.",
             details={"url": shown, "contentType": content_type, "expected": said},
         )

@@ -1,4 +1,4 @@
-"""Placeholders: what stands for a secret in what a model reads, and gives it back in what the model says."""
+"""Placeholders that replace secrets in a request, and are replaced by the secrets in the answer."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _LIKE = re.compile(r"\[[A-Z][A-Z0-9_]*_\d+\]")
 
 
 class Placeholders:
-    """The placeholders of one request: the same text has the same one wherever it stands.
+    """The placeholders of one request; the same text always has the same placeholder.
 
-    They are numbered as they come, so a conversation that grows keeps those it has. What looks like a placeholder in
-    the request itself is left alone, and no secret gets its name.
+    They are numbered in order of appearance, so that a growing conversation keeps its placeholders. A text of the
+    request that looks like a placeholder is not changed, and its name is not used.
 
     Args:
-        finders: What is looked for, by name.
-        texts: The request's texts, for the names that are taken.
+        finders: The finders by name.
+        texts: The texts of the request, for the names in use.
     """
 
     def __init__(self, finders: Mapping[str, Finder], texts: Iterable[str] = ()) -> None:
@@ -32,7 +32,7 @@ class Placeholders:
         self.originals: dict[str, str] = {}
 
     def hide(self, text: str) -> str:
-        """Returns the text with placeholders."""
+        """Replace secrets in a text by placeholders."""
         found = find(text, self._finders)
         if not found:
             return text
@@ -44,7 +44,7 @@ class Placeholders:
         return "".join([*pieces, text[end:]])
 
     def hide_all(self, value: Any) -> Any:
-        """Returns data with placeholders, as JSON-compatible data; a number that is found becomes a text."""
+        """Replace secrets in data by placeholders; the result is JSON-compatible, with texts for replaced numbers."""
 
         def leaf(item: Any) -> Any:
             if isinstance(item, str):
@@ -59,14 +59,14 @@ class Placeholders:
         return walk(value, leaf)
 
     def show_all(self, value: Any) -> Any:
-        """Returns JSON-compatible data with what the placeholders stand for."""
+        """Restore the originals in JSON-compatible data."""
         return walk(value, lambda item: self.show(item) if isinstance(item, str) else item)
 
     def show(self, text: str, *, json_text: bool = False) -> str:
-        """Returns the text with what the placeholders stand for.
+        """Restore the originals in a text.
 
         Args:
-            text: What a model has said.
+            text: The text of a model.
             json_text: Whether the text is JSON, in which quotes and line ends are escaped.
         """
         if "[" not in text or not self.originals:
@@ -74,7 +74,7 @@ class Placeholders:
         return _LIKE.sub(lambda found: self._original(found[0], json_text), text)
 
     def unfinished(self, text: str) -> int:
-        """Returns how many characters at the end may be the beginning of a placeholder."""
+        """Return the number of characters at the end that may be the beginning of a placeholder."""
         at = text.rfind("[")
         tail = text[at:] if at >= 0 else ""
         return len(tail) if tail and any(name != tail and name.startswith(tail) for name in self.originals) else 0
@@ -99,7 +99,7 @@ class Placeholders:
 
 
 def walk(value: Any, leaf: Callable[[Any], Any]) -> Any:
-    """Returns lists and mappings with everything in them changed that is neither, names of fields too."""
+    """Apply `leaf` to all leaves of nested lists and mappings, keys included."""
     if isinstance(value, Mapping):
         mapping: Mapping[Any, Any] = value
         return {walk(name, leaf): walk(item, leaf) for name, item in mapping.items()}

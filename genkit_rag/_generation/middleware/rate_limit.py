@@ -1,4 +1,4 @@
-"""Rate limit: how many calls and tokens a minute go to models, and how many calls at a time."""
+"""Rate limit middleware: limits calls and tokens per minute, and concurrent calls."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ from genkit_rag._generation.model import ModelRequest, ModelResponse
 from genkit_rag._net.rate_limits import ConcurrencyLimit, RateLimiter
 
 LONGEST_HOLD = 60.0
-"""Seconds: what a server asks for beyond that is not waited for."""
+"""The longest `retry_after` in seconds that is waited for."""
 
-_PER_CHARACTER = 0.25  # tokens, by the rule of thumb of four characters a token
+_PER_CHARACTER = 0.25  # tokens; a token has about four characters
 
 
 @dataclass(frozen=True)
 class RateLimit(Middleware):
-    """Holds model calls back so that no more than that start in a minute, or run at a time.
+    """A middleware that delays model calls to stay within limits per minute and of concurrent calls.
 
-    The bounds hold for everything that this object is used for, whatever the model, thread or event loop; calls at a
-    time are counted in each event loop by itself. Nothing is refused: a call waits for its turn, first come, first
-    served. When an error says how long to wait (`retry_after`), no further call starts before, up to a minute. Put
-    `retry` outside of it: every attempt is then counted.
+    The limits apply to all calls through this object, across models, threads and event loops; concurrent calls are
+    counted per event loop. Calls are never rejected; they wait in order of arrival. After an error with a
+    `retry_after`, no call starts before that time, up to a minute. Put `retry` outside of it, so that every attempt
+    counts.
 
     Args:
-        requests_per_minute: Calls; after a pause some may start at once, five seconds' worth.
-        tokens_per_minute: Tokens of question and answer. A call counts what is estimated first (a quarter of the
-            question's characters, and `max_output_tokens` where given), and what the model says in the end.
-        max_concurrent: Calls at a time.
+        requests_per_minute: The number of calls; after a pause, a burst of five seconds' worth may start at once.
+        tokens_per_minute: The number of input and output tokens. A call first counts an estimate (a quarter of the
+            input characters, plus `max_output_tokens` if set), which the usage in the response corrects.
+        max_concurrent: The number of concurrent calls.
+        count_tokens: Estimates the tokens of a request.
     """
 
     wire_config: ClassVar[WireConfig] = {
@@ -46,30 +47,35 @@ class RateLimit(Middleware):
     max_concurrent: int | None = None
     count_tokens: Callable[[ModelRequest], float] | None = field(default=None, repr=False, kw_only=True)
     _limits: RateLimiter = field(init=False, repr=False, compare=False)
-    _gate: ConcurrencyLimit | None = field(init=False, repr=False, compare=False)
+    _concurrency: ConcurrencyLimit | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         bounds: dict[str, float | None] = {
             name: getattr(self, name) for name in ("requests_per_minute", "tokens_per_minute", "max_concurrent")
         }
         if all(bound is None for bound in bounds.values()):
-            raise invalid("requests_per_minute", None, "or another bound must be given")
+            raise invalid(
+                "requests_per_minute",
+                None,
+                "must be set, unless another limit is",
+                hint="Set `requests_per_minute`, `tokens_per_minute` or `max_concurrent`.",
+            )
         for name, bound in bounds.items():
             if bound is not None and not (0 < bound < math.inf):
                 raise invalid(name, bound, "must be a positive number")
         if not isinstance(self.max_concurrent, int | None):
-            raise invalid("max_concurrent", self.max_concurrent, "must be a whole number")
-        # With no bound of requests they are still held back together when a server asks for a pause.
+            raise invalid("max_concurrent", self.max_concurrent, "must be an integer")
+        # Without a limit of requests, this still delays all calls when a server asks for a pause.
         object.__setattr__(self, "_limits", RateLimiter(self.requests_per_minute or math.inf, self.tokens_per_minute))
-        gate = None if self.max_concurrent is None else ConcurrencyLimit(self.max_concurrent)
-        object.__setattr__(self, "_gate", gate)
+        concurrency = None if self.max_concurrent is None else ConcurrencyLimit(self.max_concurrent)
+        object.__setattr__(self, "_concurrency", concurrency)
 
     async def wrap_model(self, params: ModelParams, next: Next[ModelParams, ModelResponse], /) -> ModelResponse:
-        """Returns the response of a call that has waited for its turn."""
+        """Wait until the limits allow the call, then call the model."""
         estimated = 0.0 if self.tokens_per_minute is None else (self.count_tokens or estimate)(params.sent)
         async with AsyncExitStack() as stack:
-            if self._gate is not None:
-                await stack.enter_async_context(self._gate())
+            if self._concurrency is not None:
+                await stack.enter_async_context(self._concurrency())
             await self._limits.wait(estimated)
             try:
                 response = await next(params)
@@ -83,7 +89,7 @@ class RateLimit(Middleware):
 
 
 def estimate(request: ModelRequest) -> float:
-    """Returns about how many tokens a request costs."""
+    """Estimate the tokens of a request."""
     characters = sum(len(part.text or "") for message in request.messages for part in message.content)
     characters += sum(len(document.text) for document in request.docs or ())
     return math.ceil(characters * _PER_CHARACTER) + (request.typed_config().max_output_tokens or 0)

@@ -1,4 +1,4 @@
-"""Redaction: secrets and personal data do not reach the model."""
+"""Redaction middleware: replaces secrets and personal data before they reach the model."""
 
 from __future__ import annotations
 
@@ -20,25 +20,24 @@ from genkit_rag._generation.model import ModelRequest, ModelResponse, ModelRespo
 BuiltInPattern = Literal["private_key", "api_key", "email", "iban", "card", "phone"]
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 IN_THREAD = 8_000
-"""Characters: a longer request is searched beside the event loop; 3 milliseconds are about 10,000."""
+"""Requests with more characters are searched in a worker thread; 10,000 take about 3 milliseconds."""
 
 _JSON = ("json", "array", "jsonl")
 
 
 @dataclass(frozen=True)
 class Redact(Middleware):
-    r"""Replaces secrets and personal data in what goes to the model by placeholders such as `[EMAIL_1]`.
+    r"""A middleware that replaces secrets and personal data in requests by placeholders such as `[EMAIL_1]`.
 
-    Messages, tools' inputs and outputs, data and the content of documents are searched; metadata, media, tool
-    definitions and the config are not. The same text has the same placeholder in a whole request. What has the right
-    shape is found, and no more: a name or an address is not.
+    Messages, inputs and outputs of tools, data and the content of documents are searched; metadata, media, tool
+    definitions and the config are not. The same text has the same placeholder in the whole request. Detection is by
+    format only: names and postal addresses are not detected.
 
     Args:
-        patterns: Names of what is looked for: `email`, `phone`, `card` (with a right check digit), `iban` (the same),
-            `api_key` (the shapes of many providers, JSON Web Tokens, bearer tokens), `private_key` (PEM); all by
-            default.
-        custom: Regular expressions of your own by name: `{"badge": r"B-\d{6}"}` gives `[BADGE_1]`. They go first.
-        restore: Whether the answer, streamed or not, and the inputs of tools get the originals back.
+        patterns: The patterns to search for: `email`, `phone`, `card` (with a valid check digit), `iban` (likewise),
+            `api_key` (formats of many providers, JSON Web Tokens, bearer tokens), `private_key` (PEM); all by default.
+        custom: Further regular expressions by name: `{"badge": r"B-\d{6}"}` gives `[BADGE_1]`. They take precedence.
+        restore: Whether to restore the originals in the answer, streamed or not, and in the inputs of tools.
     """
 
     wire_config: ClassVar[WireConfig] = {"patterns": list[BuiltInPattern] | None, "restore": bool}
@@ -55,15 +54,15 @@ class Redact(Middleware):
         finders: dict[str, Finder] = {}
         for name, pattern in (self.custom or {}).items():
             if not _NAME.fullmatch(name) or name in FINDERS:
-                raise invalid("custom", name, "must have names of its own, of small letters, digits and `_`")
+                raise invalid("custom", name, "must be a new name of lower-case letters, digits and `_`")
             try:
                 finders[name] = by_pattern(pattern)
             except re.error as error:
-                raise invalid("custom", pattern, f"must hold regular expressions ({error})") from error
+                raise invalid("custom", pattern, f"must be a valid regular expression ({error})") from error
         object.__setattr__(self, "_finders", finders | {name: FINDERS[name] for name in FINDERS if name in wanted})
 
     async def wrap_model(self, params: ModelParams, next: Next[ModelParams, ModelResponse], /) -> ModelResponse:
-        """Returns the response to the request without secrets, with the originals put back."""
+        """Call the model without secrets, and restore the originals in its answer."""
         texts = _texts(params.request)
         table = Placeholders(self._finders, texts)
         if sum(map(len, texts)) > IN_THREAD:
@@ -80,7 +79,7 @@ class Redact(Middleware):
         except Exception as error:
             answer.flush()
             if isinstance(error, GenkitError) and isinstance(error.response, ModelResponse):
-                error.response = answer.restored(error.response)  # what came before the stream broke off
+                error.response = answer.restored(error.response)  # the text before the stream broke off
             raise
         answer.flush()
         return answer.restored(response)
@@ -91,7 +90,7 @@ def _hidden(request: ModelRequest, table: Placeholders) -> ModelRequest:
 
 
 class _Answer:
-    """What the model says, with the originals put back; what may be half a placeholder waits for the next chunk."""
+    """The answer with the originals; a possibly incomplete placeholder waits for the next chunk."""
 
     def __init__(self, table: Placeholders, params: ModelParams) -> None:
         self._table = table
@@ -105,22 +104,22 @@ class _Answer:
         self.ctx = ActionContext(params.ctx.context, send, params.ctx.metadata)
 
     def restored(self, response: ModelResponse) -> ModelResponse:
-        """Returns the response with the originals in its message."""
+        """Restore the originals in the message of a response."""
         if response.message is None:
             return response
         return response.model_copy(update={"message": map_message(response.message, self.shown)})
 
     def shown(self, part: Part) -> Part:
-        """Returns a whole part with the originals."""
+        """Restore the originals in a complete part."""
         return _change(part, self._show, self._table.show_all)
 
     def flush(self) -> None:
-        """Sends what waits: it was no placeholder after all."""
+        """Send the text that waits, because it is not a placeholder."""
         if left := self._left():
             self._send(ModelResponseChunk(content=left))
 
     def _receive(self, chunk: ModelResponseChunk) -> None:
-        if chunk.aggregated:  # it repeats what went before
+        if chunk.aggregated:  # it repeats the previous chunks
             self._send(chunk.model_copy(update={"content": [self.shown(part) for part in chunk.content]}))
             return
         content: list[Part] = []
@@ -130,7 +129,7 @@ class _Answer:
             self._send(chunk.model_copy(update={"content": content}))
 
     def _arrived(self, part: Part) -> list[Part]:
-        """Returns what can be sent now that a part has come."""
+        """Return the parts that can be sent after the arrival of a part."""
         name = "text" if part.text is not None else "reasoning" if part.reasoning is not None else None
         if name is None:
             return [*self._left(), self.shown(part)]
@@ -159,7 +158,7 @@ class _Answer:
 
 
 def _change(part: Part, text: Callable[[str], str], data: Callable[[Any], Any]) -> Part:
-    """Returns the part with its texts and its data changed; the same one when they are as before."""
+    """Change the texts and data of a part; return the same part for no change."""
     update: dict[str, Any] = {}
     for name, change in (("text", text), ("reasoning", text), ("data", data), ("custom", data)):
         value = getattr(part, name)
@@ -174,7 +173,7 @@ def _change(part: Part, text: Callable[[str], str], data: Callable[[Any], Any]) 
 
 
 def _texts(request: ModelRequest) -> list[str]:
-    """Returns every text that is searched."""
+    """Return all texts to search."""
     found: list[str] = []
 
     def keep(value: Any) -> Any:

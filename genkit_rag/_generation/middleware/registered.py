@@ -1,4 +1,4 @@
-"""Middleware by name: those that every registry knows, and those that somebody has defined."""
+"""The look-up of built-in and defined middleware by name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from genkit_rag._generation.middleware.base import Middleware, MiddlewareRef, Us
 from genkit_rag._generation.middleware.wire_config import config_type
 
 DEFINED = "middleware"
-"""Under this name `Registry.values` holds what was defined, by name."""
+"""The key of the defined middleware in `Registry.values`."""
 
 _OBJECTS = "middlewareObjects"
 _MOST_OBJECTS = 128
@@ -42,21 +42,21 @@ _BUILT_IN = {
     "rate_limit": f"{_HERE}.rate_limit:RateLimit",
     "redact": f"{_HERE}.redact:Redact",
 }
-"""Looked up when nobody has defined the name, so that a registry costs nothing."""
+"""The built-in middleware, imported at its first use."""
 
 _lock = threading.RLock()
 
 
 @dataclass(frozen=True)
 class MiddlewareDefinition:
-    """What a name stands for.
+    """The definition of a middleware.
 
     Attributes:
         name: The name.
-        make: Gives a middleware for the settings as keyword arguments.
-        config: The type or JSON Schema of the config; None when there are no settings.
+        make: Creates a middleware from the settings as keyword arguments.
+        config: The type or JSON Schema of the config; None for a middleware without settings.
         description: One sentence for the listing.
-        metadata: Further facts for the listing.
+        metadata: Further metadata for the listing.
     """
 
     name: str
@@ -66,12 +66,10 @@ class MiddlewareDefinition:
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def build(self, config: Any) -> Middleware:
-        """Returns a middleware; INVALID_ARGUMENT, naming the path, for a config that does not match."""
+        """Create a middleware; raises INVALID_ARGUMENT, with the path, for an invalid config."""
         what = f"The config of the middleware `{self.name}`"
         if self.config is None and config:
-            raise GenkitError(
-                "INVALID_ARGUMENT", f"{what} must be empty: it has no settings.", hint="Leave the config out."
-            )
+            raise GenkitError("INVALID_ARGUMENT", f"{what} must be empty: it has no settings.", hint="Omit the config.")
         settings = _arguments(schema.parse(self.config, {} if config is None else config, what))
         try:
             made = self.make(**settings)
@@ -81,12 +79,12 @@ class MiddlewareDefinition:
                 error.args = (error.message,)
             raise
         except TypeError as error:
-            hint = "The settings are the names of its parameters, in camelCase on the wire."
+            hint = "The settings are the parameters of the middleware, in camelCase on the wire."
             raise GenkitError("INVALID_ARGUMENT", f"{what} does not match: {error}.", hint=hint) from error
         return as_middleware(made)
 
     def to_wire(self) -> dict[str, Any]:
-        """Returns Genkit's MiddlewareDesc: `{name, description, configSchema, metadata}`."""
+        """Convert to Genkit's MiddlewareDesc: `{name, description, configSchema, metadata}`."""
         facts = {
             "name": self.name,
             "description": self.description,
@@ -105,10 +103,12 @@ def define_middleware(
     config_schema: Any = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> MiddlewareDefinition:
-    """Returns the definition after adding it to the registry; see `Genkit.define_middleware`."""
+    """Register and return a definition; see `Genkit.define_middleware`."""
     if isinstance(middleware, Middleware) or inspect.iscoroutinefunction(middleware):
         if config_schema is not None:
-            raise invalid("config_schema", config_schema, "goes with a class or a function that makes middleware only")
+            raise invalid(
+                "config_schema", config_schema, "is only allowed with a class or a function that creates middleware"
+            )
         make: Callable[..., Any] = lambda: middleware  # noqa: E731
     elif callable(middleware):
         make = middleware
@@ -118,26 +118,28 @@ def define_middleware(
     name = name or _name_of(middleware)
     if not name or any(ord(c) < 33 for c in name):
         raise invalid("name", name, "must be a non-empty name without spaces", hint="Pass `name=`.")
-    made = MiddlewareDefinition(name, make, config_schema, description or _first_line(middleware), metadata or {})
+    made = MiddlewareDefinition(
+        name, make, config_schema, description or _first_with_parents(middleware), metadata or {}
+    )
     with _lock:
         defined: dict[str, Any] = registry.values.setdefault(DEFINED, {})
         if name in defined or name in _BUILT_IN:
             raise GenkitError(
                 "ALREADY_EXISTS",
-                f"The middleware `{name}` is registered already.",
-                hint="Give one of the two another name.",
+                f"The middleware `{name}` is already registered.",
+                hint="Rename one of the two.",
             )
         defined[name] = made
     return made
 
 
 def to_middleware(use: Use, registry: Registry) -> list[Middleware]:
-    """Returns middleware objects, looked up where a name is given.
+    """Convert the items of `use=` to middleware objects; names are looked up.
 
-    Raises INVALID_ARGUMENT for what is none and for a config that does not match, NOT_FOUND for an unknown name.
+    Raises INVALID_ARGUMENT for an invalid item or config, NOT_FOUND for an unknown name.
     """
     if isinstance(use, str | Middleware | MiddlewareRef):
-        raise invalid("use", use, "must be a list", hint="Put the one middleware into a list.")
+        raise invalid("use", use, "must be a list", hint="Put a single middleware into a list.")
     return [_to_middleware(item, registry) for item in use]
 
 
@@ -148,9 +150,9 @@ def _to_middleware(item: Any, registry: Registry) -> Middleware:
 
 
 def resolve_middleware(registry: Registry, ref: MiddlewareRef) -> Middleware:
-    """Returns the middleware of a name and a config: the same object each time, so that a bound or a cache is shared.
+    """Return the middleware of a name and a config, the same object each time, so that limits and caches are shared.
 
-    Objects belong to the registry that knows the name; of many different configs the oldest are forgotten.
+    The objects belong to the registry with the definition; beyond a maximum number of configs the oldest are dropped.
     """
     owner, found = _find(registry, ref.name)
     if found is None:
@@ -171,20 +173,20 @@ def resolve_middleware(registry: Registry, ref: MiddlewareRef) -> Middleware:
 
 
 def middleware_descriptions(registry: Registry) -> dict[str, dict[str, Any]]:
-    """Returns what there is, by name, as Genkit's MiddlewareDesc."""
+    """Return the descriptions of all middleware by name, as Genkit's MiddlewareDesc."""
     found = {name: _built_in(name) for name in _BUILT_IN}
-    for known in reversed(_line(registry)):
+    for known in reversed(_with_parents(registry)):
         found |= known.values.get(DEFINED, {})
     return {name: found[name].to_wire() for name in sorted(found)}
 
 
-def _line(registry: Registry) -> list[Registry]:
-    """Returns the registry and its parents."""
-    return [registry] if registry.parent is None else [registry, *_line(registry.parent)]
+def _with_parents(registry: Registry) -> list[Registry]:
+    """Return the registry and its parents."""
+    return [registry] if registry.parent is None else [registry, *_with_parents(registry.parent)]
 
 
 def _find(registry: Registry, name: str) -> tuple[Registry, MiddlewareDefinition | None]:
-    line = _line(registry)
+    line = _with_parents(registry)
     for known in line:
         found = known.values.get(DEFINED, {}).get(name)
         if found is not None:
@@ -196,23 +198,23 @@ def _find(registry: Registry, name: str) -> tuple[Registry, MiddlewareDefinition
 def _built_in(name: str) -> MiddlewareDefinition:
     module, _, attribute = _BUILT_IN[name].partition(":")
     made = getattr(importlib.import_module(module), attribute)
-    return MiddlewareDefinition(name, made, config_type(made), _first_line(made))
+    return MiddlewareDefinition(name, made, config_type(made), _first_with_parents(made))
 
 
 def _not_found(registry: Registry, name: str) -> GenkitError:
-    names = sorted({*_BUILT_IN, *(n for known in _line(registry) for n in known.values.get(DEFINED, {}))})
+    names = sorted({*_BUILT_IN, *(n for known in _with_parents(registry) for n in known.values.get(DEFINED, {}))})
     close = difflib.get_close_matches(name, names, n=1)
-    hint = f"Registered: {', '.join(names)}."
+    hint = f"Registered middleware: {', '.join(names)}."
     return GenkitError(
         "NOT_FOUND",
-        f"There is no middleware `{name}`.",
+        f"Unknown middleware `{name}`.",
         hint=f"Did you mean `{close[0]}`? {hint}" if close else hint,
         details={"kind": "middleware", "name": name, "names": names},
     )
 
 
 def _arguments(value: Any) -> dict[str, Any]:
-    """Returns a config's settings as keyword arguments; what the config does not name keeps its default."""
+    """Convert a config to keyword arguments, without unset values."""
     if isinstance(value, BaseModel):
         return {name: getattr(value, name) for name in value.model_fields_set}
     if is_dataclass(value) and not isinstance(value, type):
@@ -222,7 +224,7 @@ def _arguments(value: Any) -> dict[str, Any]:
 
 def _name_of(middleware: Any) -> str:
     if isinstance(middleware, Middleware):
-        return ""  # an object is one of several of its class: it needs a name of its own
+        return ""  # several objects may have the same class, so an object needs an explicit name
     name = getattr(middleware, "__name__", "")
     return _snake(name) if isinstance(middleware, type) else name.strip("<>")
 
@@ -236,6 +238,6 @@ def _camel(name: str) -> str:
     return first + "".join(part.title() for part in rest)
 
 
-def _first_line(middleware: Any) -> str | None:
+def _first_with_parents(middleware: Any) -> str | None:
     doc = inspect.getdoc(middleware)
     return doc.strip().splitlines()[0].replace("`", "") if doc and doc.strip() else None

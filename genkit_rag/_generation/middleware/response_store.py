@@ -1,4 +1,4 @@
-"""Responses in one SQLite database, by key: a file that several processes share, or the memory of this one."""
+"""A store of responses by key in a SQLite database, shared by processes or in memory."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ T = TypeVar("T")
 APPLICATION = 0x47524752
 VERSION = 1
 BUSY_SECONDS = 2.0
-"""How long a call waits for another process that writes, before it does without the cache."""
+"""How long a call waits for a writing process before it skips the cache."""
 
 TOUCH_SECONDS = 60.0
-"""How exact the last use is known: a response is not written at every read."""
+"""The precision of the time of the last use, so that not every read writes."""
 
 _SCHEMA = (
     "CREATE TABLE response (key BLOB NOT NULL UNIQUE, value BLOB NOT NULL, made REAL NOT NULL, used REAL NOT NULL)",
@@ -39,22 +39,22 @@ _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much is kept, and for how long."""
+    """The maximum number and age of responses."""
 
     max_entries: int
     ttl_seconds: float | None = None
 
 
 class ResponseStore:
-    """Keeps values by key. Its methods block and never fail: call them through `run_in_thread`.
+    """A store of values by key. Methods block and never raise; call them through `run_in_thread`.
 
-    What is wrong with the database costs a miss and a warning. A file that is damaged is renamed to `<name>.damaged`
-    and begun anew; a database of another program is left alone.
+    A database error counts as a miss and logs a warning. A damaged file is renamed to `<name>.damaged` and replaced by
+    a new one; a database of another program is not modified.
 
     Args:
-        path: The file, made with its folders and readable by its owner only; None for memory.
-        bounds: How much is kept; what was not used for longest goes first.
-        clock: Seconds since 1970.
+        path: The file, created with its folders and readable by its owner only; None for memory.
+        bounds: The limits; the least recently used values are deleted first.
+        clock: Returns seconds since 1970.
     """
 
     def __init__(self, path: Path | None, bounds: Bounds, *, clock: Callable[[], float] = time.time) -> None:
@@ -69,15 +69,15 @@ class ResponseStore:
         self._closing: weakref.finalize[..., ResponseStore]
 
     def get(self, key: bytes) -> bytes | None:
-        """Returns the value, None when there is none that is young enough."""
+        """Return the value; None if it is absent or expired."""
         return self._try(lambda db: self._get(db, key))
 
     def put(self, key: bytes, value: bytes) -> None:
-        """Keeps a value."""
+        """Store a value."""
         self._try(lambda db: self._put(db, key, value))
 
     def delete(self, key: bytes) -> None:
-        """Forgets a value."""
+        """Delete a value."""
         self._try(lambda db: db.execute("DELETE FROM response WHERE key = ?", (key,)) and None)
 
     def _get(self, db: sqlite3.Connection, key: bytes) -> bytes | None:
@@ -101,7 +101,7 @@ class ResponseStore:
             surplus = db.execute("SELECT count(*) FROM response").fetchone()[0] - self._bounds.max_entries
             if surplus > 0:
                 oldest = "SELECT rowid FROM response ORDER BY used, rowid LIMIT ?"
-                db.execute(f"DELETE FROM response WHERE rowid IN ({oldest})", (surplus,))  # noqa: S608 - no value in it
+                db.execute(f"DELETE FROM response WHERE rowid IN ({oldest})", (surplus,))  # noqa: S608 - contains no values
 
     def _try(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
         with self._lock:
@@ -112,20 +112,20 @@ class ResponseStore:
                     self._close()
                     if self._set_aside(error):
                         continue
-                    self._warn(f"the cache {self._path or 'in memory'} is not used for now: {error}")
+                    self._warn(f"the cache {self._path or 'in memory'} is unavailable: {error}")
                     return None
                 self._problem = ""
                 return result
             return None
 
     def _warn(self, problem: str) -> None:
-        if problem != self._problem:  # once, not at every call
+        if problem != self._problem:  # log each problem once, not at every call
             logger.warning("%s", problem)
         self._problem = problem
 
     def _connection(self) -> sqlite3.Connection:
         if self._db is not None and self._process != os.getpid():
-            _PARENTS.append(self._db)  # a forked process must not touch, nor close, its parent's connection
+            _PARENTS.append(self._db)  # a forked process must neither use nor close the connection of its parent
             self._closing.detach()
             self._db = None
         if self._db is None:
@@ -143,15 +143,17 @@ class ResponseStore:
             self._db = None
 
     def _set_aside(self, error: Exception) -> bool:
-        """Returns whether there is room for a new file: this one is damaged, and renamed."""
+        """Rename a damaged file; return whether a new one can be created."""
         code = getattr(error, "sqlite_errorcode", None)
         if self._path is None or not isinstance(code, int) or code & 0xFF not in _DAMAGE:
             return False
-        if _inode_of(self._path) == self._inode:  # else another process has done so
+        if _inode_of(self._path) == self._inode:  # otherwise another process has renamed it already
             for suffix in ("", "-wal", "-shm"):
                 with suppress(FileNotFoundError):
                     os.replace(f"{self._path}{suffix}", f"{self._path}.damaged{suffix}")
-            self._warn(f"the cache {self._path} was damaged ({error}): it is {self._path}.damaged now, and begun anew")
+            self._warn(
+                f"the damaged cache {self._path} was renamed to {self._path}.damaged and replaced by a new one: {error}"
+            )
         return True
 
 
@@ -159,7 +161,7 @@ _PARENTS: list[sqlite3.Connection] = []
 
 
 class _NotOurs(OSError):
-    """The file is a database of another program, or of another version."""
+    """The file is a database of another program or version."""
 
 
 def _inode_of(path: Path | None) -> int:
@@ -167,7 +169,7 @@ def _inode_of(path: Path | None) -> int:
 
 
 def _opened(path: Path | None) -> sqlite3.Connection:
-    """Returns a connection to the file, which is made when it is not there."""
+    """Open the file; create it if it does not exist."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         create_private(path)
@@ -179,7 +181,7 @@ def _opened(path: Path | None) -> sqlite3.Connection:
         if not ready:
             with db:
                 db.execute("BEGIN IMMEDIATE")
-                for statement in () if _is_ready(db) else _SCHEMA:  # another process may have been faster
+                for statement in () if _is_ready(db) else _SCHEMA:  # another process may have created them
                     db.execute(statement)
     except BaseException:
         db.close()
@@ -191,5 +193,5 @@ def _is_ready(db: sqlite3.Connection) -> bool:
     tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     marks = tuple(db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
     if tables and marks != (APPLICATION, VERSION):
-        raise _NotOurs("it is a database of another program or version")
+        raise _NotOurs("the file is a database of another program or version")
     return bool(tables)

@@ -37,7 +37,7 @@ def status_of(error: Exception) -> Status:
 
 @dataclass(frozen=True)
 class Retry(Middleware):
-    """Retry failed model calls, up to `max_retries` times.
+    """A middleware that retries failed model calls, up to `max_retries` times.
 
     The pause before retry i (from 0) is `initial_delay_ms * backoff_factor**i`, at most `max_delay_ms`; jitter
     subtracts up to half of it. When the error has a `retry_after`, the pause is at least that long, within

@@ -1,4 +1,4 @@
-"""Finds secrets and personal data in text. Every search takes time in proportion to the text."""
+"""Detection of secrets and personal data in text, in time proportional to the text."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 Span = tuple[int, int]
 Finder = Callable[[str], Iterable[Span]]
-"""Yields `(start, end)` of what is found."""
+"""Yields `(start, end)` of each match."""
 
 _EMAIL = r"(?<![\w.+%-])[\w.+%-]+@[\w-]+(?:\.[\w-]+)+"
 _PRIVATE_KEY = r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----(?s:.*?)(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----|\Z)"
-# Shapes that providers document or that secret scanners look for.
+# Formats that providers document or that secret scanners detect.
 _API_KEY = "|".join(
     (
         r"(?<![A-Za-z0-9])(?:"
@@ -38,26 +38,26 @@ _PHONE = "|".join(
         r"(?<![\w+])(?:\+|00)[1-9](?:[ ()./-]{0,2}\d){6,14}(?!\w)",  # international, E.164
         r"(?<![\w.+-])(?:\(\d{3}\) ?|\d{3}[ .-])\d{3}[ .-]\d{4}(?!\w)",  # North America
         r"(?<![\w.+-])0[1-9](?:[ .-]\d\d){4}(?!\w)",  # France
-        # With the zero of a long-distance call, an area code of two digits at least: 01/02/2024 is a date.
+        # A national number with area code; it has two digits or more after the zero, because 01/02/2024 is a date.
         r"(?<![\w.+-])(?:\(0\d{2,5}\)|0\d{2,5}(?=[ /-]))(?=(?:[ /-]{0,2}\d){6})(?:[ /-]{0,2}\d{2,8}){1,4}(?!\w)",
     )
 )
 _DIGIT_GROUPS = re.compile(r"(?<![\w])\d+(?:[ -]\d+)*(?!\w)")
 _WORD = re.compile(r"[A-Za-z0-9]+")
 _CARD_LENGTHS = (16, 15, 14, 19, 13, 18, 17)
-"""The most common ones first, for numbers with others beside them."""
+"""Lengths of card numbers, the most common ones first, for numbers next to other digits."""
 
 _IBAN = re.compile(r"(?<![A-Za-z0-9])(?=([A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]){11,30}))")
 
 
 def by_pattern(pattern: str | re.Pattern[str]) -> Finder:
-    """Returns a finder of what a regular expression matches."""
+    """Create a finder from a regular expression."""
     compiled = re.compile(pattern)
     return lambda text: (found.span() for found in compiled.finditer(text) if found.end() > found.start())
 
 
 def cards(text: str) -> Iterator[Span]:
-    """Yields numbers of 13 to 19 digits, in groups or not, whose check digit is right (Luhn, ISO/IEC 7812-1)."""
+    """Yield numbers of 13 to 19 digits, in groups or not, with a valid check digit (Luhn, ISO/IEC 7812-1)."""
     for run in _DIGIT_GROUPS.finditer(text):
         groups = [(found.start(), found.end()) for found in re.finditer(r"\d+", run[0])]
         at = 0
@@ -70,7 +70,7 @@ def cards(text: str) -> Iterator[Span]:
 
 
 def _card_from(text: str, groups: list[Span], first: int) -> int | None:
-    """Returns the last group of the card number that begins with a group; None when none does."""
+    """Return the last group of a card number that begins at group `first`; None without such a number."""
     digits = ""
     found: dict[int, int] = {}
     for at in range(first, min(len(groups), first + max(_CARD_LENGTHS))):
@@ -83,18 +83,18 @@ def _card_from(text: str, groups: list[Span], first: int) -> int | None:
 
 
 def luhn(digits: str) -> bool:
-    """Returns whether the last digit is the check digit of the others."""
+    """Return whether the last digit is the check digit of the others."""
     doubled = sum(sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2])
     return (doubled + sum(int(digit) for digit in digits[::-2])) % 10 == 0
 
 
 def ibans(text: str) -> Iterator[Span]:
-    """Yields account numbers whose check digits are right (ISO 13616, ISO 7064 MOD 97-10)."""
+    """Yield account numbers with valid check digits (ISO 13616, ISO 7064 MOD 97-10)."""
     free = 0
     for found in _IBAN.finditer(text):
         if found.start() < free:
             continue
-        # Words behind it look like more of it: the longest beginning of whole words that adds up is it.
+        # The IBAN may be followed by other words; take the longest word-aligned prefix with a valid checksum.
         for word in reversed(list(_WORD.finditer(text, found.start(), found.end(1)))):
             if word.end() - found.start() < 15:
                 break
@@ -119,11 +119,11 @@ FINDERS: Mapping[str, Finder] = {
     "card": cards,
     "phone": by_pattern(_PHONE),
 }
-"""What is found, by name; where two overlap, the first names it."""
+"""The built-in finders by name; the first one names overlapping matches."""
 
 
 def find(text: str, finders: Mapping[str, Finder]) -> list[tuple[int, int, str]]:
-    """Returns `(start, end, name)` in order, without overlaps: what overlaps is one, named by the first finder."""
+    """Return the matches as `(start, end, name)`; overlapping matches are merged and named by the first finder."""
     order = {name: number for number, name in enumerate(finders)}
     merged: list[tuple[int, int, str]] = []
     for start, end, name in sorted((s, e, name) for name, finder in finders.items() for s, e in finder(text)):

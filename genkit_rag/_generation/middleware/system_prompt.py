@@ -1,4 +1,4 @@
-"""Simulated system prompt: for models that know only users."""
+"""Simulated system prompt middleware, for models without a system role."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ ACKNOWLEDGEMENT = "Understood."
 
 @dataclass(frozen=True)
 class SimulateSystemPrompt(Middleware):
-    """Tells a model the system prompt as the user's first words, for models without a system role.
+    """A middleware that sends the system prompt as a user message, for models without a system role.
 
-    The first system message becomes a user message that begins with the preface, and an answer of the model; the
-    conversation in the response is as it was.
+    The first system message becomes a user message that begins with the preface, followed by a model message. The
+    conversation in the response keeps the system message.
 
     Args:
-        preface: What stands before the instructions.
-        acknowledgement: What the model is taken to have answered.
+        preface: The text before the instructions.
+        acknowledgement: The text of the model message.
     """
 
     wire_config: ClassVar[WireConfig] = {"preface": str, "acknowledgement": str}
@@ -31,18 +31,18 @@ class SimulateSystemPrompt(Middleware):
     acknowledgement: str = ACKNOWLEDGEMENT
 
     async def wrap_model(self, params: ModelParams, next: Next[ModelParams, ModelResponse], /) -> ModelResponse:
-        """Returns the response to the request without a system message."""
+        """Call the model without a system message."""
         return await next(replace(params, request=self.apply(params.request)))
 
     def apply(self, request: ModelRequest) -> ModelRequest:
-        """Returns the request with two messages for the first system message; the same request when there is none."""
+        """Replace the first system message by a user and a model message; a request without one is unchanged."""
         for at, message in enumerate(request.messages):
             if message.role == "system":
-                told = Message(
+                user = Message(
                     role="user", content=[Part(text=self.preface), *message.content], metadata=message.metadata
                 )
-                around = request.messages[:at], request.messages[at + 1 :]
-                messages = [*around[0], told, Message.model(self.acknowledgement), *around[1]]
+                before, after = request.messages[:at], request.messages[at + 1 :]
+                messages = [*before, user, Message.model(self.acknowledgement), *after]
                 return request.model_copy(update={"messages": messages})
         return request
 

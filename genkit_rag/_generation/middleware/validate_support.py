@@ -1,4 +1,4 @@
-"""Support checks: what a model cannot do is refused before it is asked."""
+"""Support check middleware: rejects requests that use features the model does not support."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from genkit_rag._generation.model import ModelRequest, ModelResponse, model_supp
 
 @dataclass(frozen=True)
 class ValidateSupport(Middleware):
-    """Refuses a request that the model says it cannot serve: INVALID_ARGUMENT that names what it is.
+    """A middleware that raises INVALID_ARGUMENT for a request with a feature that the model does not support.
 
-    Media, tools, several messages (system messages apart), system messages and a tool choice are refused where the
-    model's `supports` says false; what it does not speak of is allowed.
+    Checked are media, tools, several messages (not counting system messages), system messages and a tool choice. A
+    feature is rejected when the model's `supports` is false for it; an absent entry allows it.
     """
 
     wire_config: ClassVar[WireConfig] = {}
 
     async def wrap_model(self, params: ModelParams, next: Next[ModelParams, ModelResponse], /) -> ModelResponse:
-        """Returns the response to a request that the model supports."""
+        """Check the request, then call the model."""
         can = model_supports(params.model)
         for ability, (asks, what, hint) in _CHECKS.items():
             if can.get(ability) is False and asks(params.request):
@@ -52,15 +52,15 @@ def _has_turns(request: ModelRequest) -> bool:
 
 
 _CHECKS: dict[str, Any] = {
-    "media": (_has_media, "media", "Describe the media in words, or ask a model that takes them."),
-    "tools": (lambda r: bool(r.tools), "tools", "Leave the tools out, or ask a model that calls them."),
+    "media": (_has_media, "media", "Describe the media as text, or use a model that supports media."),
+    "tools": (lambda r: bool(r.tools), "tools", "Omit the tools, or use a model that supports tools."),
     "multiturn": (_has_turns, "more than one message", "Put the conversation into one message."),
     "systemRole": (
         lambda r: any(m.role == "system" for m in r.messages),
         "system messages",
         "Put `simulate_system_prompt()` before `validate_support()`.",
     ),
-    "toolChoice": (lambda r: r.tool_choice not in (None, "auto"), "a tool choice", "Leave `tool_choice` out."),
+    "toolChoice": (lambda r: r.tool_choice not in (None, "auto"), "a tool choice", "Omit `tool_choice`."),
 }
 
 validate_support = ValidateSupport

@@ -1,4 +1,4 @@
-"""The config of a middleware as a type: which settings may be given by name, and what they may be."""
+"""The config of a middleware as a type: the settings that JSON may contain."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ class _Config(WireModel):
 
 
 def config_type(factory: Callable[..., Any]) -> type[WireModel] | None:
-    """Returns a model of the settings of a class or function that makes middleware; None when it has none.
+    """Create a pydantic model of the settings of a class or function that creates middleware; None without settings.
 
-    They are the class's `wire_config`, else every parameter whose type has a JSON Schema. Functions and paths are never
-    set by a config: whoever writes one may be far away. INVALID_ARGUMENT for such a parameter without a default.
+    The settings are the class's `wire_config`, else every parameter whose type has a JSON Schema. A config never sets
+    functions and paths, because it may come from a remote client. Raises INVALID_ARGUMENT for such a parameter without
+    a default.
     """
     wired: Mapping[str, Any] | None = getattr(factory, "wire_config", None)
     types = _from_signature(factory) if wired is None else wired
@@ -50,8 +51,8 @@ def _from_signature(factory: Callable[..., Any]) -> dict[str, Any]:
             raise invalid(
                 name,
                 tp,
-                "cannot be given as JSON, and has no default",
-                hint="Define a function that makes the middleware, with settings that are JSON.",
+                "has no default and cannot be set from JSON",
+                hint="Define a function that creates the middleware from JSON-compatible settings.",
             )
     return types
 
@@ -67,7 +68,7 @@ def _is_safe(tp: Any) -> bool:
 
 
 def _default(value: Any) -> Any:
-    """Returns a default as a listing shows it; `...` when there is none."""
+    """Return a default for the listing; `...` for a required parameter."""
     if value is inspect.Parameter.empty:
         return ...
     plain = value is None or isinstance(value, str | int | float | bool | tuple | list)
