@@ -14,47 +14,56 @@ EVERY ?= 1
 CORRUPT ?= 2000
 NESTED ?= 40
 POWER ?= 120
-BIN := .venv/bin
+# Exact versions that were tested together. CONSTRAINTS= installs the newest that pyproject.toml allows.
+CONSTRAINTS ?= constraints.txt
+# Of `make mutants`: the number of faults, the seed of the sample, and the tests that judge a fault (nearest or all).
+MUTANTS ?= 20
+SEED ?= 1
+JUDGE ?= nearest
+# The virtual environment that the targets make and use.
+VENV ?= .venv
+BIN := $(VENV)/bin
 
+INSTALL := $(BIN)/pip install --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n $(WORKERS) --dist loadfile
-READY := .venv/.ready$(if $(TORCH),-torch)
-WEIGHTS := .venv/.weights$(if $(TORCH),-torch)
+READY := $(VENV)/.ready$(if $(TORCH),-torch)
+WEIGHTS := $(VENV)/.weights$(if $(TORCH),-torch)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test docs-test fuzz check bench faults docs wheel clean
+.PHONY: help demo test docs-test test-newest test-oldest fuzz mutants check bench faults constraints llms changelog docs wheel clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-.venv/.local: pyproject.toml
+$(VENV)/.local: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "genkit_rag needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[local]'
+	$(INSTALL) --editable '.[local]'
 	touch $@
 
-.venv/.local-weights: .venv/.local
+$(VENV)/.local-weights: $(VENV)/.local
 	$(BIN)/genkit-rag models pull all-minilm-l6-v2 smollm2-135m
 	touch $@
 
-.venv/.ready: .venv/.local
-	$(BIN)/pip install --quiet --editable '.[local,dev,testing,chroma,pgvector]' --group dev
+$(VENV)/.ready: $(VENV)/.local
+	$(INSTALL) --editable '.[local,dev,testing,chroma,pgvector]' --group dev
 	touch $@
 
-.venv/.ready-torch: .venv/.ready
+$(VENV)/.ready-torch: $(VENV)/.ready
 	$(if $(filter-out 1,$(TORCH)),$(BIN)/pip install --quiet $(TORCH))
-	$(BIN)/pip install --quiet --editable '.[all]'
+	$(INSTALL) --editable '.[all]'
 	touch $@
 
-.venv/.weights: .venv/.ready .venv/.local-weights
+$(VENV)/.weights: $(VENV)/.ready $(VENV)/.local-weights
 	touch $@
 
-.venv/.weights-torch: .venv/.ready-torch .venv/.local-weights
+$(VENV)/.weights-torch: $(VENV)/.ready-torch $(VENV)/.local-weights
 	$(BIN)/genkit-rag models pull all-minilm-l6-v2-torch
 	touch $@
 
-demo: .venv/.local-weights ## Ingest the documentation of this project and answer a question about it, with citations
+demo: $(VENV)/.local-weights ## Ingest the documentation of this project and answer a question about it, with citations
 	$(BIN)/genkit-rag ingest README.md "docs/**/*.md" --store demo
 	$(BIN)/genkit-rag query "What happens when the process is killed during a write?" --store demo --k 3
 	$(BIN)/genkit-rag ask "Which file is the source of truth of the FAISS store?" --store demo --k 3
@@ -65,8 +74,18 @@ test: $(WEIGHTS) ## Run all tests with coverage (some: ARGS="tests/rag -k filter
 docs-test: $(WEIGHTS) ## Run the code of every documentation page against the built wheel and the extras that it names
 	$(PYTEST) tests/docs $(or $(ARGS),$(PARALLEL))
 
+test-newest: ## Run all tests with the newest versions that pyproject.toml allows, in .venv-newest
+	$(MAKE) test CONSTRAINTS= VENV=.venv-newest
+
+test-oldest: $(READY) ## Run all tests with the oldest versions that pyproject.toml allows, in .venv-oldest
+	$(BIN)/python scripts/constraints.py --resolution lowest-direct --output oldest.txt
+	$(MAKE) test CONSTRAINTS=oldest.txt VENV=.venv-oldest
+
 fuzz: $(WEIGHTS) ## Run the property tests with new random seeds (SEEDS=5 rounds)
 	for round in $$(seq $(SEEDS)); do $(BIN)/python -m pytest -q -m hypothesis --hypothesis-seed=random $(ARGS) || exit 1; done
+
+mutants: $(WEIGHTS) ## Put MUTANTS=20 random faults into the product and count those that the nearest tests notice (SEED=1, JUDGE=all)
+	$(BIN)/python scripts/mutants.py --number $(MUTANTS) --seed $(SEED) --judge $(JUDGE) $(ARGS)
 
 check: $(READY) ## Lint, check the format and the types (mypy and pyright, both strict)
 	$(BIN)/ruff check .
@@ -85,8 +104,17 @@ faults: $(READY) ## Inject faults into the FAISS store at every storage system c
 	$(BIN)/python benchmarks/faults.py --power $(POWER)
 	$(BIN)/python benchmarks/faults.py --corrupt $(CORRUPT)
 
+constraints: $(READY) ## Renew constraints.txt: the newest versions that pyproject.toml allows
+	$(BIN)/python scripts/constraints.py
+
+llms: $(READY) ## Renew genkit_rag/llms.txt and llms-full.txt from the docstrings and the documentation
+	$(BIN)/python scripts/llms.py
+
+changelog: $(READY) ## Print the changelog of the next release from the fragments in changelog.d
+	$(BIN)/towncrier build --draft --version next
+
 docs: $(READY) ## Build the documentation into site/
-	$(BIN)/pip install --quiet --group docs
+	$(INSTALL) --group docs
 	$(BIN)/mkdocs build --strict --quiet
 
 wheel: $(WEIGHTS) ## Build the wheel and run the quickstart against it in a fresh virtual environment
@@ -98,4 +126,4 @@ wheel: $(WEIGHTS) ## Build the wheel and run the quickstart against it in a fres
 	rm -rf .venv-wheel
 
 clean: ## Delete everything that the targets create
-	rm -rf .venv .venv-wheel dist site .coverage .mypy_cache .ruff_cache .pytest_cache .genkit_rag
+	rm -rf .venv .venv-* dist site .coverage .mypy_cache .ruff_cache .pytest_cache .genkit_rag
