@@ -3,8 +3,10 @@
 from genkit_rag._evaluation.action import evaluator_action
 from genkit_rag._evaluation.dataset import Judgement, judged_points, load_dataset
 from genkit_rag._evaluation.evaluators.built_in import Evaluators
-from genkit_rag._evaluation.reports.compare import Comparison, MetricDelta, RowDelta
-from genkit_rag._evaluation.reports.report import EvalReport, EvaluatorInfo
+from genkit_rag._evaluation.reports.compare import Comparison
+from genkit_rag._evaluation.reports.deltas import MetricDelta, RowDelta
+from genkit_rag._evaluation.reports.report import EvalReport
+from genkit_rag._evaluation.reports.report_data import EvaluatorInfo
 from genkit_rag._evaluation.reports.rows import EvalRow, MetricSummary
 from genkit_rag._evaluation.runs.runner import EvalProgress
 from genkit_rag._evaluation.types import (

@@ -203,8 +203,8 @@ def test_every_plugin_has_an_extra_of_its_name() -> None:
 
 
 def test_every_module_of_a_plugin_is_private() -> None:
-    public = [relative(path) for folder in PLUGINS for path in folder.rglob("*.py") if not path.name.startswith("_")]
-    assert not public
+    modules = [path.relative_to(folder) for folder in PLUGINS for path in folder.rglob("*.py")]
+    assert [module for module in modules if not module.parts[0].startswith("_")] == []
 
 
 @pytest.mark.parametrize("door", [*DOORS, *(path.name for path in PLUGINS)])

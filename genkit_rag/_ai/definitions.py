@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar, Unpack, overload
+from typing import Any, Protocol, TypeVar, Unpack, overload
 
-from genkit_rag._ai.decorators import FlowDecorator, ToolDecorator
 from genkit_rag._core.action import Action, ActionKind, adapt, input_type_of
 from genkit_rag._core.context import ActionContext
 from genkit_rag._core.registry import Registry
 from genkit_rag._core.schema import hints
+from genkit_rag._generation.formats import Format, register_format
 from genkit_rag._generation.model import ModelAction, ModelFn, ModelInfo, model_action
 from genkit_rag._generation.tools.function import ToolOptions, tool_action
 from genkit_rag._generation.tools.tool import Tool, interrupt_tool
@@ -28,6 +28,29 @@ from genkit_rag._rag.retrieval import (
 In = TypeVar("In")
 Out = TypeVar("Out")
 Fn = Callable[..., Any]
+F = TypeVar("F", bound=Format)
+
+
+class FlowDecorator(Protocol):
+    """The type of `@ai.flow()`: the flow keeps the types of the function."""
+
+    @overload
+    def __call__(self, fn: Callable[[In], Awaitable[Out]], /) -> Action[In, Out, Any]: ...
+    @overload
+    def __call__(self, fn: Callable[[In, ActionContext], Awaitable[Out]], /) -> Action[In, Out, Any]: ...
+    @overload
+    def __call__(self, fn: Callable[[], Awaitable[Out]], /) -> Action[None, Out, Any]: ...
+    @overload
+    def __call__(self, fn: Callable[..., Any], /) -> Action[Any, Any, Any]: ...
+
+
+class ToolDecorator(Protocol):
+    """The type of `@ai.tool()`: the tool keeps the result type of the function."""
+
+    @overload
+    def __call__(self, fn: Callable[..., Awaitable[Out]], /) -> Tool[Out]: ...
+    @overload
+    def __call__(self, fn: Callable[..., Out], /) -> Tool[Out]: ...
 
 
 class Definitions:
@@ -202,6 +225,20 @@ class Definitions:
     def reranker(self, name: str, *, options_type: Any = RerankerOptions) -> Callable[[Fn], RerankerAction]:
         """Decorates a function to be a reranker. See `define_reranker`."""
         return lambda fn: self.define_reranker(name, fn, options_type=options_type)
+
+    # -- formats
+
+    def define_format(self, fmt: F) -> F:
+        """Register an output format, so that `generate(output_format=fmt.name)` finds it.
+
+        Args:
+            fmt: An object of a subclass of `Format`.
+
+        Raises:
+            GenkitError: INVALID_ARGUMENT if it is not a format; ALREADY_EXISTS if its name is taken.
+        """
+        register_format(self.registry, fmt)
+        return fmt
 
 
 def _decorate(fn: Any, define: Callable[[Fn], Any]) -> Any:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from genkit_rag._ai.definitions import Definitions
 from genkit_rag._ai.dev import Dev
 from genkit_rag._ai.evaluation import Evaluation, add_built_in_evaluators
-from genkit_rag._ai.formats import Formats
 from genkit_rag._ai.generation import Generation
+from genkit_rag._ai.ingestion import Ingestion
 from genkit_rag._ai.middleware import MiddlewareDefinitions
 from genkit_rag._ai.operations import Operations
 from genkit_rag._ai.prompts import Prompts
@@ -25,17 +24,11 @@ from genkit_rag._core.registry import Plugin, Registry
 from genkit_rag._generation.generate import DEFAULT_MODEL, generate_action, render_action
 from genkit_rag._generation.prompt import load_prompt_dir
 
-if TYPE_CHECKING:
-    from genkit_rag._ai.ingest_flow import PageSource
-    from genkit_rag._ingest.sink import IngestOptions
-
 T = TypeVar("T")
 AnyAction = Action[Any, Any, Any]
 
 
-class Genkit(
-    Definitions, Evaluation, Formats, Generation, MiddlewareDefinitions, Operations, Prompts, Retrieval, Steps
-):
+class Genkit(Evaluation, Generation, Ingestion, MiddlewareDefinitions, Operations, Prompts, Retrieval, Steps):
     """A registry of actions and the verbs over them. Use it as an async context manager, which closes the plugins.
 
     Args:
@@ -134,32 +127,3 @@ class Genkit(
                 return result
 
         return asyncio.run(run())
-
-    def define_ingest_flow(
-        self,
-        name: str,
-        *,
-        indexer: str,
-        base: str | Path,
-        allow_urls: bool | PageSource = False,
-        namespaces: Collection[str] | None = (),
-        options: IngestOptions | None = None,
-    ) -> AnyAction:
-        """Returns a flow that ingests what its caller names, streams the events and returns the report, all as JSON.
-
-        Args:
-            name: Its name.
-            indexer: A store's name such as `faiss/docs`.
-            base: The folder that paths start at; nothing outside of it is read, nor anything hidden.
-            allow_urls: Whether web pages may be named, from public servers, or what fetches them.
-            namespaces: Those that a caller may name beside the default one; None for any.
-            options: How to split, load and remember.
-
-        Raises:
-            GenkitError: INVALID_ARGUMENT for a base that is no folder.
-        """
-        from genkit_rag._ai.ingest_flow import define_ingest_flow
-
-        return define_ingest_flow(
-            self, name, indexer=indexer, base=base, allow_urls=allow_urls, namespaces=namespaces, options=options
-        )

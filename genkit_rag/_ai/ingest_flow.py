@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterable, Callable, Collection
+from collections.abc import AsyncIterable, Awaitable, Callable, Collection
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from genkit_rag._core.action import Action
 from genkit_rag._core.context import ActionContext
 from genkit_rag._core.errors import PublicError, invalid
 from genkit_rag._core.threads import run_in_thread
@@ -19,8 +18,7 @@ from genkit_rag._documents.wire import WireModel
 from genkit_rag._rag.vector_store import DEFAULT_NAMESPACE
 
 if TYPE_CHECKING:
-    from genkit_rag._ai.genkit import Genkit
-    from genkit_rag._ingest.events import Event
+    from genkit_rag._ingest.events import Event, IngestReport
     from genkit_rag._ingest.sink import IngestOptions
     from genkit_rag._ingest.source import Given
 
@@ -28,7 +26,9 @@ _MAX_LISTED = 1000
 _MAGIC = re.compile(r"[*?\[]")
 
 PageSource = Callable[[list[str]], "AsyncIterable[Given]"]
-"""Gives the documents of URLs, such as `web_pages`."""
+"""A function that returns the documents of URLs, for example `web_pages`."""
+
+Ingest = Callable[..., "Awaitable[IngestReport]"]
 
 
 class IngestRequest(WireModel):
@@ -47,33 +47,24 @@ class IngestRequest(WireModel):
     dry_run: bool = False
 
 
-def define_ingest_flow(
-    ai: Genkit,
-    name: str,
+def ingest_flow(
+    ingest: Ingest,
     *,
     indexer: str,
     base: str | Path,
-    allow_urls: bool | PageSource = False,
-    namespaces: Collection[str] | None = (),
-    options: IngestOptions | None = None,
-) -> Action[IngestRequest, dict[str, Any], dict[str, Any]]:
-    """Returns a flow that ingests what its caller names, streams the events and returns the report, all as JSON.
-
-    Its input is `{paths, urls, namespace, dryRun}`. A chunk of the stream has a `type` (`Started`, `SourceDone`,
-    `ChunksDone`, `Note`, `Finished`) and the fields of the event.
+    allow_urls: bool | PageSource,
+    namespaces: Collection[str] | None,
+    options: IngestOptions | None,
+) -> Callable[[IngestRequest, ActionContext], Awaitable[dict[str, Any]]]:
+    """Build the function of an ingestion flow; see `Genkit.define_ingest_flow`.
 
     Args:
-        ai: Where it is registered.
-        name: The flow's name.
-        indexer: A store's name such as `faiss/docs`.
-        base: The folder that paths start at; nothing outside of it is read, nor anything hidden.
-        allow_urls: Whether web pages may be named, or what fetches them: `web_pages` by default, without following
-            links and from public servers only.
-        namespaces: Which namespaces the caller may name beside the default one; None for any.
-        options: How to ingest; `base` and `dry_run` are set by the flow.
-
-    Raises:
-        GenkitError: INVALID_ARGUMENT for a base that is no folder.
+        ingest: `Genkit.ingest`.
+        indexer: The name of a store, for example `faiss/docs`.
+        base: The folder that paths are relative to.
+        allow_urls: Whether web pages may be named, or the function that fetches them.
+        namespaces: The namespaces that a caller may name besides the default; None for any.
+        options: Ingestion options; the flow sets `base` and `dry_run`.
     """
     folder = Path(base).absolute()
     if not folder.is_dir():
@@ -84,14 +75,14 @@ def define_ingest_flow(
     async def run(request: IngestRequest, ctx: ActionContext) -> dict[str, Any]:
         from genkit_rag._ingest.sink import IngestOptions
 
-        request = IngestRequest.model_validate(request)  # in process it may be a mapping
+        request = IngestRequest.model_validate(request)  # a caller in this process may pass a mapping
         if allowed is not None and request.namespace not in allowed:
             raise _refused("namespace", request.namespace, "is not one that this flow writes to")
         paths = [await run_in_thread(_checked, folder, path) for path in request.paths]
         documents: AsyncIterable[Given] | None = _pages(pages, request.urls)
         if not paths and documents is None:
             raise PublicError("INVALID_ARGUMENT", "`paths` or `urls` must name something.", hint="Name a file.")
-        report = await ai.ingest(
+        report = await ingest(
             paths,
             indexer=indexer,
             documents=documents,
@@ -101,8 +92,8 @@ def define_ingest_flow(
         )
         return report.to_dict()
 
-    run.__doc__ = f"Brings the store `{indexer}` in step with files and web pages."
-    return ai.define_flow(run, name=name, input_type=IngestRequest)
+    run.__doc__ = f"Bring the store `{indexer}` in step with files and web pages."
+    return run
 
 
 def event_data(event: Event) -> dict[str, Any]:

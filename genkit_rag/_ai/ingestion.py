@@ -1,97 +1,99 @@
-"""What ingestion writes to: an indexer and the store behind it."""
+"""The methods of `Genkit` that keep a store in step with files and documents."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Collection, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genkit_rag._core.context import ActionContext, current_context
-from genkit_rag._documents.document import Document
-from genkit_rag._rag.stores.access import Scope, refuse_foreign
-from genkit_rag._rag.stores.actions import StorePlugin
-from genkit_rag._rag.vector_store import DEFAULT_NAMESPACE, VectorStore
+from genkit_rag._ai.definitions import Definitions
+from genkit_rag._core.action import Action
+from genkit_rag._rag.vector_store import DEFAULT_NAMESPACE
 
 if TYPE_CHECKING:
-    from genkit_rag._ai.retrieval import Retrieval
-    from genkit_rag._rag.embedding import EmbedderAction
+    from genkit_rag._ai.ingest_flow import PageSource
+    from genkit_rag._ingest.events import IngestReport, Progress
+    from genkit_rag._ingest.sink import IngestOptions
+    from genkit_rag._ingest.source import Given
 
 
-class IndexSink:
-    """Chunks go through the indexer action, so that they are traced; what needs no embedding goes to its store.
+class Ingestion(Definitions):
+    """The part of `Genkit` that loads, splits and indexes files and documents."""
 
-    Made with `await IndexSink.open(ai, "faiss/docs")`.
-
-    Attributes:
-        target: The indexer's name, with the namespace where there is one.
-        embedder: Nothing: a store is tied to one embedder and refuses others, so no source in it is of another one.
-        action: The embedder itself, for its token counter.
-    """
-
-    def __init__(
+    async def ingest(
         self,
-        ai: Retrieval,
-        indexer: str,
-        store: VectorStore,
-        embedder: EmbedderAction,
-        scope: Scope,
-        context: Mapping[str, Any] | None,
-    ) -> None:
-        self.target = f"{indexer} {scope.namespace}".rstrip()
-        self.action = embedder
-        self.embedder = ""
-        self._ai = ai
-        self._indexer = indexer
-        self._store = store
-        self._scope = scope
-        self._namespace = scope.namespace
-        self._context = context
-
-    @classmethod
-    async def open(
-        cls,
-        ai: Retrieval,
-        indexer: str,
+        paths: str | Path | Iterable[str | Path] = (),
         *,
+        indexer: str,
+        documents: Iterable[Given] | AsyncIterable[Given] | None = None,
         namespace: str = DEFAULT_NAMESPACE,
+        options: IngestOptions | None = None,
+        progress: Progress | None = None,
         context: Mapping[str, Any] | None = None,
-    ) -> IndexSink:
-        """Returns a sink over `<plugin>/<store>` for what this caller may touch of it.
+    ) -> IngestReport:
+        """Bring a store in step with files or documents: load, split, embed and write what changed.
 
-        NOT_FOUND says which plugins have stores; PERMISSION_DENIED that the store's rules do not hold for this caller.
+        Unchanged sources are not embedded again, the chunks of changed ones are replaced, and those of removed ones are
+        deleted. After a run that was stopped, the next one continues.
+
+        Args:
+            paths: Files, folders and glob patterns.
+            indexer: The name of a store, for example `faiss/docs`.
+            documents: Documents instead of files; those with the same `metadata['source']` belong together.
+            namespace: The namespace to write to.
+            options: How to split, load and remember; see `genkit_rag.ingest.IngestOptions`.
+            progress: A function that is called with each event.
+            context: Facts about the caller, for stores with a `required_filter`; never sent to a model.
+
+        Returns:
+            A report with counts, failed and skipped sources, and notes about content that was not read.
+
+        Raises:
+            GenkitError: NOT_FOUND for a path or a store that does not exist.
+            IngestStopped: The embedder or the store failed; the error has the report up to that point.
         """
-        store = await ai.store(indexer)
-        plugin_name, _, store_name = indexer.partition("/")
-        plugin = next(plugin for plugin in ai.registry.plugins if plugin.name == plugin_name)
-        assert isinstance(plugin, StorePlugin)  # `ai.store` found the store there
-        handle = plugin.handle(store_name)
-        ctx = ActionContext(current_context() if context is None else context)
-        scope = handle.scope(ctx, namespace, None)
-        return cls(ai, indexer, store, (await handle.service()).embedder, scope, context)
+        from genkit_rag._ai.index_sink import IndexSink
+        from genkit_rag._ingest.pipeline import ingest
+        from genkit_rag._ingest.sink import IngestOptions
+        from genkit_rag._ingest.splitters.chunk import with_count
 
-    async def index(self, documents: list[Document]) -> None:
-        """Embeds and stores documents, replacing those with the same ids; they are durable then."""
-        await self._ai.index(self._indexer, documents, {"namespace": self._namespace}, context=self._context)
+        sink = await IndexSink.open(self.registry, indexer, namespace=namespace, context=context)
+        options = options or IngestOptions()
+        # Count in the tokens of the embedding model if it can: it ignores text beyond its limit.
+        options = replace(options, splitter=with_count(options.splitter, sink.embedder.count_tokens))
+        return await ingest(paths, sink=sink, documents=documents, options=options, progress=progress)
 
-    async def refresh(self, documents: list[Document]) -> None:
-        """Replaces the metadata of documents whose vectors stay; embeds those that the store has lost meanwhile."""
-        import numpy as np
+    def define_ingest_flow(
+        self,
+        name: str,
+        *,
+        indexer: str,
+        base: str | Path,
+        allow_urls: bool | PageSource = False,
+        namespaces: Collection[str] | None = (),
+        options: IngestOptions | None = None,
+    ) -> Action[Any, Any, Any]:
+        """Define a flow that ingests files and web pages that its caller names.
 
-        ids = [document.id for document in documents]
-        refuse_foreign(self._scope, documents, await self._store.get(ids, namespace=self._namespace))
-        found = await self._store.vectors(ids, namespace=self._namespace)
-        pairs = [(document, row) for document, row in zip(documents, found, strict=True) if row is not None]
-        if pairs:
-            rows = np.stack([row for _, row in pairs])
-            await self._store.upsert([document for document, _ in pairs], rows, namespace=self._namespace)
-        lost = [document for document, row in zip(documents, found, strict=True) if row is None]
-        if lost:
-            await self.index(lost)
+        The input is `{paths, urls, namespace, dryRun}`, the output is the report as JSON. A chunk of the stream has a
+        `type` (`Started`, `SourceDone`, `ChunksDone`, `Note`, `Finished`) and the fields of the event.
 
-    async def existing(self, ids: list[str]) -> set[str]:
-        """Returns those of the ids that are in the store, and the caller's to see."""
-        found = await self._store.get(ids, namespace=self._namespace)
-        return {document.id for document in found if document is not None and self._scope.sees(document)}
+        Args:
+            name: The name of the flow.
+            indexer: The name of a store, for example `faiss/docs`.
+            base: The folder that paths are relative to. Files outside of it and hidden files are never read.
+            allow_urls: Whether web pages of public servers may be named, or a function that fetches them;
+                `web_pages` by default, without following links.
+            namespaces: The namespaces that a caller may name besides the default; None for any.
+            options: Ingestion options; the flow sets `base` and `dry_run`.
 
-    async def delete_ids(self, ids: list[str]) -> None:
-        """Deletes documents; ids that are not there are no error."""
-        await self._ai.delete(self._indexer, ids=ids, namespace=self._namespace, context=self._context)
+        Raises:
+            GenkitError: INVALID_ARGUMENT if `base` is not a folder.
+        """
+        from genkit_rag._ai.ingest_flow import IngestRequest, ingest_flow
+
+        flow = ingest_flow(
+            self.ingest, indexer=indexer, base=base, allow_urls=allow_urls, namespaces=namespaces, options=options
+        )
+        return self.define_flow(flow, name=name, input_type=IngestRequest)

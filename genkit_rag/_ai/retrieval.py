@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Unpack
 
 from genkit_rag._core.action import Action, ActionKind
-from genkit_rag._core.errors import GenkitError, invalid
+from genkit_rag._core.errors import invalid
 from genkit_rag._core.registry import Registry
 from genkit_rag._core.schema import parse
 from genkit_rag._documents.document import Document, to_document, to_documents
@@ -28,14 +26,9 @@ from genkit_rag._rag.embedding_service import service_of
 from genkit_rag._rag.options import EmbedderOptions, parse_options
 from genkit_rag._rag.reranking import RerankerRequest
 from genkit_rag._rag.retrieval import IndexerRequest, IndexerResponse, RetrieverRequest, RetrieverResponse
-from genkit_rag._rag.stores.actions import StorePlugin
-from genkit_rag._rag.stores.handle import DeleteRequest, StoreHandle
+from genkit_rag._rag.stores.actions import find_store
+from genkit_rag._rag.stores.handle import DeleteRequest
 from genkit_rag._rag.vector_store import DEFAULT_NAMESPACE, VectorStore
-
-if TYPE_CHECKING:
-    from genkit_rag._ingest.events import IngestReport, Progress
-    from genkit_rag._ingest.sink import IngestOptions
-    from genkit_rag._ingest.source import Given
 
 AnyAction = Action[Any, Any, Any]
 Query = str | Document | Part | Sequence[Part]
@@ -81,7 +74,7 @@ class Retrieval:
         """Returns how many documents were there and are gone: by id, by filter, or all that came from a source."""
         if isinstance(ids, str):
             raise invalid("ids", ids, "must be a list of ids", hint=f"Write [{ids!r}].")
-        await self._handle(indexer)
+        await find_store(self.registry, indexer)
         action = await self._action(ActionKind.UTIL, f"{indexer}/delete")
         given = {"ids": ids, "filter": filter, "source": source, "namespace": namespace}
         request = parse(DeleteRequest, given, "the deletion")
@@ -215,46 +208,6 @@ class Retrieval:
             response = await action(EmbedRequest(input=documents, options=checked))
         return response.by_input(len(documents))
 
-    async def ingest(
-        self,
-        paths: str | Path | Iterable[str | Path] = (),
-        *,
-        indexer: str,
-        documents: Iterable[Given] | AsyncIterable[Given] | None = None,
-        namespace: str = DEFAULT_NAMESPACE,
-        options: IngestOptions | None = None,
-        progress: Progress | None = None,
-        context: Mapping[str, Any] | None = None,
-    ) -> IngestReport:
-        """Returns what was done to bring a store in step with files or documents: load, split, embed, write.
-
-        Unchanged sources cost no embedding, changed ones replace their chunks, removed ones disappear; a run that was
-        stopped goes on where it was.
-
-        Args:
-            paths: Files, folders and glob patterns.
-            indexer: A store's name such as `faiss/docs`.
-            documents: Documents of yours instead of files; `metadata['source']` says what belongs together.
-            namespace: The partition to write to.
-            options: How to split, load and remember; see `genkit_rag.ingest.IngestOptions`.
-            progress: Called with each event.
-            context: Facts about the caller, for stores with a `required_filter`; never sent to a model.
-
-        Raises:
-            GenkitError: NOT_FOUND for a path that does not exist, or a store.
-            IngestStopped: The embedder or the store failed; it has the report until then.
-        """
-        from genkit_rag._ai.ingestion import IndexSink
-        from genkit_rag._ingest.pipeline import ingest
-        from genkit_rag._ingest.sink import IngestOptions
-        from genkit_rag._ingest.splitters.chunk import with_count
-
-        sink = await IndexSink.open(self, indexer, namespace=namespace, context=context)
-        options = options or IngestOptions()
-        # In the embedder's own tokens, where it can count them: what is beyond its limit is lost.
-        options = replace(options, splitter=with_count(options.splitter, sink.action.count_tokens))
-        return await ingest(paths, sink=sink, documents=documents, options=options, progress=progress)
-
     async def reindex(
         self,
         indexer: str,
@@ -277,19 +230,13 @@ class Retrieval:
         Raises:
             GenkitError: UNIMPLEMENTED for a store that cannot; UNAVAILABLE while another change of it runs.
         """
-        return await (await self._handle(indexer)).reindex(embedder, batch_size=batch_size, progress=progress)
+        return await (await find_store(self.registry, indexer)).reindex(
+            embedder, batch_size=batch_size, progress=progress
+        )
 
     async def store(self, name: str) -> VectorStore:
         """Returns the store behind `<plugin>/<store>`, opened: for counting, reading by id and `describe()`."""
-        return await (await self._handle(name)).store()
-
-    async def _handle(self, name: str) -> StoreHandle:
-        await self.registry.get(ActionKind.INDEXER, name)
-        for plugin in self.registry.plugins:
-            if isinstance(plugin, StorePlugin) and name.startswith(f"{plugin.name}/"):
-                return plugin.handle(name.partition("/")[2])
-        owners = ", ".join(p.name for p in self.registry.plugins if isinstance(p, StorePlugin)) or "none"
-        raise GenkitError("NOT_FOUND", f"No plugin owns a store `{name}`.", hint=f"Plugins with stores: {owners}.")
+        return await (await find_store(self.registry, name)).store()
 
     async def _action(self, kind: ActionKind, name: str | AnyAction) -> AnyAction:
         if isinstance(name, str):

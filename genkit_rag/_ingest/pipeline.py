@@ -89,7 +89,7 @@ class _Run:
         self.options = options
         self.progress = progress
         self.report = IngestReport(dry_run=options.dry_run)
-        self.preparer = Preparer(manifest, options.splitter, sink.embedder, options.batch_size)
+        self.preparer = Preparer(manifest, options.splitter, options.batch_size)
         self.redo: list[Source] = []
         self.found = 0
         self.pulled: Pulled | None = None
@@ -195,16 +195,8 @@ class _Run:
         known = [item.claim for item, claim in wanted if claim.original and item.claim.id in held]
         if known:
             await run_in_thread(self.manifest.adopt, known)
-        new = [
-            item.document
-            for item, claim in wanted
-            if (item.again or item.claim.id not in held) and not (claim.original and item.claim.id not in held)
-        ]
-        moved = [
-            item.document
-            for item, claim in wanted
-            if not item.again and item.claim.id in held and claim.state != "same"
-        ]
+        new = [item.document for item, claim in wanted if item.claim.id not in held and not claim.original]
+        moved = [item.document for item, claim in wanted if item.claim.id in held and claim.state != "same"]
         await self.write(new, moved)
         await run_in_thread(self.manifest.settle, [item.claim for item in items])
         duplicates = tuple(

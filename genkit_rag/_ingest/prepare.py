@@ -23,12 +23,11 @@ _BREATH_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A chunk on its way. `again`: embed it even if the index has it, since its vector is another embedder's."""
+    """A chunk of a source, with its claim in the manifest."""
 
     source: Source
     claim: Claim
     document: Document
-    again: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +63,9 @@ class Batch:
 class Preparer:
     """Turns sources into batches of chunks; pulled, so that it never runs ahead of who pulls."""
 
-    def __init__(self, manifest: Manifest, splitter: TextSplitter, embedder: str, batch_size: int) -> None:
+    def __init__(self, manifest: Manifest, splitter: TextSplitter, batch_size: int) -> None:
         self._manifest = manifest
         self._splitter = splitter
-        self._embedder = embedder
         self._size = batch_size
         self._batch = Batch()
         self.events: list[Event] = []
@@ -112,7 +110,7 @@ class Preparer:
 
     def _check(self, source: Source, known: State | None) -> str | None:
         """Returns None when the source is unchanged (and says so), else its hash or an empty string."""
-        if known is None or not known.hash or known.embedder != self._embedder:
+        if known is None or not known.hash:
             return ""
         if known.settings != self._settings(source):
             return ""
@@ -130,12 +128,11 @@ class Preparer:
         self._batch.unchanged.append(Unchanged(source, state, samples, restat))
 
     def _load(self, source: Source, known: State | None, digest: str) -> Iterator[None]:
-        again = known is not None and bool(known.embedder) and known.embedder != self._embedder
         maker = ChunkMaker(self._splitter, source.name)
         chunks = 0
         for section in source.sections(lambda text: self.events.append(Note(source.name, text))):
             for document in maker.documents(section):
-                self._batch.items.append(Item(source, self._claim(source, document), document, again))
+                self._batch.items.append(Item(source, self._claim(source, document), document))
                 chunks += 1
                 yield
         if not chunks:
@@ -151,7 +148,7 @@ class Preparer:
         return replace(claim, document=document, sketch=sketch(document.text))
 
     def _state(self, source: Source, digest: str, chunks: int) -> State:
-        return State(source.size, source.mtime_ns, digest, self._settings(source), self._embedder, chunks)
+        return State(source.size, source.mtime_ns, digest, self._settings(source), chunks)
 
     def _settings(self, source: Source) -> str:
         near = self._manifest.near_duplicates

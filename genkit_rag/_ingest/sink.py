@@ -23,11 +23,6 @@ class Sink(Protocol):
         """The index and its namespace; what was ingested is remembered for each."""
         ...
 
-    @property
-    def embedder(self) -> str:
-        """What makes vectors comparable, as text; sources of another embedder are embedded again."""
-        ...
-
     async def index(self, documents: list[Document]) -> None:
         """Embeds and stores documents, replacing those with the same ids; returning means that they are durable."""
         ...

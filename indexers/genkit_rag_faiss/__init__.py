@@ -8,7 +8,7 @@ from genkit_rag.plugin_api import require_extra
 with require_extra("faiss", "faiss", "tantivy", "filelock"):
     from genkit_rag_faiss._options import FaissConfig
     from genkit_rag_faiss._plugin import Faiss
-    from genkit_rag_faiss._salvage import Salvage
+    from genkit_rag_faiss._storage.salvage import Salvage
     from genkit_rag_faiss._store import FaissStore
     from genkit_rag_faiss._verify import Report
 

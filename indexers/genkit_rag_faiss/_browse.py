@@ -9,8 +9,9 @@ import numpy as np
 
 from genkit_rag.plugin_api import Document, Filter, invalid
 from genkit_rag_faiss._engine import Engine
-from genkit_rag_faiss._records import decode
-from genkit_rag_faiss._view import Ints, View
+from genkit_rag_faiss._index.arrays import Ints
+from genkit_rag_faiss._index.view import View
+from genkit_rag_faiss._storage.records import decode
 
 _BLOCK = 65_536
 """So many rows are looked at together: a page of a store without filters is found in the first block."""

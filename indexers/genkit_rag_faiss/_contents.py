@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from genkit_rag.plugin_api import Fingerprint, GenkitError, fingerprint_mismatch
-from genkit_rag_faiss._caches import Caches
-from genkit_rag_faiss._columns import Filters
-from genkit_rag_faiss._database import Database, Key, State
-from genkit_rag_faiss._files import WriterLock, make_directory, read_format, read_identity, write_format
+from genkit_rag_faiss._index.caches import Caches
+from genkit_rag_faiss._index.columns import Filters
+from genkit_rag_faiss._index.view import Rows, View
 from genkit_rag_faiss._options import FaissConfig
-from genkit_rag_faiss._payloads import Payloads
-from genkit_rag_faiss._records import damaged, key_crc
-from genkit_rag_faiss._view import Rows, View
+from genkit_rag_faiss._storage.database import Database, Key, State
+from genkit_rag_faiss._storage.files import WriterLock, make_directory, read_format, read_identity, write_format
+from genkit_rag_faiss._storage.payloads import Payloads
+from genkit_rag_faiss._storage.records import damaged, key_crc
 
 logger = logging.getLogger("genkit_rag.faiss")
 

@@ -27,14 +27,14 @@ from genkit_rag.plugin_api import (
     checked_vectors,
     invalid,
 )
-from genkit_rag_faiss import _staging as staging
-from genkit_rag_faiss._ann import Ann
 from genkit_rag_faiss._contents import Contents
-from genkit_rag_faiss._database import Key
+from genkit_rag_faiss._index.ann import Ann
+from genkit_rag_faiss._index.text import TextIndex
+from genkit_rag_faiss._index.view import Rows, View
 from genkit_rag_faiss._options import FaissConfig
-from genkit_rag_faiss._records import Row, encode
-from genkit_rag_faiss._text import TextIndex
-from genkit_rag_faiss._view import Rows, View
+from genkit_rag_faiss._storage import staging
+from genkit_rag_faiss._storage.database import Key
+from genkit_rag_faiss._storage.records import Row, encode
 
 logger = logging.getLogger("genkit_rag.faiss")
 

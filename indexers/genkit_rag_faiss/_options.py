@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from genkit_rag.plugin_api import WireModel, plugin_options
-from genkit_rag_faiss._ann import IndexKind, Quantize
+from genkit_rag_faiss._index.ann import IndexKind, Quantize
 
 Metric = Literal["cosine", "dot"]
 

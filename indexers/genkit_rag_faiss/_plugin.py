@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from genkit_rag.plugin_api import RequiredFilter, RequiredNamespace, SearchMode, StorePlugin
-from genkit_rag_faiss._files import check_store_name
 from genkit_rag_faiss._options import FaissConfig
-from genkit_rag_faiss._salvage import Salvage
+from genkit_rag_faiss._storage.files import check_store_name
+from genkit_rag_faiss._storage.salvage import Salvage
 from genkit_rag_faiss._store import FaissStore
 
 

@@ -12,12 +12,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from genkit_rag.plugin_api import Filter, Hit, Vectors
+from genkit_rag.plugin_api import Filter, Hit, Vectors, invalid
 from genkit_rag_faiss._engine import Engine
-from genkit_rag_faiss._exact import set_threads, threads
+from genkit_rag_faiss._index.arrays import Ints
+from genkit_rag_faiss._index.exact import set_threads, threads
+from genkit_rag_faiss._index.planner import scanned, search
+from genkit_rag_faiss._index.view import View
 from genkit_rag_faiss._inline import BYTES_PER_SECOND
-from genkit_rag_faiss._search import scanned, search
-from genkit_rag_faiss._view import Ints, View
 
 Hits: TypeAlias = list[list[Hit]]
 
@@ -207,3 +208,9 @@ def _deliver(pairs: Iterable[tuple[asyncio.Future[Hits | None], Hits | BaseExcep
             future.set_exception(result)
         else:
             future.set_result(result)
+
+
+def check_k(k: int) -> None:
+    """Raise INVALID_ARGUMENT unless `k` is an integer of at least 0."""
+    if not isinstance(k, int) or isinstance(k, bool) or k < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise invalid("k", k, "must be 0 or more")

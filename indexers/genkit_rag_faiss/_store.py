@@ -25,19 +25,18 @@ from genkit_rag.plugin_api import (
     Vectors,
     VectorStore,
     checked_vectors,
-    invalid,
     run_in_thread,
 )
 from genkit_rag_faiss._browse import Wanted, begins_so, page, sample, start_of
 from genkit_rag_faiss._engine import Engine
-from genkit_rag_faiss._files import check_store_name, io_error
+from genkit_rag_faiss._index.view import View
 from genkit_rag_faiss._inline import InlineBudget
 from genkit_rag_faiss._options import FaissConfig
-from genkit_rag_faiss._query import Crowd, Query
-from genkit_rag_faiss._records import damaged, decode
-from genkit_rag_faiss._salvage import Salvage, Wreck
+from genkit_rag_faiss._query import Crowd, Query, check_k
+from genkit_rag_faiss._storage.files import check_store_name, io_error
+from genkit_rag_faiss._storage.records import damaged, decode
+from genkit_rag_faiss._storage.salvage import Salvage, Wreck, copy_documents
 from genkit_rag_faiss._verify import Report, describe, verify
-from genkit_rag_faiss._view import View
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -151,7 +150,7 @@ class FaissStore(VectorStore):
         payload: bool = True,
     ) -> list[list[Hit]]:
         """Returns, for each query vector, the best `k` that pass the filter, best first; k of them when k exist."""
-        _check_k(k)
+        check_k(k)
         view = await self._current()
         if view is None or k == 0:
             return [[] for _ in range(len(checked_vectors(vectors, None)))]
@@ -169,7 +168,7 @@ class FaissStore(VectorStore):
         payload: bool = True,
     ) -> list[Hit]:
         """Returns the best `k` by words (BM25). Any string is a query: there is no query syntax."""
-        _check_k(k)
+        check_k(k)
         view = await self._current()
         if view is None or k == 0:
             return []
@@ -319,18 +318,7 @@ class FaissStore(VectorStore):
                     f"The store `{target}` is not empty.",
                     hint="Name a new one: what is in it would be mixed with what is saved.",
                 )
-            notes: list[str] = []
-            fingerprint = wreck.fingerprint()
-            if fingerprint is None:
-                notes.append("whose vectors they are is lost: the first embedder that uses the new store is trusted")
-            else:
-                await store.bind(fingerprint)
-            copied = 0
-            batches = wreck.batches()
-            while (batch := await run_in_thread(next, batches, None)) is not None:
-                await store.upsert(batch.documents, batch.vectors, namespace=batch.namespace)
-                copied += len(batch.documents)
-            return Salvage(copied, wreck.lost, tuple(notes))
+            return await copy_documents(wreck, store)
         finally:
             await store.close()
             wreck.close()
@@ -395,8 +383,3 @@ class FaissStore(VectorStore):
     def _shut_down(self) -> None:
         for pool in (self._searchers, self._background, self._writer):
             pool.shutdown(wait=False)
-
-
-def _check_k(k: int) -> None:
-    if not isinstance(k, int) or isinstance(k, bool) or k < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise invalid("k", k, "must be 0 or more")

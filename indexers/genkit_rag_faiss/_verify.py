@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from genkit_rag.plugin_api import GenkitError
-from genkit_rag_faiss._database import State
-from genkit_rag_faiss._digest import file_digest
 from genkit_rag_faiss._engine import Engine
-from genkit_rag_faiss._records import check_row, check_vector, key_crc
+from genkit_rag_faiss._storage.database import State
+from genkit_rag_faiss._storage.digest import file_digest
+from genkit_rag_faiss._storage.records import check_row, check_vector, key_crc
 
 MAX_PROBLEMS = 100
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from genkit_rag.plugin_api import Vectors
-from genkit_rag_late_interaction._cache import Halves
+from genkit_rag_late_interaction._file import Halves
 
 
 def maxsim(query: Vectors, documents: Sequence[Halves]) -> Vectors:

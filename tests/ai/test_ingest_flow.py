@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from genkit_rag import Document, Genkit, GenkitError
-from genkit_rag._ai.ingest_flow import define_ingest_flow
 from genkit_rag._core.errors import PublicError
 
 
@@ -34,7 +33,7 @@ async def texts(ai: Genkit, namespace: str = "") -> list[str]:
 
 
 async def test_the_report_is_the_result_and_the_events_are_the_stream(ai: Genkit, base: Path) -> None:
-    flow = define_ingest_flow(ai, "fill", indexer="memory/docs", base=base)
+    flow = ai.define_ingest_flow("fill", indexer="memory/docs", base=base)
     events: list[Any] = []
     report = await flow.run_json({"paths": ["guide"]}, on_chunk=events.append)
     assert json.loads(json.dumps(report))["added"] == 2
@@ -49,14 +48,14 @@ async def test_the_report_is_the_result_and_the_events_are_the_stream(ai: Genkit
 
 
 async def test_it_is_a_flow_of_the_registry_with_a_schema(ai: Genkit, base: Path) -> None:
-    define_ingest_flow(ai, "fill", indexer="memory/docs", base=base)
+    ai.define_ingest_flow("fill", indexer="memory/docs", base=base)
     flow = ai.registry.lookup("flow", "fill")
     assert flow is not None
     assert set((flow.input_schema or {})["properties"]) == {"paths", "urls", "namespace", "dryRun"}
 
 
 async def test_a_dry_run_changes_nothing(ai: Genkit, base: Path) -> None:
-    flow = define_ingest_flow(ai, "fill", indexer="memory/docs", base=base)
+    flow = ai.define_ingest_flow("fill", indexer="memory/docs", base=base)
     report = await flow.run_json({"paths": ["guide"], "dryRun": True})
     assert (report["added"], report["dry_run"], await texts(ai)) == (2, True, [])
 
@@ -97,7 +96,7 @@ async def test_a_dry_run_changes_nothing(ai: Genkit, base: Path) -> None:
     ],
 )
 async def test_a_path_out_of_the_folder_or_to_what_is_hidden_is_refused(ai: Genkit, base: Path, path: str) -> None:
-    flow = define_ingest_flow(ai, "fill", indexer="memory/docs", base=base)
+    flow = ai.define_ingest_flow("fill", indexer="memory/docs", base=base)
     with pytest.raises(PublicError) as caught:
         await flow.run_json({"paths": ["guide", path]})
     assert caught.value.status == "PERMISSION_DENIED"
@@ -107,7 +106,7 @@ async def test_a_path_out_of_the_folder_or_to_what_is_hidden_is_refused(ai: Genk
 
 @pytest.mark.parametrize("path", ["nothing", "guide/%2e%2e/x", "..%2fsecret.txt%00"])
 async def test_a_path_that_is_not_there_says_nothing_of_the_machine(ai: Genkit, base: Path, path: str) -> None:
-    flow = define_ingest_flow(ai, "fill", indexer="memory/docs", base=base)
+    flow = ai.define_ingest_flow("fill", indexer="memory/docs", base=base)
     with pytest.raises(PublicError) as caught:
         await flow.run_json({"paths": [path]})
     assert caught.value.status in ("NOT_FOUND", "PERMISSION_DENIED")
@@ -115,13 +114,13 @@ async def test_a_path_that_is_not_there_says_nothing_of_the_machine(ai: Genkit, 
 
 
 async def test_patterns_read_nothing_hidden_and_nothing_behind_links(ai: Genkit, base: Path) -> None:
-    flow = define_ingest_flow(ai, "fill", indexer="memory/docs", base=base)
+    flow = ai.define_ingest_flow("fill", indexer="memory/docs", base=base)
     await flow.run_json({"paths": ["**/*", "."]})
     assert sorted(await texts(ai)) == ["# Tokens\n\nA token lives for one hour.", "Twenty a month."]
 
 
 async def test_urls_are_refused_unless_they_were_allowed(ai: Genkit, base: Path) -> None:
-    flow = define_ingest_flow(ai, "fill", indexer="memory/docs", base=base)
+    flow = ai.define_ingest_flow("fill", indexer="memory/docs", base=base)
     with pytest.raises(PublicError, match="PERMISSION_DENIED"):
         await flow.run_json({"urls": ["https://example.com/"]})
 
@@ -129,7 +128,7 @@ async def test_urls_are_refused_unless_they_were_allowed(ai: Genkit, base: Path)
 async def test_urls_that_are_allowed_are_fetched_from_public_servers_only(ai: Genkit, base: Path) -> None:
     pytest.importorskip("httpx")
     pytest.importorskip("selectolax")
-    flow = define_ingest_flow(ai, "fill", indexer="memory/docs", base=base, allow_urls=True)
+    flow = ai.define_ingest_flow("fill", indexer="memory/docs", base=base, allow_urls=True)
     with pytest.raises(GenkitError, match="PERMISSION_DENIED"):
         await flow.run_json({"urls": ["http://169.254.169.254/latest"]})
 
@@ -142,28 +141,28 @@ async def test_what_fetches_urls_may_be_given(ai: Genkit, base: Path) -> None:
         for url in urls:
             yield Document("A page about a token.", {"source": url})
 
-    flow = define_ingest_flow(ai, "fill", indexer="memory/docs", base=base, allow_urls=pages)
+    flow = ai.define_ingest_flow("fill", indexer="memory/docs", base=base, allow_urls=pages)
     report = await flow.run_json({"urls": ["https://example.com/"], "paths": ["guide"]})
     assert (report["added"], asked) == (3, ["https://example.com/"])
 
 
 async def test_only_namespaces_that_were_named_are_written_to(ai: Genkit, base: Path) -> None:
-    flow = define_ingest_flow(ai, "fill", indexer="memory/docs", base=base, namespaces=["anna"])
+    flow = ai.define_ingest_flow("fill", indexer="memory/docs", base=base, namespaces=["anna"])
     await flow.run_json({"paths": ["guide"], "namespace": "anna"})
     assert (len(await texts(ai, "anna")), await texts(ai)) == (2, [])
     with pytest.raises(PublicError, match="PERMISSION_DENIED"):
         await flow.run_json({"paths": ["guide"], "namespace": "bert"})
-    anywhere = define_ingest_flow(ai, "anywhere", indexer="memory/docs", base=base, namespaces=None)
+    anywhere = ai.define_ingest_flow("anywhere", indexer="memory/docs", base=base, namespaces=None)
     assert (await anywhere.run_json({"paths": ["guide"], "namespace": "bert"}))["added"] == 2
 
 
 @pytest.mark.parametrize("raw", [{}, {"paths": "guide"}, {"paths": ["guide"] * 1001}, {"paths": [1]}])
 async def test_input_that_cannot_be_meant_is_refused(ai: Genkit, base: Path, raw: Any) -> None:
-    flow = define_ingest_flow(ai, "fill", indexer="memory/docs", base=base)
+    flow = ai.define_ingest_flow("fill", indexer="memory/docs", base=base)
     with pytest.raises(GenkitError, match="INVALID_ARGUMENT"):
         await flow.run_json(raw)
 
 
 def test_a_base_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(GenkitError, match="base"):
-        define_ingest_flow(Genkit(), "fill", indexer="memory/docs", base=tmp_path / "none")
+        Genkit().define_ingest_flow("fill", indexer="memory/docs", base=tmp_path / "none")

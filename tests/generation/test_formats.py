@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel
 
-from genkit_rag._ai.formats import Formats
+from genkit_rag._ai.definitions import Definitions
 from genkit_rag._core.errors import GenkitError
 from genkit_rag._core.registry import Registry
 from genkit_rag._documents.part import Message
@@ -429,7 +429,7 @@ class Csv(Format):
         return wanted.check(rows)
 
 
-class App(Formats):
+class App(Definitions):
     def __init__(self) -> None:
         self.registry = Registry()
 

@@ -42,7 +42,7 @@ import pytest
 
 from genkit_rag.plugin_api import GenkitError, parse_filter
 from genkit_rag_faiss import FaissStore
-from genkit_rag_faiss._digest import file_digest
+from genkit_rag_faiss._storage.digest import file_digest
 from tests.indexers.faults import N, assert_right, assert_right_at, documents, fill, run, unit
 
 

@@ -104,6 +104,7 @@ asyncio.run(main())
         "/".join(["deep"] * 80),
         "x" * 250,
     ],
+    ids=ascii,  # test processes exchange ids as UTF-8, which has no lone surrogates
 )
 async def test_a_store_works_below_any_path(tmp_path: Path, folder: str) -> None:
     path = tmp_path / folder / "docs"

@@ -15,9 +15,8 @@ from genkit_rag.ingest import IngestOptions, IngestReport, Loaders, Section, ing
 class MemorySink:
     """An index in memory that counts what it was asked to embed, and can fail or wait at its n-th call."""
 
-    def __init__(self, target: str = "memory", embedder: str = "fake/1") -> None:
+    def __init__(self, target: str = "memory") -> None:
         self.target = target
-        self.embedder = embedder
         self.documents: dict[str, Document] = {}
         self.embedded: list[str] = []
         self.refreshed: list[str] = []

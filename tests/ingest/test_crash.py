@@ -143,10 +143,6 @@ class Histories(RuleBasedStateMachine):
             shutil.rmtree(self.base / ".genkit_rag", ignore_errors=True)
 
     @rule()
-    def change_the_embedder(self) -> None:
-        self.sink.embedder += "+"
-
-    @rule()
     def plan(self) -> None:
         before = dict(self.sink.documents)
         planned = self.ingest(self.sink, dry_run=True)

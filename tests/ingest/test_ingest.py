@@ -160,15 +160,6 @@ async def test_another_splitter_or_loader_loads_again(corpus: Corpus) -> None:
     assert (await corpus.ingest(splitter=Splitter(150, 0, len), loaders=Loaders(text_field="x"))).changed == 1
 
 
-async def test_another_embedder_embeds_everything_again(corpus: Corpus) -> None:
-    age(corpus.write("a.txt", TEXT))
-    await corpus.ingest(splitter=SMALL)
-    corpus.sink.embedded.clear()
-    corpus.sink.embedder = "fake/2"
-    assert (await corpus.ingest(splitter=SMALL)).changed == 1
-    assert sorted(corpus.sink.embedded) == sorted(PARAGRAPHS)
-
-
 async def test_each_target_is_remembered_for_itself(corpus: Corpus) -> None:
     corpus.write("a.txt", "Alpha.")
     await corpus.ingest()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,8 +30,7 @@ from genkit_rag._cli.stores.web import (
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from genkit_rag._documents.document import Document
-    from genkit_rag.ingest import IngestReport, Progress, Sink, Splitter
+    from genkit_rag.ingest import IngestReport, Progress, Splitter
 
 SHOWN_PROBLEMS = 20
 
@@ -119,60 +118,30 @@ def ingest(  # noqa: PLR0913 - each is an option of the command line
 
 async def _ingest(project: Project, plan: Plan, out: Output) -> IngestReport:
     from genkit_rag.ingest import IngestOptions
-    from genkit_rag.ingest import ingest as run
 
-    base = project.folder.absolute().parent
     paths, urls = split_urls(plan.paths)
     # A dry run writes nothing, so it has no memory of pages either.
     cache = None if plan.dry_run else project.folder.absolute() / "web" / f"{project.state_name}.db"
-    documents = web_documents(urls, plan.web, cache)
-    async with AsyncExitStack() as stack:
-        sink: Sink
-        if plan.dry_run and not await project.exists():
-            sink, count = EmptySink(project), None
-        else:
-            from genkit_rag._ai.ingestion import IndexSink
-
-            place = await stack.enter_async_context(opened(project, create=True))
-            sink = await IndexSink.open(place.ai, project.action)
-            count = sink.action.count_tokens
-        options = IngestOptions(
-            splitter=_splitter(plan, count),
-            base=base,
-            state_dir=project.folder.absolute() / "ingest",
-            name=project.state_name,
-            prune=plan.prune,
-            dry_run=plan.dry_run,
-        )
+    options = IngestOptions(
+        splitter=_splitter(plan),
+        base=project.folder.absolute().parent,
+        state_dir=project.folder.absolute() / "ingest",
+        name=project.state_name,
+        prune=plan.prune,
+        dry_run=plan.dry_run,
+    )
+    async with opened(project, create=True, write=not plan.dry_run) as place:
         with _progress(out) as progress:
-            return await run(paths, sink=sink, documents=documents, options=options, progress=progress)
+            return await place.ai.ingest(
+                paths,
+                indexer=project.action,
+                documents=web_documents(urls, plan.web, cache),
+                options=options,
+                progress=progress,
+            )
 
 
-class EmptySink:
-    """Stands for a store that is not there yet, for a dry run."""
-
-    def __init__(self, project: Project) -> None:
-        self.target = project.action
-        self.embedder = project.default_embedder
-
-    async def existing(self, ids: list[str]) -> set[str]:
-        """Returns none."""
-        return set()
-
-    async def index(self, documents: list[Document]) -> None:
-        """Is never called: a dry run writes nothing."""
-        raise NotImplementedError
-
-    async def refresh(self, documents: list[Document]) -> None:
-        """Is never called: a dry run writes nothing."""
-        raise NotImplementedError
-
-    async def delete_ids(self, ids: list[str]) -> None:
-        """Is never called: a dry run writes nothing."""
-        raise NotImplementedError
-
-
-def _splitter(plan: Plan, count: Any) -> Splitter:
+def _splitter(plan: Plan) -> Splitter:
     from genkit_rag.ingest import Splitter
 
     defaults = Splitter()
@@ -183,7 +152,7 @@ def _splitter(plan: Plan, count: Any) -> Splitter:
             f"`--overlap` must be smaller than a chunk ({size} tokens), got {overlap}.",
             hint=f"An eighth is common: --overlap {size // 8}",
         )
-    return Splitter(size, overlap, count)
+    return Splitter(size, overlap)
 
 
 @contextmanager

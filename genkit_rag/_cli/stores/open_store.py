@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from genkit_rag._cli.stores.project import default_mode
 from genkit_rag._rag.stores.actions import StorePlugin
-from genkit_rag._rag.vector_store import VectorStore
+from genkit_rag._rag.vector_store import SearchMode, VectorStore
 
 
 class OpenStore(StorePlugin):
@@ -33,3 +32,8 @@ class OpenStore(StorePlugin):
     async def open_store(self, store: str) -> VectorStore:
         """Return the open store."""
         return self._store
+
+
+def default_mode(store: VectorStore) -> SearchMode:
+    """Return the search mode of a command that names none: hybrid if the store supports it."""
+    return "hybrid" if "hybrid" in store.modes else store.modes[0]

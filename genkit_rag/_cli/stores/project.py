@@ -135,12 +135,15 @@ class Opened:
 
 
 @asynccontextmanager
-async def opened(project: Project, *, create: bool = False, embeds: bool = True) -> AsyncGenerator[Opened]:
+async def opened(
+    project: Project, *, create: bool = False, write: bool = True, embeds: bool = True
+) -> AsyncGenerator[Opened]:
     """Open the project's store in a `Genkit`; close both afterwards.
 
     Args:
         project: The project with the store.
         create: Create the store if it does not exist, instead of raising NOT_FOUND.
+        write: With False, a store that does not exist is an empty one in memory: nothing is created.
         embeds: Raise FAILED_PRECONDITION if no installed plugin has the store's embedding model.
     """
     from genkit_rag._ai.genkit import Genkit
@@ -150,7 +153,10 @@ async def opened(project: Project, *, create: bool = False, embeds: bool = True)
     if not create:
         await project.require()
     owner = project.plugin(project.store)
-    store = await owner.open_store(project.store)
+    if write or await project.exists():
+        store = await owner.open_store(project.store)
+    else:
+        store = _empty_store(project.store)
     try:
         info = await store.describe()
         embedder = project.embedder or _embedder_of(info) or project.default_embedder
@@ -167,9 +173,10 @@ async def opened(project: Project, *, create: bool = False, embeds: bool = True)
     await owner.close()
 
 
-def default_mode(store: VectorStore) -> Any:
-    """Return the search mode of a command that names none: hybrid if the store supports it."""
-    return "hybrid" if "hybrid" in store.modes else store.modes[0]
+def _empty_store(name: str) -> VectorStore:
+    from genkit_rag_memory import MemoryStore
+
+    return MemoryStore(name)
 
 
 def _check_available(project: Project, embedder: str) -> None:

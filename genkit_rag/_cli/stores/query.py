@@ -15,7 +15,7 @@ from genkit_rag._cli.failures import WrongUsage
 from genkit_rag._cli.options import DEFAULT_FOLDER, Embedder, Folder, Json, Store, examples
 from genkit_rag._cli.output import Output
 from genkit_rag._cli.stores.plugins import action_name
-from genkit_rag._cli.stores.project import Opened, Project, default_mode, opened
+from genkit_rag._cli.stores.project import Opened, Project, opened
 
 if TYPE_CHECKING:
     from genkit_rag._documents.document import Document
@@ -159,6 +159,7 @@ async def find(place: Opened, project: Project, search: Search) -> Found:
 
 
 async def _query(project: Project, search: Search, out: Output, *, explain: bool) -> None:
+    from genkit_rag._cli.stores.open_store import default_mode
     from genkit_rag._cli.stores.passages import passage_data, show_passage
 
     async with opened(project, embeds=search.mode != "text") as place:

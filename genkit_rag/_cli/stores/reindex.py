@@ -17,7 +17,6 @@ from genkit_rag._core.errors import GenkitError
 
 if TYPE_CHECKING:
     from genkit_rag._cli.stores.project import Opened
-    from genkit_rag._rag.embedding import EmbedderAction
     from genkit_rag._rag.vector_store import Fingerprint
 
 Progress = Callable[[int, int], None]
@@ -54,11 +53,8 @@ def reindex(
 
 
 async def _reindex(project: Project, batch_size: int, force: bool, out: Output) -> None:
-    from genkit_rag._ai.ingestion import IndexSink
-
     async with opened(project) as place:
-        sink = await IndexSink.open(place.ai, project.action)
-        before, after = place.info.fingerprint, await _fingerprint(sink.action)
+        before, after = place.info.fingerprint, await _fingerprint(place)
         if not place.info.count or (before == after and not force):
             raise _nothing_to_do(project, place, after)
         out.say(f"before: {before}")
@@ -80,11 +76,15 @@ async def _reindex(project: Project, batch_size: int, force: bool, out: Output) 
     out.result(data, f"{project.label}: {changed:,} passages have vectors of {place.embedder} now ({seconds:.1f} s).")
 
 
-async def _fingerprint(embedder: EmbedderAction) -> Fingerprint:
-    """Returns the embedder's fingerprint as it is once it has embedded something."""
+async def _fingerprint(place: Opened) -> Fingerprint:
+    """Return the fingerprint of the embedding model, which needs one embedding to be complete."""
+    from genkit_rag._core.action import ActionKind
     from genkit_rag._documents.document import Document
+    from genkit_rag._rag.embedding import EmbedderAction
     from genkit_rag._rag.embedding_service import service_of
 
+    embedder = await place.ai.registry.get(ActionKind.EMBEDDER, place.embedder)
+    assert isinstance(embedder, EmbedderAction)
     response = await service_of(embedder).documents([Document("probe")])
     return embedder.fingerprint(response.dimensions)
 

@@ -12,6 +12,7 @@ from genkit_rag._core.errors import GenkitError
 from genkit_rag._documents.wire import WireModel
 from genkit_rag._evaluation.reports import statistics
 from genkit_rag._evaluation.reports.condition import parse_condition
+from genkit_rag._evaluation.reports.deltas import MetricDelta, RowDelta
 from genkit_rag._evaluation.reports.markdown import comparison_markdown
 from genkit_rag._evaluation.reports.rows import EvalRow
 
@@ -20,50 +21,6 @@ SIGNIFICANT = 0.05
 
 EQUAL = 1e-9
 """Differences up to this are none."""
-
-
-class MetricDelta(WireModel):
-    """A metric in two runs, over the rows that have a value in both.
-
-    Attributes:
-        name: The metric.
-        n: How many rows have a value in both runs.
-        before: Its mean over them in the earlier run.
-        after: Its mean over them in the later run.
-        delta: `after - before`.
-        low: The lower limit of the delta's 95 % interval, by paired bootstrap; None for fewer than two rows.
-        high: The upper limit.
-        p_value: Of a two-sided paired randomisation test, corrected by Holm for the number of metrics.
-        significant: Whether the p-value is below 0.05.
-        improved: How many rows are better.
-        worse: How many are worse.
-    """
-
-    name: str
-    n: int
-    before: float | None = None
-    after: float | None = None
-    delta: float | None = None
-    low: float | None = None
-    high: float | None = None
-    p_value: float | None = None
-    significant: bool = False
-    improved: int = 0
-    worse: int = 0
-
-
-class RowDelta(WireModel):
-    """A metric of one row that has changed. A value is None where the row had an error or nothing was measured."""
-
-    test_case_id: str
-    metric: str
-    before: float | None = None
-    after: float | None = None
-
-    @property
-    def delta(self) -> float | None:
-        """`after - before`; None unless both are there."""
-        return None if self.before is None or self.after is None else self.after - self.before
 
 
 class Comparison(WireModel):
@@ -89,7 +46,7 @@ class Comparison(WireModel):
 
     def to_markdown(self) -> str:
         """Returns tables of the metrics and of the first regressions, for a pull request."""
-        return comparison_markdown(self)
+        return comparison_markdown(self.metrics, self.regressions, len(self.improvements))
 
     def meets(self, condition: str) -> bool:
         """Returns whether a condition on a metric's difference holds, such as `ndcg@10 < -0.01`.

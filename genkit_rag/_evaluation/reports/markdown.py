@@ -6,20 +6,17 @@ What rows hold comes from anywhere. It stands in code spans, in which nothing is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from genkit_rag._evaluation.reports.deltas import MetricDelta, RowDelta
 from genkit_rag._evaluation.reports.render import bad_scores, clean, interval_text, number_text, score_text
-
-if TYPE_CHECKING:
-    from genkit_rag._evaluation.reports.compare import Comparison
-    from genkit_rag._evaluation.reports.report import EvalReport
+from genkit_rag._evaluation.reports.report_data import ReportData
 
 MAX_ROWS = 20
 """How many rows a table of failures or regressions shows."""
 MAX_CELL = 200
 
 
-def report_markdown(report: EvalReport) -> str:
+def report_markdown(report: ReportData) -> str:
     """Returns tables of the metrics and of the first rows that failed."""
     names = ("metric", "n", "mean", "95 % interval", "pass rate", "errors")
     metrics = [
@@ -45,8 +42,14 @@ def report_markdown(report: EvalReport) -> str:
     return _joined(title, _table(names, metrics), _table(("row", "what is wrong"), rows), len(failed))
 
 
-def comparison_markdown(comparison: Comparison) -> str:
-    """Returns tables of the metrics and of the first regressions."""
+def comparison_markdown(deltas: Sequence[MetricDelta], worse: Sequence[RowDelta], improvements: int) -> str:
+    """Render tables of the metrics and of the first regressions.
+
+    Args:
+        deltas: The differences of the metrics.
+        worse: The regressions, worst first.
+        improvements: The number of improvements.
+    """
     names = ("metric", "n", "before", "after", "difference", "95 % interval", "p")
     metrics = [
         (
@@ -58,9 +61,8 @@ def comparison_markdown(comparison: Comparison) -> str:
             "" if item.low is None else f"[{number_text(item.low, '+.3f')}, {number_text(item.high, '+.3f')}]",
             number_text(item.p_value),
         )
-        for item in comparison.metrics
+        for item in deltas
     ]
-    worse = comparison.regressions
     rows = [
         (
             _code(row.test_case_id),
@@ -70,7 +72,7 @@ def comparison_markdown(comparison: Comparison) -> str:
         )
         for row in worse[:MAX_ROWS]
     ]
-    title = f"{len(worse)} regressions, {len(comparison.improvements)} improvements"
+    title = f"{len(worse)} regressions, {improvements} improvements"
     return _joined(title, _table(names, metrics), _table(("row", "metric", "before", "after"), rows), len(worse))
 
 

@@ -7,14 +7,11 @@ import html
 import io
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree as Xml
 
+from genkit_rag._evaluation.reports.report_data import ReportData
 from genkit_rag._evaluation.reports.rows import EvalRow, MetricSummary
 from genkit_rag._evaluation.types import Score, text_of
-
-if TYPE_CHECKING:
-    from genkit_rag._evaluation.reports.report import EvalReport
 
 MAX_CELL = 2_000
 """How many characters of a text a page or a table shows."""
@@ -63,7 +60,7 @@ def number_text(value: float | None, form: str = ".3f") -> str:
 # ---- text
 
 
-def to_text(report: EvalReport) -> str:
+def to_text(report: ReportData) -> str:
     """Returns the metrics as a table, and the first rows that failed."""
     title = clean(report.name or report.run_id).replace("\n", " ")
     lines = [f"{title}: {len(report.rows)} rows, {report.duration_ms / 1000:.1f} s"]
@@ -89,7 +86,7 @@ def bad_scores(row: EvalRow) -> Iterator[tuple[str, Score]]:
 # ---- HTML
 
 
-def to_html(report: EvalReport, *, whole: bool = True) -> str:
+def to_html(report: ReportData, *, whole: bool = True) -> str:
     """Returns a page, or with `whole=False` the table of the metrics alone."""
     metrics = _html_metrics(report)
     if not whole:
@@ -108,7 +105,7 @@ def to_html(report: EvalReport, *, whole: bool = True) -> str:
     )
 
 
-def _html_metrics(report: EvalReport) -> str:
+def _html_metrics(report: ReportData) -> str:
     names = ("metric", "n", "mean", "95 % interval", "pass rate", "not measured", "errors")
     body = [
         (
@@ -125,7 +122,7 @@ def _html_metrics(report: EvalReport) -> str:
     return _table("Metrics", names, ["".join(f"<td>{_cell(text)}</td>" for text in line) for line in body])
 
 
-def _html_rows(report: EvalReport, rows: list[EvalRow]) -> str:
+def _html_rows(report: ReportData, rows: list[EvalRow]) -> str:
     metrics = [metric.name for metric in report.metrics]
     lines: list[str] = []
     for row in rows:
@@ -156,7 +153,7 @@ def _table(caption: str, names: tuple[str, ...], lines: list[str]) -> str:
 # ---- JUnit XML
 
 
-def to_junit(report: EvalReport) -> str:
+def to_junit(report: ReportData) -> str:
     """Returns a test suite for each metric: FAIL is a failure, an error an error, what was not measured is skipped."""
     top = Xml.Element("testsuites", name=clean(report.name or report.run_id), time=f"{report.duration_ms / 1000:.3f}")
     for metric in report.metrics:
@@ -193,7 +190,7 @@ def _outcome(row: EvalRow, metric: str) -> tuple[str, str]:
 # ---- CSV
 
 
-def to_csv(report: EvalReport) -> str:
+def to_csv(report: ReportData) -> str:
     """Returns a line for each row: id, input, output, error, milliseconds, then value and status of each metric."""
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\r\n")

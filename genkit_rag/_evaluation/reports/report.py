@@ -5,80 +5,20 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, cast
-
-from pydantic import Field
+from typing import cast
 
 from genkit_rag._core.errors import GenkitError
 from genkit_rag._core.schema import parse
-from genkit_rag._documents.wire import WireModel
 from genkit_rag._evaluation.reports import statistics
 from genkit_rag._evaluation.reports.compare import Comparison, compare_rows
 from genkit_rag._evaluation.reports.markdown import report_markdown
 from genkit_rag._evaluation.reports.render import to_csv, to_html, to_junit, to_text
+from genkit_rag._evaluation.reports.report_data import ReportData
 from genkit_rag._evaluation.reports.rows import EvalRow, MetricSummary
 
 
-class EvaluatorInfo(WireModel):
-    """An evaluator as it was used."""
-
-    name: str
-    display_name: str
-    definition: str
-    is_billed: bool = False
-    options: Any = None
-
-
-class EvalReport(WireModel):
-    """What an evaluation has found.
-
-    Attributes:
-        run_id: Names the run.
-        name: What it was called; None when it was not.
-        created_at: When it began, as ISO 8601 in UTC.
-        target: What was run, such as `/flow/answer`; None when the dataset held the outputs.
-        evaluators: The evaluators and their options.
-        dataset_hash: A hash of ids, inputs and references: runs over the same dataset have the same.
-        seed: Of the intervals.
-        duration_ms: How long all of it took.
-        metrics: A summary of each metric.
-        rows: The rows, in the order of the dataset.
-    """
-
-    schema_version: Literal[1] = 1
-    run_id: str
-    name: str | None = None
-    created_at: str
-    target: str | None = None
-    evaluators: list[EvaluatorInfo] = Field(default_factory=list[EvaluatorInfo])
-    dataset_hash: str
-    seed: int = 0
-    duration_ms: float = 0
-    metrics: list[MetricSummary] = Field(default_factory=list[MetricSummary])
-    rows: list[EvalRow] = Field(default_factory=list[EvalRow])
-
-    def metric(self, name: str) -> MetricSummary:
-        """Returns the summary of a metric; NOT_FOUND says what there is."""
-        for summary in self.metrics:
-            if summary.name == name:
-                return summary
-        names = ", ".join(summary.name for summary in self.metrics)
-        raise GenkitError("NOT_FOUND", f"The report has no metric {name!r}.", hint=f"It has: {names}.")
-
-    @property
-    def failed_rows(self) -> list[EvalRow]:
-        """The rows with an error or a FAIL."""
-        return [row for row in self.rows if row.failed]
-
-    @property
-    def passed(self) -> bool:
-        """Whether there are rows, and none has an error or a FAIL."""
-        return bool(self.rows) and not self.failed_rows
-
-    def latency(self, share: float) -> float | None:
-        """Returns the milliseconds within which this share of the targets' runs ended: 0.95 gives p95."""
-        times = sorted(row.duration_ms for row in self.rows if row.duration_ms is not None)
-        return times[max(0, math.ceil(share * len(times)) - 1)] if times else None
+class EvalReport(ReportData):
+    """The results of an evaluation, as tables and files and for comparison with another run."""
 
     def compare(self, before: EvalReport) -> Comparison:
         """Returns what has changed since another run: per metric with interval and p-value, and row by row.

@@ -19,7 +19,8 @@ from genkit_rag._core.threads import run_in_thread
 from genkit_rag._documents.passages import passage_facts
 from genkit_rag._evaluation.action import MAX_ERROR_CHARS, evaluator_action, failure
 from genkit_rag._evaluation.concurrency import CONCURRENCY, bounded_map
-from genkit_rag._evaluation.reports.report import EvalReport, EvaluatorInfo, summarise
+from genkit_rag._evaluation.reports.report import EvalReport, summarise
+from genkit_rag._evaluation.reports.report_data import EvaluatorInfo
 from genkit_rag._evaluation.reports.rows import EvalRow
 from genkit_rag._evaluation.runs.target import ResolvedTarget, Target, output_of, resolve_target
 from genkit_rag._evaluation.types import (

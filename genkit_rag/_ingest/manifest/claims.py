@@ -22,7 +22,6 @@ class State:
     mtime_ns: int = 0
     hash: str = ""
     settings: str = ""
-    embedder: str = ""
     chunks: int = 0
 
 

@@ -20,12 +20,12 @@ from genkit_rag._ingest.manifest.file import open_file, private_copy, problem
 from genkit_rag._ingest.near_duplicates.records import SCHEMA as TWIN_SCHEMA
 from genkit_rag._ingest.near_duplicates.records import Key, Orphan, Twins
 
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 _SCHEMA = """
 CREATE TABLE source (
   id INTEGER PRIMARY KEY, target TEXT NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL,
   size INTEGER NOT NULL DEFAULT 0, mtime_ns INTEGER NOT NULL DEFAULT 0, hash TEXT NOT NULL DEFAULT '',
-  settings TEXT NOT NULL DEFAULT '', embedder TEXT NOT NULL DEFAULT '', chunks INTEGER NOT NULL DEFAULT 0,
+  settings TEXT NOT NULL DEFAULT '', chunks INTEGER NOT NULL DEFAULT 0,
   UNIQUE (target, name));
 CREATE TABLE chunk (
   source INTEGER NOT NULL, id TEXT NOT NULL, metadata BLOB, first_run INTEGER NOT NULL, run INTEGER NOT NULL,
@@ -105,7 +105,7 @@ class Manifest:
         """Returns what is known of a source."""
         with self._access():
             row = self._db.execute(
-                "SELECT size, mtime_ns, hash, settings, embedder, chunks FROM source WHERE target = ? AND name = ?",
+                "SELECT size, mtime_ns, hash, settings, chunks FROM source WHERE target = ? AND name = ?",
                 (self.target, name),
             ).fetchone()
         return State(*row) if row else None
@@ -225,14 +225,12 @@ class Manifest:
         with self._transaction():
             for name, kind, state in states:
                 self._db.execute(
-                    "UPDATE source SET size = ?, mtime_ns = ?, hash = ?, settings = ?, embedder = ?, chunks = ? "
-                    "WHERE id = ?",
+                    "UPDATE source SET size = ?, mtime_ns = ?, hash = ?, settings = ?, chunks = ? WHERE id = ?",
                     (
                         state.size,
                         state.mtime_ns,
                         state.hash,
                         state.settings,
-                        state.embedder,
                         state.chunks,
                         self._source_id(name, kind),
                     ),

@@ -18,7 +18,7 @@ from genkit_rag._ingest.web.cache import PageCache
 from genkit_rag._ingest.web.fetcher import Fetcher, reason_of
 from genkit_rag._ingest.web.options import WebOptions
 from genkit_rag._ingest.web.page import Page, documents_of, read_page, suffix_of
-from genkit_rag._ingest.web.pages import Scope
+from genkit_rag._ingest.web.scope import Scope
 from genkit_rag._ingest.web.sitemap import Sitemap, read_sitemap
 from genkit_rag._ingest.web.urls import link_url, matches_any, may_be_text, site_of
 from genkit_rag._net.fetch import Fetched, guarded_client

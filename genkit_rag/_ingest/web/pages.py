@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,27 +11,12 @@ from genkit_rag._core.errors import invalid, require_extra
 from genkit_rag._ingest.events import Event, Problem, SourceDone
 from genkit_rag._ingest.source import Given, UnreadableSource
 from genkit_rag._ingest.web.options import WebOptions
+from genkit_rag._ingest.web.scope import Scope
 
 if TYPE_CHECKING:
     from genkit_rag._ingest.web.crawl import Crawl
 
 _PACKAGES = ("httpx", "selectolax", "protego", "defusedxml")
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Which pages are wanted."""
-
-    depth: int
-    max_pages: int
-    include: tuple[str, ...]
-    exclude: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        if self.depth < 0:
-            raise invalid("depth", self.depth, "must not be negative")
-        if self.max_pages < 1:
-            raise invalid("max_pages", self.max_pages, "must be at least 1")
 
 
 def web_pages(

@@ -8,8 +8,8 @@ from typing import Any, get_args
 
 from genkit_rag._core.action import Action, ActionKind
 from genkit_rag._core.context import ActionContext
-from genkit_rag._core.errors import invalid
-from genkit_rag._core.registry import Plugin
+from genkit_rag._core.errors import GenkitError, invalid
+from genkit_rag._core.registry import Plugin, Registry
 from genkit_rag._documents.document import Document
 from genkit_rag._rag.options import IndexerOptions, RetrieverOptions
 from genkit_rag._rag.retrieval import (
@@ -109,6 +109,24 @@ class StorePlugin(Plugin):
         for result in results:
             if result is not None:
                 raise result
+
+
+async def find_store(registry: Registry, name: str) -> StoreHandle:
+    """Find the handle of a vector store by the name of its indexer.
+
+    Args:
+        registry: The registry with the plugin that owns the store.
+        name: `<plugin>/<store>`, for example `faiss/docs`.
+
+    Raises:
+        GenkitError: NOT_FOUND if no indexer has this name, or if it belongs to no store.
+    """
+    await registry.get(ActionKind.INDEXER, name)
+    for plugin in registry.plugins:
+        if isinstance(plugin, StorePlugin) and name.startswith(f"{plugin.name}/"):
+            return plugin.handle(name.partition("/")[2])
+    owners = ", ".join(p.name for p in registry.plugins if isinstance(p, StorePlugin)) or "none"
+    raise GenkitError("NOT_FOUND", f"No plugin owns a store `{name}`.", hint=f"Plugins with stores: {owners}.")
 
 
 def store_actions(handle: StoreHandle) -> list[Action[Any, Any, Any]]:

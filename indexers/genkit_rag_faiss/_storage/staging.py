@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from genkit_rag.plugin_api import Fingerprint, Vectors
-from genkit_rag_faiss._database import ROW, VECTOR_TABLE, Database
-from genkit_rag_faiss._records import Row, check_row, vector_crc
+from genkit_rag_faiss._storage.database import ROW, VECTOR_TABLE, Database
+from genkit_rag_faiss._storage.records import Row, check_row, vector_crc
 
 _KEY = "next_fingerprint"
 

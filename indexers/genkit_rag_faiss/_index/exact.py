@@ -8,7 +8,7 @@ import faiss
 import numpy as np
 
 from genkit_rag.plugin_api import Vectors
-from genkit_rag_faiss._view import Ints, Mask
+from genkit_rag_faiss._index.arrays import Ints, Mask
 
 _faiss: Any = faiss
 

@@ -23,10 +23,11 @@ import numpy as np
 import tantivy
 
 from genkit_rag.plugin_api import STOP_WORDS, GenkitError
-from genkit_rag_faiss._database import Database, Segment
-from genkit_rag_faiss._digest import file_digest
-from genkit_rag_faiss._records import text_of
-from genkit_rag_faiss._view import Ints, View
+from genkit_rag_faiss._index.arrays import Ints
+from genkit_rag_faiss._index.view import View
+from genkit_rag_faiss._storage.database import Database, Segment
+from genkit_rag_faiss._storage.digest import file_digest
+from genkit_rag_faiss._storage.records import text_of
 
 logger = logging.getLogger("genkit_rag.faiss")
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from genkit_rag.plugin_api import Document, Fingerprint, GenkitError, Vectors
-from genkit_rag_faiss._records import Row, check_row, check_vector, decode
+from genkit_rag.plugin_api import Document, Fingerprint, GenkitError, Vectors, VectorStore, run_in_thread
+from genkit_rag_faiss._storage.records import Row, check_row, check_vector, decode
 
 BATCH = 1000
 Good = defaultdict[str, dict[str, tuple[Document, bytes]]]
@@ -121,3 +121,19 @@ class Wreck:
     def close(self) -> None:
         """Closes the file."""
         self._connection.close()
+
+
+async def copy_documents(wreck: Wreck, store: VectorStore) -> Salvage:
+    """Copy every document whose checksums hold, with its vector, into another store."""
+    notes: list[str] = []
+    fingerprint = wreck.fingerprint()
+    if fingerprint is None:
+        notes.append("the name of the embedding model is lost: the first one that uses the new store is trusted")
+    else:
+        await store.bind(fingerprint)
+    copied = 0
+    batches = wreck.batches()
+    while (batch := await run_in_thread(next, batches, None)) is not None:
+        await store.upsert(batch.documents, batch.vectors, namespace=batch.namespace)
+        copied += len(batch.documents)
+    return Salvage(copied, wreck.lost, tuple(notes))

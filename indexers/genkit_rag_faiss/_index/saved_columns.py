@@ -15,11 +15,11 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from genkit_rag_faiss._database import Segment
-from genkit_rag_faiss._digest import data_digest
-from genkit_rag_faiss._files import write_atomically
-from genkit_rag_faiss._segments import DamagedSegment, segment_name
-from genkit_rag_faiss._view import View
+from genkit_rag_faiss._index.segments import DamagedSegment, segment_name
+from genkit_rag_faiss._index.view import View
+from genkit_rag_faiss._storage.database import Segment
+from genkit_rag_faiss._storage.digest import data_digest
+from genkit_rag_faiss._storage.files import write_atomically
 
 COLUMNS = "cols"
 _LENGTH = struct.Struct("<Q")

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, cast
 from filelock import FileLock, Timeout
 
 from genkit_rag.plugin_api import GenkitError, invalid
-from genkit_rag_faiss._digest import file_digest
+from genkit_rag_faiss._storage.digest import file_digest
 
 FORMAT = 2
 """The layout that this code writes and reads."""

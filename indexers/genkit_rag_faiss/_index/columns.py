@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from pydantic_core import to_json
 
 from genkit_rag.plugin_api import MISSING, And, Compare, Filter, Not, Or, get_field, matches_value
-from genkit_rag_faiss._database import Database
-from genkit_rag_faiss._records import metadata_of
-from genkit_rag_faiss._saved_columns import SavedColumn, SavedColumns
-from genkit_rag_faiss._segments import DamagedSegment
-from genkit_rag_faiss._view import Ints, Mask, View
+from genkit_rag_faiss._index.arrays import Ints, Mask
+from genkit_rag_faiss._index.saved_columns import SavedColumn, SavedColumns
+from genkit_rag_faiss._index.segments import DamagedSegment
+from genkit_rag_faiss._index.view import View
+from genkit_rag_faiss._storage.database import Database
+from genkit_rag_faiss._storage.records import metadata_of
 
 logger = logging.getLogger("genkit_rag.faiss")
 

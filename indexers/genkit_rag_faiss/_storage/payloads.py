@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from genkit_rag_faiss._database import Database
-from genkit_rag_faiss._records import Payload, decode
+from genkit_rag_faiss._storage.database import Database
+from genkit_rag_faiss._storage.records import Payload, decode
 
 MAX_BYTES = 64 << 20
 MAX_ROWS = 50_000

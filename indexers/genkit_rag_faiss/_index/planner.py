@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from genkit_rag.plugin_api import Vectors
-from genkit_rag_faiss._ann import Allowed, search_ann
-from genkit_rag_faiss._exact import Found, scan, scan_mask, scan_rows
-from genkit_rag_faiss._view import Ints, View
+from genkit_rag_faiss._index.ann import Allowed
+from genkit_rag_faiss._index.ann_files import search_ann
+from genkit_rag_faiss._index.arrays import Ints
+from genkit_rag_faiss._index.exact import Found, scan, scan_mask, scan_rows
+from genkit_rag_faiss._index.view import View
 
 ANN_COST = 5_000
 """A search of the approximate index costs about what an exact scan of so many rows does."""

@@ -7,8 +7,8 @@ import sqlite3
 from pathlib import Path
 
 from genkit_rag.plugin_api import GenkitError
-from genkit_rag_faiss._files import full
-from genkit_rag_faiss._records import damaged
+from genkit_rag_faiss._storage.files import full
+from genkit_rag_faiss._storage.records import damaged
 
 
 def sqlite_error(error: sqlite3.Error, path: Path) -> GenkitError:

@@ -8,12 +8,11 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from genkit_rag_faiss._ann import ANN, EXACT_ROWS, RETRAIN, Ann, build, extend, read_ann, write_ann
-from genkit_rag_faiss._columns import Filters
-from genkit_rag_faiss._database import Database, Segment
-from genkit_rag_faiss._options import FaissConfig
-from genkit_rag_faiss._saved_columns import COLUMNS, SavedColumns, write_columns
-from genkit_rag_faiss._segments import (
+from genkit_rag_faiss._index.ann import Ann
+from genkit_rag_faiss._index.ann_files import ANN, EXACT_ROWS, RETRAIN, build, extend, read_ann, write_ann
+from genkit_rag_faiss._index.columns import Filters
+from genkit_rag_faiss._index.saved_columns import COLUMNS, SavedColumns, write_columns
+from genkit_rag_faiss._index.segments import (
     KEYS,
     VECTORS,
     DamagedSegment,
@@ -23,8 +22,10 @@ from genkit_rag_faiss._segments import (
     write_keys,
     write_vectors,
 )
-from genkit_rag_faiss._text import TEXT, TextIndex, folder_name
-from genkit_rag_faiss._view import Rows, View
+from genkit_rag_faiss._index.text import TEXT, TextIndex, folder_name
+from genkit_rag_faiss._index.view import Rows, View
+from genkit_rag_faiss._options import FaissConfig
+from genkit_rag_faiss._storage.database import Database, Segment
 
 logger = logging.getLogger("genkit_rag.faiss")
 

@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genkit_rag.plugin_api import Vectors
-from genkit_rag_faiss._database import Segment
-from genkit_rag_faiss._digest import BLOCK, block_digest, data_digest, each_block, whole_digest
-from genkit_rag_faiss._files import write_atomically
-from genkit_rag_faiss._view import SavedKeys, View, aligned
+from genkit_rag_faiss._index.arrays import aligned
+from genkit_rag_faiss._index.view import SavedKeys, View
+from genkit_rag_faiss._storage.database import Segment
+from genkit_rag_faiss._storage.digest import BLOCK, block_digest, data_digest, each_block, whole_digest
+from genkit_rag_faiss._storage.files import write_atomically
 
 VECTORS, KEYS = "vec", "keys"
 _KEYS_HEADER = struct.Struct("<8sIQQQq")

@@ -1,0 +1,1 @@
+"""Indexes in memory, derived from the database: rows, metadata columns, vector and text indexes."""

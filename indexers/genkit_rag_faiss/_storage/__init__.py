@@ -1,0 +1,1 @@
+"""The files of a store: its SQLite database and the formats beside it."""
