@@ -1,4 +1,4 @@
-"""What a running action knows about its caller: the context (auth and the like) and where chunks go."""
+"""The context of a running action: facts about the caller (such as authentication) and the target of stream chunks."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _current: ContextVar[Mapping[str, Any]] = ContextVar("genkit_rag_context", defau
 
 
 class Interrupt(Exception):
-    """Raised in a tool to stop the generation and ask somebody; the caller finds it in `response.interrupts`.
+    """Raised in a tool to stop the generation and ask a person; the caller finds it in `response.interrupts`.
 
     Args:
-        metadata: What whoever is asked should know, as JSON-compatible data.
+        metadata: JSON-compatible data for the person who decides.
     """
 
     def __init__(self, metadata: Mapping[str, Any] | None = None) -> None:
@@ -45,7 +45,7 @@ class ActionContext:
 
     @property
     def streaming(self) -> bool:
-        """True when somebody listens for chunks."""
+        """Whether the caller consumes a stream."""
         return self._send is not None
 
     def send_chunk(self, chunk: Any) -> None:
@@ -55,7 +55,7 @@ class ActionContext:
 
     @property
     def resumed(self) -> Any:
-        """What whoever restarted this tool after an interrupt said: True or an object; None in a first run."""
+        """The value given when this tool was restarted after an interrupt: True or an object; None in a first run."""
         return self.metadata.get("resumed")
 
     @property
@@ -64,15 +64,15 @@ class ActionContext:
         return self.metadata.get("replacedInput")
 
     def interrupt(self, metadata: Mapping[str, Any] | None = None) -> NoReturn:
-        """Stops this tool and the generation to ask somebody; raises `Interrupt`."""
+        """Stop this tool and the generation to ask a person; raises `Interrupt`."""
         raise Interrupt(metadata)
 
 
 def current_context() -> Mapping[str, Any]:
-    """Returns the context of the action that is running; an empty mapping outside of any."""
+    """Return the context of the running action; an empty mapping outside of actions."""
     return _current.get()
 
 
 def context_variable() -> ContextVar[Mapping[str, Any]]:
-    """Returns the variable itself; for the action runner, which sets and resets it."""
+    """Return the context variable itself, which the action runner sets and resets."""
     return _current

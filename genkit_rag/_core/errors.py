@@ -54,15 +54,15 @@ HTTP_CODES: dict[Status, int] = {
 
 
 class GenkitError(Exception):
-    """An error with a gRPC status, a one-line message and a hint that says what to do next.
+    """An error with a gRPC status, a one-line message and a hint with the next step.
 
     Attributes:
         status: One of the sixteen gRPC error statuses.
-        message: What was wrong: names the argument and the value.
-        hint: The fix, or None where there is none to give.
+        message: The problem, with the argument and its value.
+        hint: The fix, or None if there is none.
         details: Machine-readable facts (JSON-compatible).
-        response: The `ModelResponse` so far, when the error was raised inside a generate loop.
-        retry_after: Seconds to wait before a retry, when the other side said so.
+        response: The `ModelResponse` so far, if the error was raised inside a generate loop.
+        retry_after: Seconds to wait before a retry, if the server sent them.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ def _is_installed(module: str) -> bool:
 
 
 def invalid(argument: str, value: object, problem: str, *, hint: str | None = None) -> GenkitError:
-    """Returns an INVALID_ARGUMENT error that names the argument, the value it had and the fix."""
+    """Create an INVALID_ARGUMENT error with the argument, its value and the fix."""
     shown = repr(value)
     if len(shown) > 120:
         shown = shown[:117] + "..."

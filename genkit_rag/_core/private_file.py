@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def create_private(path: Path) -> None:
-    """Makes an empty file with mode 0600, whatever the umask; one that is there is left as it is, and unopened.
+    """Create an empty file with mode 0600 under any umask; leave an existing file unopened.
 
-    For SQLite, which gives its side files the rights of the database. To open a database besides SQLite would do harm:
-    closing any handle of a file drops all locks that the process holds on it (POSIX), those of other connections too.
+    SQLite gives its side files the permissions of the database. An open database must not be opened again outside of
+    SQLite: closing any handle of a file drops all POSIX locks that the process holds on it.
     """
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
     with contextlib.suppress(FileExistsError):

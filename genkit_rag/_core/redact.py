@@ -1,8 +1,8 @@
-"""Takes secrets out of what spans and logs say: the last line, behind code that never puts them there.
+"""Redaction of secrets in spans and logs: a safety net behind code that never writes them.
 
-What is found: values under the name of a secret (attributes, headers, JSON, keyword arguments, query parameters),
-credentials in URLs, authorization schemes, keys of a known shape, and the values of this process's own environment
-variables that are named like secrets. A secret in free text that looks like nothing of this is not found.
+Found are: values of fields named like a secret (attributes, headers, JSON, keyword arguments, query parameters),
+credentials in URLs, authorization schemes, keys of known formats, and values of environment variables of this process
+that are named like secrets. Other secrets in free text are not found.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ Replacement = str | Callable[[re.Match[str]], str]
 
 
 def _hide(match: re.Match[str]) -> str:
-    """Returns the match without its value, quoted as it was: what was JSON stays JSON, also within a JSON string."""
+    """Return the match without its value, keeping its quotes so that JSON stays valid, also inside of a JSON string."""
     own = _QUOTE.match(match["value"])
     quote = own[1] if own else match["quote"] or ""
     return f"{match['name']}{quote}{REDACTED}{quote}"
 
 
-# How what a pattern matches begins, in lower case; finding these is fast, trying a pattern everywhere is not.
+# The first characters of each pattern in lower case: a substring search is much faster than trying every pattern.
 _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], Replacement], ...] = (
     (("://",), re.compile(r"(://)[^/\s@\"'<>\\]+@"), rf"\1{REDACTED}@"),
     (
@@ -110,7 +110,7 @@ _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], Replacement], ...] = (
 
 
 def redactor(environment: Mapping[str, str] | None = None) -> Callable[[Any], Any]:
-    """Returns a function that redacts a text, a list or a mapping of attributes, for the environment as it is now."""
+    """Create a function that redacts a text, a list or a mapping, with the current environment variables."""
     variables = os.environ if environment is None else environment
     values = {
         value
@@ -134,7 +134,7 @@ def redactor(environment: Mapping[str, str] | None = None) -> Callable[[Any], An
 
 
 def redact_text(text: str, values: set[str] | frozenset[str] = frozenset()) -> str:
-    """Returns the text without what looks like a secret, and without `values`."""
+    """Return the text without secrets and without `values`."""
     if len(text) < 4:
         return text
     for secret in sorted(values, key=len, reverse=True):  # the longest first: one may begin with another

@@ -70,11 +70,11 @@ class Registry:
         self.values: dict[str, Any] = {}
 
     def child(self) -> Registry:
-        """Returns a registry for one call: what is registered in it ends with it."""
+        """Create a registry for one call; what is registered in it is discarded with it."""
         return Registry(self)
 
     def register(self, action: A) -> A:
-        """Returns the action after adding it; raises ALREADY_EXISTS when its key is taken."""
+        """Register and return the action; raise ALREADY_EXISTS if its key is taken."""
         key = (action.kind, action.name)
         with self._lock:
             if key in self._actions:
@@ -87,7 +87,7 @@ class Registry:
         return action
 
     def add_plugin(self, plugin: Plugin) -> None:
-        """Adds a plugin; nothing of it runs until one of its actions is asked for."""
+        """Add a plugin; none of its code runs until one of its actions is requested."""
         if not plugin.name:
             raise GenkitError("INVALID_ARGUMENT", f"The plugin {plugin!r} has no name.", hint="Set its `name`.")
         with self._lock:
@@ -106,19 +106,19 @@ class Registry:
         return list(self._plugins.values())
 
     def lookup(self, kind: str, name: str) -> AnyAction | None:
-        """Returns the action if it is registered here or in a parent; asks no plugin."""
+        """Return the action if it is registered here or in a parent; do not ask plugins."""
         action = self._actions.get((kind, name))
         if action is None and self.parent is not None:
             return self.parent.lookup(kind, name)
         return action
 
     def registered(self, kind: str | None = None) -> list[AnyAction]:
-        """Returns the actions that are registered here, of one kind or of all; asks no plugin and no parent."""
+        """Return the actions registered here, of one kind or all; do not ask plugins or parents."""
         with self._lock:
             return [action for action in self._actions.values() if kind is None or action.kind == kind]
 
     async def resolve(self, kind: str, name: str) -> AnyAction | None:
-        """Returns the action, asking the plugin of that name when it is not registered yet; None if there is none."""
+        """Return the action, asking the plugin with its prefix if it is not registered; None if it does not exist."""
         action = self.lookup(kind, name)
         if action is not None:
             return action
@@ -136,14 +136,14 @@ class Registry:
         return None
 
     async def get(self, kind: str, name: str) -> AnyAction:
-        """Returns the action; raises NOT_FOUND that says what there is."""
+        """Return the action; NOT_FOUND lists the registered ones."""
         action = self.lookup(kind, name) or await self.resolve(kind, name)
         if action is None:
             raise await self._not_found(kind, name)
         return action
 
     async def list_actions(self) -> list[ActionMetadata]:
-        """Returns everything that is registered or that a plugin could resolve, sorted by key.
+        """Return everything that is registered or that a plugin can resolve, sorted by key.
 
         A plugin that cannot say (no key, no server) is logged and left out: the others are listed all the same.
         """
@@ -160,7 +160,7 @@ class Registry:
         return [found[key] for key in sorted(found)]
 
     async def close(self) -> None:
-        """Closes the plugins in reverse order; the first error is raised after all were closed."""
+        """Close the plugins in reverse order; raise the first error after all of them are closed."""
         errors: list[BaseException] = []
         for plugin in reversed(self.plugins):
             try:
@@ -171,7 +171,7 @@ class Registry:
             raise errors[0]
 
     async def _start(self, plugin: Plugin) -> None:
-        """Initialises the plugin once, whichever task, thread or event loop asks first; a failure may be retried."""
+        """Initialise the plugin once for all tasks, threads and event loops; a failed initialisation may be retried."""
         if plugin in _starting.get():
             return  # its own `init` asks: waiting for itself would never end
         while True:

@@ -27,12 +27,12 @@ def _adapter(tp: Hashable) -> TypeAdapter[Any]:
 
 
 def adapter(tp: Any) -> TypeAdapter[Any]:
-    """Returns the (cached) pydantic adapter of a type."""
+    """Return the cached pydantic adapter of a type."""
     return _adapter(tp)
 
 
 def json_schema(tp: TypeOrSchema, *, mode: Any = "validation") -> dict[str, Any] | None:
-    """Returns the JSON Schema of a type; a schema passes through; None for «anything»."""
+    """Return the JSON Schema of a type; pass a schema through; None for "any value"."""
     if tp is None or tp is Any or tp is inspect.Parameter.empty:
         return None
     if isinstance(tp, Mapping):
@@ -43,7 +43,7 @@ def json_schema(tp: TypeOrSchema, *, mode: Any = "validation") -> dict[str, Any]
 
 
 def parse(tp: TypeOrSchema, raw: Any, what: str) -> Any:
-    """Returns `raw` as a value of `tp`; raises INVALID_ARGUMENT naming the JSON path and `what` it is."""
+    """Parse `raw` as a value of `tp`; INVALID_ARGUMENT names the JSON path and `what` was parsed."""
     if tp is None or tp is Any or tp is inspect.Parameter.empty:
         return raw
     if isinstance(tp, Mapping):
@@ -56,7 +56,7 @@ def parse(tp: TypeOrSchema, raw: Any, what: str) -> Any:
 
 
 def validation_error(error: ValidationError, what: str) -> GenkitError:
-    """Returns pydantic's findings as one INVALID_ARGUMENT error with JSON paths."""
+    """Convert pydantic's findings to one INVALID_ARGUMENT error with JSON paths."""
     problems = [
         {"path": _path(item["loc"]), "problem": item["msg"]}
         for item in error.errors(include_url=False, include_context=False, include_input=False)[:MAX_PROBLEMS]
@@ -72,12 +72,13 @@ def validation_error(error: ValidationError, what: str) -> GenkitError:
 
 
 def check_json(schema: JsonSchema, value: Any, what: str) -> None:
-    """Raises INVALID_ARGUMENT, naming the JSON path, when `value` does not match the JSON Schema."""
+    """Raise INVALID_ARGUMENT with the JSON path if `value` does not match the JSON Schema."""
     from jsonschema import validators  # 40 ms: only where a raw schema is used
     from referencing import Registry
     from referencing.exceptions import Unresolvable
 
-    # A registry of its own: the default one fetches what a `$ref` names, and a schema may come from anybody.
+    # Use an own registry: the default one fetches the targets of `$ref`, and a schema may come from an untrusted
+    # source.
     validator = validators.validator_for(schema)(schema, registry=Registry())
     try:
         found = next(iter(validator.iter_errors(value)), None)
@@ -100,19 +101,19 @@ def check_json(schema: JsonSchema, value: Any, what: str) -> None:
 
 
 def dump(value: Any) -> Any:
-    """Returns `value` as JSON-compatible data in wire names: camelCase, absent means absent."""
+    """Convert `value` to JSON-compatible data with wire names: camelCase, absent fields left out."""
     if value is None or isinstance(value, str | int | float | bool):
         return value
     return adapter(type(value)).dump_python(value, mode="json", by_alias=True, exclude_none=True)
 
 
 def dump_json(value: Any) -> str:
-    """Returns `value` as JSON text in wire names."""
+    """Serialise `value` to JSON text with wire names."""
     return adapter(type(value)).dump_json(value, by_alias=True, exclude_none=True).decode()
 
 
 def hints(fn: Callable[..., Any]) -> dict[str, Any]:
-    """Returns the resolved annotations of a function; an empty dict where they cannot be resolved."""
+    """Return the resolved annotations of a function; an empty dict if they cannot be resolved."""
     try:
         return get_type_hints(fn, include_extras=True)
     except (NameError, TypeError, AttributeError):

@@ -25,7 +25,7 @@ _lock = threading.Lock()
 
 
 def executor() -> ThreadPoolExecutor:
-    """Returns the process-wide pool for blocking calls."""
+    """Return the process-wide thread pool for blocking calls."""
     global _pool
     if _pool is None:
         with _lock:
@@ -35,7 +35,7 @@ def executor() -> ThreadPoolExecutor:
 
 
 async def run_in_thread(fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Returns what `fn` returns, run in a worker thread with the caller's context variables."""
+    """Run `fn` in a worker thread with the caller's context variables and return its result."""
     context = contextvars.copy_context()
     call: Callable[[], Any] = functools.partial(context.run, _guarded, fn, *args, **kwargs)
     result: _T = await asyncio.get_running_loop().run_in_executor(executor(), call)

@@ -1,11 +1,10 @@
-"""One span for each action, written in one place.
+"""Tracing of actions: one span for each.
 
-Nothing here costs anything until an OpenTelemetry provider is installed: as long as nobody imported
-`opentelemetry.trace` no provider can exist, and with the API's proxy provider nothing records.
-Span failures never reach the caller.
+Without an OpenTelemetry provider tracing costs nothing: as long as `opentelemetry.trace` is not imported no provider
+can exist, and the API's proxy provider does not record. Failures of tracing never reach the caller.
 
-Attribute names: `genkit:*` are read by Genkit's tools; `gen_ai.*` are OpenTelemetry's GenAI conventions
-(semantic-conventions 1.41.1) and come from the action's own `telemetry` function.
+Attribute names: Genkit's tools read `genkit:*`; `gen_ai.*` are OpenTelemetry's GenAI conventions
+(semantic-conventions 1.41.1) and come from the `telemetry` function of the action.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _path: ContextVar[tuple[str, str]] = ContextVar("genkit_rag_trace_path", default
 
 
 class Root:
-    """What a server wants of the next span of its task, which begins a trace of its own.
+    """Settings of the next span of a task, which begins a trace.
 
     Args:
         attributes: Further attributes of the span.
@@ -55,7 +54,7 @@ _root: ContextVar[Root | None] = ContextVar("genkit_rag_trace_root", default=Non
 
 
 def begin_trace(root: Root) -> None:
-    """Makes the next action of this task begin a trace; where nothing records, `on_start` is never called."""
+    """Let the next action of this task begin a trace; `on_start` is not called if nothing records."""
     _root.set(root)
 
 
@@ -63,7 +62,7 @@ _cached: tuple[Any, Any] = (None, None)
 
 
 def tracer() -> Tracer | None:
-    """Returns the tracer to write to, or None when nothing can record."""
+    """Return the tracer, or None if nothing can record."""
     global _cached
     api = sys.modules.get("opentelemetry.trace")
     if api is None:
@@ -77,7 +76,7 @@ def tracer() -> Tracer | None:
 
 
 def captures_content() -> bool:
-    """Returns whether spans may hold inputs and outputs: always in dev, elsewhere only when asked for.
+    """Return whether spans may hold inputs and outputs: always in dev, otherwise only on request.
 
     Dev is `GENKIT_ENV=dev`; the switch elsewhere is OpenTelemetry's
     `OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT` (`SPAN_ONLY`, `SPAN_AND_EVENT` or `true`).
@@ -89,17 +88,17 @@ def captures_content() -> bool:
 
 
 def name_span(name: str) -> None:
-    """Gives the running action's span another name, where it is recorded."""
+    """Rename the span of the running action if it is recorded."""
     if tracer() is not None:
         _guard(sys.modules["opentelemetry.trace"].get_current_span().update_name, name)
 
 
 FLOW_STEP = "flowStep"
-"""The `genkit:type` of a step, and the kind of what is traced as one."""
+"""The `genkit:type` of a step."""
 
 
 class Traced(Protocol):
-    """What a span says of an action; a step of a flow has no key and no subtype."""
+    """The identity of an action in a span; a step of a flow has no key and no subtype."""
 
     @property
     def kind(self) -> str: ...
@@ -112,7 +111,7 @@ class Traced(Protocol):
 
 
 class Step:
-    """What a span says of a step: a named piece of work that is no action."""
+    """The identity of a step: a named piece of work that is not an action."""
 
     __slots__ = ("name",)
     kind = FLOW_STEP
@@ -124,7 +123,7 @@ class Step:
 
 
 async def traced(found: Tracer, what: Traced, value: Any, run: Awaitable[T]) -> T:
-    """Returns what the run gives, in a span of its own."""
+    """Run a coroutine in a span and return its result."""
     span = ActionSpan(found, what, value)
     try:
         output = await run
@@ -193,7 +192,7 @@ class ActionSpan:
         return None if self._span is None else format(self._span.get_span_context().trace_id, "032x")
 
     def succeed(self, value: Any, output: Any) -> None:
-        """Writes the outcome of a run that returned."""
+        """Record the result of a successful run."""
         _guard(self._succeed, value, output)
 
     def _succeed(self, value: Any, output: Any) -> None:
@@ -206,7 +205,7 @@ class ActionSpan:
         span.set_attributes(attributes)
 
     def fail(self, value: Any, error: BaseException) -> None:
-        """Writes the outcome of a run that raised."""
+        """Record the error of a failed run."""
         _guard(self._fail, value, error)
 
     def _fail(self, value: Any, error: BaseException) -> None:
@@ -241,7 +240,7 @@ class ActionSpan:
             return {}
 
     def end(self) -> None:
-        """Ends the span and restores the caller's."""
+        """End the span and restore the caller's span."""
         _guard(self._restore)
         if self._span is not None:
             _guard(self._span.end)
@@ -256,7 +255,7 @@ class ActionSpan:
 
 
 def _guard(step: Callable[..., Any], *args: Any) -> None:
-    """Runs one step of tracing; what it raises is logged, never passed on to the caller."""
+    """Run one step of tracing; log its errors instead of raising them."""
     try:
         step(*args)
     except Exception as error:
@@ -264,7 +263,7 @@ def _guard(step: Callable[..., Any], *args: Any) -> None:
 
 
 def content(value: Any) -> str:
-    """Returns a value as JSON for a span: without what stands under the name of a secret, and capped."""
+    """Serialise a value as JSON for a span: without the values of fields named like secrets, and capped in size."""
     try:
         text = redact_text(dump_json(value))  # before the cut, which could halve a secret
     except Exception:  # what is not JSON must not cost the span
@@ -273,5 +272,5 @@ def content(value: Any) -> str:
 
 
 def _without_identity(context: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what a span may say of the caller: as Genkit's do, who it is and what it knows is not said."""
+    """Return the caller's context for a span without authentication data, as Genkit does."""
     return {name: "<redacted>" if name in ("auth", "secrets") else value for name, value in context.items()}

@@ -1,4 +1,4 @@
-"""Fetching from addresses that somebody else chose: nothing private is reached, nothing grows without a bound."""
+"""Guarded fetching of URLs from untrusted sources: no private addresses, bounded size and time."""
 
 from genkit_rag._net.policy import FetchPolicy, shown_url
 

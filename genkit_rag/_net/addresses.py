@@ -53,7 +53,7 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 
 
 def refusal(address: Address, *, allow_private: bool = False) -> str | None:
-    """Returns what is wrong with an address, None when it may be reached.
+    """Return the reason why an address is not allowed; None if it is.
 
     Args:
         address: Where a connection would go.
@@ -75,7 +75,7 @@ def _is_private(address: Address) -> bool:
 
 
 def _embedded(address: Address) -> Address:
-    """Returns the IPv4 address that an IPv6 address leads to, else the address itself, without its zone."""
+    """Return the IPv4 address embedded in an IPv6 address, otherwise the address without its zone."""
     if isinstance(address, IPv4Address):
         return address
     number = int(address)

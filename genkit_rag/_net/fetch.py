@@ -1,4 +1,4 @@
-"""Fetches a URL that somebody else named: a document, a web page, a linked file, an image."""
+"""Fetch a URL from an untrusted source: a document, a web page, a linked file, an image."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _STATUSES: dict[int, Status] = {
     429: "RESOURCE_EXHAUSTED",
 }
 USER_AGENT = "genkit-rag"
-"""What servers are told who asks, unless the caller says another."""
+"""The default user agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Fetched:
 
     @property
     def location(self) -> str | None:
-        """Where a redirect leads, as an absolute URL; None when this is none."""
+        """The target of a redirect as an absolute URL; None if the response is not a redirect."""
         to = self.headers.get("location")
         if self.status not in _REDIRECTS or to is None:
             return None
@@ -66,7 +66,7 @@ class Fetched:
         return retry_after(self.headers.get("retry-after"))
 
     def require_ok(self) -> Fetched:
-        """Returns itself; raises for a status that is not 2xx."""
+        """Return the response; raise an error for a status other than 2xx."""
         if 200 <= self.status < 300:
             return self
         status = _STATUSES.get(self.status, "UNAVAILABLE" if self.status >= 500 else "FAILED_PRECONDITION")
@@ -82,15 +82,15 @@ class Fetched:
 def guarded_client(
     policy: FetchPolicy, *, user_agent: str = USER_AGENT, resolver: Resolver = resolve, network: Any = None
 ) -> httpx.AsyncClient:
-    """Returns a client that reaches only what the policy allows, whoever wrote the URL; close it after use.
+    """Create a client that reaches only addresses that the policy allows; close it after use.
 
-    Redirects are not followed unless asked for, and then each is checked. Proxies of the environment are not used,
-    cookies are not kept.
+    Redirects are followed on request only, and each target is checked. The client uses no proxies of the environment
+    and keeps no cookies.
 
     Args:
-        policy: What is allowed.
-        user_agent: Who asks.
-        resolver: Gives the addresses of a name.
+        policy: The limits and allowed addresses.
+        user_agent: The User-Agent header.
+        resolver: Resolves a host name to addresses.
         network: Opens sockets to addresses (an httpcore `AsyncNetworkBackend`).
     """
     from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -114,19 +114,19 @@ async def fetch(
     headers: Mapping[str, str] | None = None,
     follow: bool = True,
 ) -> Fetched:
-    """Returns what a URL answers, whatever its status; `require_ok` raises for other statuses than 2xx.
+    """Fetch a URL and return the response with any status; `require_ok` raises for statuses other than 2xx.
 
     Args:
         url: An http or https URL.
-        policy: What is allowed; by default public servers and 20 MiB.
-        client: One of `guarded_client`, to keep its connections; a new one otherwise.
-        headers: Sent with the request.
-        follow: Whether redirects are followed.
+        policy: The limits; by default public servers and 20 MiB.
+        client: A client of `guarded_client`, to reuse its connections; by default a new one.
+        headers: Request headers.
+        follow: Whether to follow redirects.
 
     Raises:
-        GenkitError: PERMISSION_DENIED for a private address, at any hop; INVALID_ARGUMENT for a URL that is never
-            fetched; OUT_OF_RANGE for a body that is too long; FAILED_PRECONDITION for another content type or too
-            many redirects; UNAVAILABLE and DEADLINE_EXCEEDED where the server is at fault.
+        GenkitError: PERMISSION_DENIED for a private address, at any redirect; INVALID_ARGUMENT for a URL that cannot be
+            fetched; OUT_OF_RANGE for a body over the limit; FAILED_PRECONDITION for another content type or too many
+            redirects; UNAVAILABLE and DEADLINE_EXCEEDED for failures of the server.
     """
     policy = policy or FetchPolicy()
     async with AsyncExitStack() as stack:

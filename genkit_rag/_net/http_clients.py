@@ -31,7 +31,7 @@ class HttpClients:
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
 
     async def get(self) -> httpx.AsyncClient:
-        """Returns the client of the running event loop."""
+        """Return the client of the running event loop."""
         import httpx
 
         loop = asyncio.get_running_loop()
@@ -42,7 +42,7 @@ class HttpClients:
         return self._clients[loop]
 
     async def close(self) -> None:
-        """Closes the clients of every event loop that still runs."""
+        """Close the clients of all event loops that still run."""
         here = asyncio.get_running_loop()
         clients = list(self._clients.items())
         self._clients.clear()

@@ -1,4 +1,4 @@
-"""What may be fetched, and what a URL must look like."""
+"""Limits for fetching, and validation of URLs."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _SECRET = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchPolicy:
-    """Bounds for fetching what somebody else named; the default reaches public servers only.
+    """Limits for fetching URLs from untrusted sources; the default reaches public servers only.
 
     Attributes:
         allow_private_networks: Whether loopback and private networks may be reached. Link-local addresses and the
-            metadata services of clouds may not, all the same.
-        allow_hosts: Hosts that may be reached wherever they are: `host`, or `host:port` for one port.
-        content_types: Media types that are taken, `*` within them matches anything; None takes all.
-        max_bytes: The most that a body may have, also after decompression.
-        max_redirects: How many redirects are followed, each checked like the first URL.
-        connect_seconds: For the name and the connection.
-        read_seconds: Without a byte.
-        total_seconds: For everything, redirects included.
+            metadata services of clouds are never reached.
+        allow_hosts: Hosts that may be reached at any address: `host`, or `host:port` for one port.
+        content_types: Accepted media types, with `*` as wildcard; None for all.
+        max_bytes: The maximum size of a body, also after decompression.
+        max_redirects: The maximum number of redirects; each target is checked like the first URL.
+        connect_seconds: Timeout of name resolution and connection.
+        read_seconds: Timeout between two received bytes.
+        total_seconds: Timeout of everything, redirects included.
     """
 
     allow_private_networks: bool = False
@@ -68,17 +68,17 @@ class FetchPolicy:
                 raise invalid(argument, getattr(self, argument), "must be a positive number of seconds")
 
     def names_host(self, host: str, port: int) -> bool:
-        """Returns whether a host was allowed by its name."""
+        """Return whether the host is allowed by its name."""
         bare = host.strip("[]").rstrip(".").lower()
         names = {bare, f"{bare}:{port}", f"[{bare}]", f"[{bare}]:{port}"}
         return any(allowed.rstrip(".").lower() in names for allowed in self.allow_hosts)
 
     def takes(self, content_type: str) -> bool:
-        """Returns whether bodies of a media type are taken."""
+        """Return whether bodies of a media type are accepted."""
         return self.content_types is None or any(fnmatchcase(content_type, wanted) for wanted in self.content_types)
 
     def check_address(self, address: Address) -> None:
-        """Raises Refused for an address that may not be reached."""
+        """Raise Refused for an address that may not be reached."""
         reason = refusal(address, allow_private=self.allow_private_networks)
         if reason is not None:
             raise Refused(f"{address} is {reason}")
@@ -89,13 +89,13 @@ class Refused(Exception):
 
 
 def shown_url(url: object) -> str:
-    """Returns a URL as it may stand in messages: without credentials, keys and signatures."""
+    """Return a URL for messages: without credentials, keys and signatures."""
     text = _SECRET.sub(r"\1...", _CREDENTIALS.sub("", str(url)))
     return text if len(text) <= 300 else f"{text[:297]}..."
 
 
 def blocked(url: object, reason: str) -> GenkitError:
-    """Returns the error for a URL that leads where the policy does not allow."""
+    """Create the error for a URL at an address that the policy does not allow."""
     return GenkitError(
         "PERMISSION_DENIED",
         f"{shown_url(url)} is not fetched: {reason}.",
@@ -105,7 +105,7 @@ def blocked(url: object, reason: str) -> GenkitError:
 
 
 def wrong_url(url: object, problem: str) -> GenkitError:
-    """Returns the error for a URL that is never fetched, whatever the policy."""
+    """Create the error for a URL that cannot be fetched under any policy."""
     shown = shown_url(url)
     return GenkitError(
         "INVALID_ARGUMENT",
@@ -116,9 +116,9 @@ def wrong_url(url: object, problem: str) -> GenkitError:
 
 
 def check_url(url: str | httpx.URL, policy: FetchPolicy) -> httpx.URL:
-    """Returns the URL in its normal form, without fragment; raises for one that is not to be fetched.
+    """Validate a URL and return its normal form without the fragment.
 
-    An address in the URL is checked here, a name when it is resolved.
+    An address in the URL is checked here, a host name when it is resolved.
     """
     import httpx
 
@@ -144,7 +144,8 @@ def check_url(url: str | httpx.URL, policy: FetchPolicy) -> httpx.URL:
 def _check_host(url: str, host: str, port: int, policy: FetchPolicy) -> None:
     address = literal(host)
     if address is None:
-        # Systems read 2130706433, 0x7f.1 and 0177.0.0.1 as 127.0.0.1: a name whose last part is a number is none.
+        # Systems read 2130706433, 0x7f.1 and 0177.0.0.1 as 127.0.0.1, so a host whose last part is a number is not a
+        # name.
         if _NUMBER.fullmatch(host.rpartition(".")[2]):
             raise wrong_url(url, "its host is an address in an unusual form")
         if not _NAME.fullmatch(host):
@@ -163,7 +164,7 @@ def _check_host(url: str, host: str, port: int, policy: FetchPolicy) -> None:
 
 
 def literal(host: str) -> Address | None:
-    """Returns the address that a host of a URL is, None for a name."""
+    """Return the address that a URL's host contains; None for a name."""
     try:
         return ipaddress.ip_address(host.strip("[]"))
     except ValueError:

@@ -14,14 +14,14 @@ BURST = 5.0
 
 
 class TokenBucket:
-    """A token bucket as the time at which it is full again (the generic cell rate algorithm, ITU-T I.371).
+    """A token bucket, stored as the time at which it is full again (generic cell rate algorithm, ITU-T I.371).
 
-    Whoever comes first goes first, large or small, whichever thread or event loop they are in. In no minute there
-    start more than `per_minute` units, and what the last one started is more than.
+    Requests are served in order of arrival across threads and event loops. In any minute at most `per_minute` units
+    start, plus the excess of the last request.
 
     Args:
-        per_minute: Units in a minute.
-        clock: Seconds that only grow.
+        per_minute: Units per minute.
+        clock: A monotonic clock in seconds.
     """
 
     def __init__(self, per_minute: float, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -31,7 +31,7 @@ class TokenBucket:
         self._lock = threading.Lock()
 
     def reserve(self, amount: float = 1) -> float:
-        """Returns the seconds to wait before the units may be used; they are taken at once."""
+        """Take units and return the seconds to wait before they may be used."""
         with self._lock:
             now = self._clock()
             wait = max(0.0, self._full - BURST - now)
@@ -39,12 +39,12 @@ class TokenBucket:
             return wait
 
     def correct(self, amount: float) -> None:
-        """Counts units that were used beyond those reserved; fewer when negative."""
+        """Count units that were used beyond the reserved ones; negative to give some back."""
         with self._lock:
             self._full += amount * self._seconds
 
     def hold(self, seconds: float) -> None:
-        """Lets nobody start for that long, who has not reserved yet."""
+        """Delay all later reservations by a number of seconds."""
         with self._lock:
             self._full = max(self._full, self._clock() + seconds + BURST)
 
@@ -57,7 +57,7 @@ class ConcurrencyLimit:
         self._gates: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
     def __call__(self) -> asyncio.Semaphore:
-        """Returns the running loop's semaphore."""
+        """Return the semaphore of the running event loop."""
         return self._gates.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(self.width))
 
 
@@ -69,7 +69,7 @@ class RateLimiter:
         self._tokens = None if tokens is None else TokenBucket(tokens)
 
     async def wait(self, tokens: float) -> None:
-        """Returns when a call of so many tokens may be made."""
+        """Wait until a call with this many tokens may start."""
         waits = [
             pace.reserve(amount) for pace, amount in ((self._requests, 1), (self._tokens, tokens)) if pace is not None
         ]
@@ -77,7 +77,7 @@ class RateLimiter:
             await asyncio.sleep(max(waits))
 
     def correct(self, tokens: float) -> None:
-        """Counts tokens that a call has used beyond what it waited for; fewer when negative."""
+        """Count tokens that a call used beyond the reserved ones; negative to give some back."""
         if self._tokens is not None:
             self._tokens.correct(tokens)
 

@@ -8,7 +8,7 @@ import time
 
 
 def retry_after(header: str | None) -> float | None:
-    """Returns the seconds of a Retry-After header (seconds or HTTP date), at least 0; None when it says nothing."""
+    """Parse a Retry-After header (seconds or HTTP date) to seconds of at least 0; None if it is invalid."""
     if header is None:
         return None
     try:

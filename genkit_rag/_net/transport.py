@@ -1,4 +1,4 @@
-"""An HTTP transport that resolves a name once, checks every address, and connects to just what it has checked."""
+"""An HTTP transport that resolves a name once, checks every address, and connects to a checked address."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ with require_extra("web", "httpx"):
     import httpx
 
 Resolver = Callable[[str, int], Awaitable[list[str]]]
-"""Gives the addresses of a name, best first; raises OSError when there are none."""
+"""Resolves a name to addresses, best first; raises OSError if there are none."""
 
 _STEP = 64 * 1024
 _ENCODINGS = ("gzip", "x-gzip")
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """Returns the addresses of a name, as the system gives them."""
+    """Resolve a name with the system's resolver."""
     found = await run_in_thread(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Opens connections, to checked addresses only. There is no second look-up that could give another address."""
+    """Opens connections to checked addresses only. A name is resolved once, so DNS rebinding has no effect."""
 
     def __init__(self, policy: FetchPolicy, resolver: Resolver, network: httpcore.AsyncNetworkBackend) -> None:
         self._policy = policy
@@ -47,7 +47,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Returns a connection to the first address that answers; Refused when one of them is not allowed."""
+        """Connect to the first address that answers; raise Refused if any address is not allowed."""
         failure: Exception | None = None
         try:
             async with asyncio.timeout(timeout):
@@ -76,11 +76,11 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
     ) -> httpcore.AsyncNetworkStream:
-        """Refuses: a path is no host."""
+        """Raise Refused: Unix sockets are not supported."""
         raise Refused("it is a socket of this machine")
 
     async def sleep(self, seconds: float) -> None:
-        """Waits."""
+        """Sleep."""
         await self._network.sleep(seconds)
 
 
@@ -102,7 +102,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         self._pool: httpcore.AsyncConnectionPool | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Returns the response, its body decompressed as it is read."""
+        """Send the request; decompress the body of the response while it is read."""
         url = check_url(request.url, self._policy)
         pool = await self._opened()
         wire = httpcore.Request(
@@ -151,7 +151,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         return self._pool
 
     async def aclose(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         if self._pool is not None:
             await self._pool.aclose()
 
@@ -205,7 +205,7 @@ class Gunzip:
         self.complete = False
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
-        """Yields what the data unfolds into, in pieces of at most 64 KiB; raises zlib.error for what is no gzip."""
+        """Decompress data in pieces of at most 64 KiB; raise zlib.error if it is not gzip."""
         while True:
             piece = self._state.decompress(data, _STEP)
             if piece:
@@ -223,7 +223,7 @@ class Gunzip:
 
 
 def too_much(url: object, problem: str) -> GenkitError:
-    """Returns the error for an answer that is not read."""
+    """Create the error for a response over a limit."""
     return GenkitError(
         "OUT_OF_RANGE",
         f"{shown_url(url)} is not read: {problem}.",
@@ -243,7 +243,7 @@ def _length(headers: httpx.Headers) -> int:
 
 @contextmanager
 def _as_httpx(request: httpx.Request) -> Generator[None]:
-    """Turns errors of the connection pool into those of the same name that users of a client expect."""
+    """Convert errors of the connection pool to the httpx errors of the same name."""
     try:
         yield
     except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as error:

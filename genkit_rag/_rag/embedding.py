@@ -33,13 +33,13 @@ class EmbedRequest(WireModel):
 
 
 class EmbedResponse:
-    """Vectors, each with the index of the input that it belongs to.
+    """Embedding vectors, each with the index of its input.
 
     Attributes:
         vectors: float32, shape `(n, dimensions)`.
-        owners: For each vector the index of its input; None means that vector i belongs to input i.
-        metadata: For each vector what tells it from the others of its input; None when there is nothing to tell.
-        input_tokens: What the provider has counted, where it says so.
+        owners: For each vector the index of its input; None if vector i belongs to input i.
+        metadata: For each vector, metadata that identifies it among the vectors of its input; None if there is none.
+        input_tokens: The number of tokens that the provider counted, if it reports it.
     """
 
     __slots__ = ("input_tokens", "metadata", "owners", "vectors")
@@ -74,14 +74,14 @@ class EmbedResponse:
         ]
 
     def by_input(self, count: int) -> list[list[Embedding]]:
-        """Returns the embeddings of each of the `count` inputs."""
+        """Return the embeddings of each of the `count` inputs."""
         found: list[list[Embedding]] = [[] for _ in range(count)]
         for owner, embedding in zip(self.owners or range(len(self)), self.embeddings, strict=True):
             found[owner].append(embedding)
         return found
 
     def to_wire(self) -> dict[str, Any]:
-        """Returns Genkit's EmbedResponse."""
+        """Convert to Genkit's EmbedResponse."""
         return {"embeddings": [embedding.to_wire() for embedding in self.embeddings]}
 
     @classmethod
@@ -98,24 +98,24 @@ class _Wire(WireModel):
 
 
 class EmbedderSupports(WireModel):
-    """What an embedder takes."""
+    """The kinds of input that an embedder accepts."""
 
     input: list[Literal["text", "image", "video"]] | None = None
     multilingual: bool | None = None
 
 
 class EmbedderInfo(WireModel):
-    """What an embedder says of itself.
+    """The properties of an embedder.
 
     Attributes:
-        label: For people.
-        dimensions: The length of its vectors, where known before the first call.
-        supports: What it takes.
-        revision: The weights' revision or hash: part of the fingerprint.
+        label: A name for people.
+        dimensions: The length of the vectors, if known before the first call.
+        supports: The accepted kinds of input.
+        revision: The revision or hash of the weights; part of the fingerprint.
         normalized: Whether the vectors have length 1.
-        prefixes: What it puts before queries and documents.
-        max_tokens: What is beyond is cut off by the model.
-        vectors_of: The embedder whose vectors these are, for one that only passes them on (a cache, a rate limit).
+        prefixes: Texts that the embedder prepends to queries and documents.
+        max_tokens: The input limit; the model ignores tokens beyond it.
+        vectors_of: The name of the embedder that computes the vectors, for a wrapper such as a cache or a rate limit.
     """
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="allow")
@@ -145,7 +145,7 @@ class Batching(WireModel):
 
 
 class EmbedderAction(Action[EmbedRequest, EmbedResponse, None]):
-    """An embedder, with what the framework must know to feed it and to compare its vectors."""
+    """An embedder action, with the limits for batching and the fingerprint of its vectors."""
 
     __slots__ = ("batching", "count_tokens", "info", "service")
 
@@ -193,7 +193,7 @@ class EmbedderAction(Action[EmbedRequest, EmbedResponse, None]):
         )
 
     def fingerprint(self, dimensions: int) -> Fingerprint:
-        """Returns what a store keeps to know whose vectors it holds."""
+        """Return the fingerprint that a store keeps to identify the embedding model of its vectors."""
         provider, _, model = (self.info.vectors_of or self.name).partition("/")
         return Fingerprint(
             provider=provider,
@@ -226,7 +226,7 @@ def embedder_action(
     batching: Batching | None = None,
     count_tokens: Callable[[str], int] | None = None,
 ) -> EmbedderAction:
-    """Returns an embedder action.
+    """Create an embedder action.
 
     Args:
         name: `<plugin>/<model>`.
@@ -241,7 +241,7 @@ def embedder_action(
 
 
 def _response(name: str, raw: Any, expected: int) -> EmbedResponse:
-    """Returns the handler's result as a checked response; vectors are never matched to inputs by luck."""
+    """Validate the handler's result: one vector or one group of vectors for each input."""
     if isinstance(raw, EmbedResponse):
         response = raw
     elif isinstance(raw, Sequence) and raw and isinstance(raw[0], Embedding):
@@ -265,7 +265,7 @@ def _response(name: str, raw: Any, expected: int) -> EmbedResponse:
 
 
 def _name_document(error: GenkitError, documents: Sequence[Document]) -> None:
-    """Says whose vector a refused one is: its row means little to who indexes more than one batch."""
+    """Add the id of the document to an error about its vector, since a row number means little to the caller."""
     row = error.details.get("row")
     if isinstance(row, int) and error.details.get("rows") == len(documents):
         error.details["id"] = documents[row].id

@@ -21,7 +21,7 @@ _QUERY = EmbedderOptions(task="query")
 
 
 def service_of(embedder: EmbedderAction) -> EmbeddingService:
-    """Returns the one service of an embedder, so that all who embed with it share calls and cache."""
+    """Return the service of an embedder; all callers of one embedder share its batches and its cache."""
     if embedder.service is None:
         embedder.service = EmbeddingService(embedder)
     service: EmbeddingService = embedder.service
@@ -42,7 +42,7 @@ class EmbeddingService:
         self._queues: WeakKeyDictionary[asyncio.AbstractEventLoop, _Queue] = WeakKeyDictionary()
 
     async def documents(self, documents: Sequence[Document]) -> EmbedResponse:
-        """Returns the vectors of documents, embedded in batches of the embedder's size; in order."""
+        """Embed documents in batches of the embedder's size, in order."""
         batches = _batches(documents, self.embedder.batching)
         if len(batches) == 1:
             return await self.embedder(EmbedRequest(input=batches[0]))
@@ -61,7 +61,7 @@ class EmbeddingService:
         return _joined([task.result() for task in tasks], [len(batch) for batch in batches])
 
     async def query(self, query: Document) -> Vectors:
-        """Returns the vector of a query, shape `(dimensions,)`; not to be written to."""
+        """Return the read-only vector of a query, shape `(dimensions,)`."""
         if not query.is_text:
             return _single(self.embedder, await self.embedder(EmbedRequest(input=[query], options=_QUERY)))
         text = query.text
@@ -124,7 +124,7 @@ class _Queue:
             asyncio.get_running_loop().call_soon(self._drain)
 
     def _drain(self) -> None:
-        """Sends what waits, if the embedder has room; otherwise the call that ends next does it."""
+        """Send waiting requests if the embedder has capacity; otherwise the next call that ends sends them."""
         self._draining = False
         limits = self.embedder.batching
         while self._waiting and self._running < limits.concurrency:
@@ -179,7 +179,7 @@ def _fail(futures: list[asyncio.Future[Vectors]], error: BaseException) -> None:
 
 
 def _batches(documents: Sequence[Document], limits: Batching) -> list[list[Document]]:
-    """Returns the documents in order, in batches within both limits; a longer document stands alone."""
+    """Split the documents into batches within both limits; a longer document gets its own batch."""
     batches: list[list[Document]] = [[]]
     characters = 0
     for document in documents:

@@ -1,7 +1,7 @@
-"""Joins rankings into one.
+"""Fuse several rankings into one.
 
-Convex fusion of normalised scores is the default: it keeps what the scores say, where reciprocal ranks throw it away
-(Bruch, Gai and Ingber 2023, "An Analysis of Fusion Functions for Hybrid Retrieval").
+The default is a convex combination of normalised scores. It keeps the information in the scores that reciprocal rank
+fusion discards (Bruch, Gai and Ingber 2023, "An Analysis of Fusion Functions for Hybrid Retrieval").
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def fuse(
     weights: Mapping[str, float] | None = None,
     floors: Mapping[str, float] | None = None,
 ) -> list[tuple[str, float]]:
-    """Returns `(id, fused score)`, best first; ties are broken by the first ranking's order.
+    """Fuse rankings into `(id, fused score)` pairs, best first; ties keep the order of the first ranking.
 
     `convex`: each ranking's scores are scaled to [0, 1], a document that a ranking does not have counts 0 there, and
     the weighted sum is divided by the sum of the weights: the result is in [0, 1]. `rrf`: the weighted sum of
@@ -51,7 +51,7 @@ def fuse(
 
 
 def normalised(scores: Sequence[float], floor: float | None = None) -> list[float]:
-    """Returns scores scaled to [0, 1]: the highest is 1, the floor (else the lowest) 0; all 1 when they are equal."""
+    """Scale scores to [0, 1]: the highest is 1, the floor (by default the lowest) is 0; equal scores are all 1."""
     if not scores:
         return []
     high = max(scores)

@@ -9,12 +9,12 @@ if TYPE_CHECKING:
 
 
 def mmr_order(query: Vectors, vectors: Vectors, k: int, lambda_: float) -> list[int]:
-    """Returns the rows of `vectors` in the order of their selection, at most `k`; see `mmr_select`."""
+    """Return the rows of `vectors` in the order of their selection, at most `k`; see `mmr_select`."""
     return [row for row, _ in mmr_select(query, vectors, k, lambda_)]
 
 
 def mmr_select(query: Vectors, vectors: Vectors, k: int, lambda_: float) -> list[tuple[int, float]]:
-    """Returns `(row, marginal relevance)` in the order of selection, at most `k`; ties go to the earlier row.
+    """Select rows by maximal marginal relevance: `(row, marginal relevance)`, at most `k`; ties go to the earlier row.
 
     Each step takes the row that maximises `lambda * cos(row, query) - (1 - lambda) * max cos(row, taken)`.
     """
@@ -23,15 +23,15 @@ def mmr_select(query: Vectors, vectors: Vectors, k: int, lambda_: float) -> list
 
 
 def mmr_by_relevance(relevance: Vectors, vectors: Vectors, k: int, lambda_: float) -> list[tuple[int, float]]:
-    """Returns what `mmr_select` does, for rows whose relevance is known otherwise than by their vectors.
+    """Select rows like `mmr_select`, with relevances that are known from elsewhere, for example from a reranker.
 
-    The first is the most relevant one whatever lambda is: nothing is taken yet that it could repeat.
+    The first selected row is always the most relevant one.
 
     Args:
         relevance: Shape `(n,)`, on the scale of a cosine.
-        vectors: The candidates, shape `(n, d)`; they need not be normalised.
-        k: How many to take.
-        lambda_: 1 is relevance only, 0 is diversity only.
+        vectors: The candidates, shape `(n, d)`; normalisation is not required.
+        k: The maximum number of rows.
+        lambda_: 1 for relevance only, 0 for diversity only.
     """
     import numpy as np
 

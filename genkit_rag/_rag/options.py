@@ -20,18 +20,19 @@ Fusion = Literal["convex", "rrf"]
 
 
 class RetrieverOptions(WireModel):
-    """What every retriever understands.
+    """The options that every retriever accepts.
 
     Attributes:
-        k: How many documents at most (`limit` is an alias).
-        filter: A filter on the metadata; see the filter language.
-        score_threshold: Documents below it are left out; in the unit of the mode's score.
-        namespace: The partition to search; nothing outside of it is ever seen.
-        mode: By vectors, by words, or both. None means what the retriever was defined with.
-        mmr_lambda: Diversify with maximal marginal relevance: 1 is relevance only, 0 is diversity only.
-        fusion: How hybrid joins its two rankings.
-        vector_weight: The share of the vector ranking in hybrid, in [0, 1]; by the length of the query when None.
-        candidates: How many candidates each leg of hybrid (and MMR) looks at; at least k.
+        k: The maximum number of documents (`limit` is an alias).
+        filter: A metadata filter.
+        score_threshold: The minimum score, in the unit of the search mode.
+        namespace: The namespace to search.
+        mode: Vector, keyword or hybrid search. None for the retriever's default.
+        mmr_lambda: Diversify with maximal marginal relevance: 1 for relevance only, 0 for diversity only.
+        fusion: How hybrid search fuses its two rankings.
+        vector_weight: The weight of the vector ranking in hybrid search, in [0, 1]; None to derive it from the query
+            length.
+        candidates: The number of candidates of each sub-retriever of hybrid search, and of MMR; at least k.
     """
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
@@ -80,7 +81,7 @@ _DEFAULTS = RetrieverOptions()
 
 
 def retriever_options(raw: RetrieverOptions | Mapping[str, Any] | None) -> RetrieverOptions:
-    """Returns checked options; raises INVALID_ARGUMENT naming the option, its value and the fix."""
+    """Validate retriever options; INVALID_ARGUMENT names the option, its value and the fix."""
     if raw is None:
         return _DEFAULTS
     options = raw if isinstance(raw, RetrieverOptions) else parse_options(RetrieverOptions, raw)
@@ -90,7 +91,7 @@ def retriever_options(raw: RetrieverOptions | Mapping[str, Any] | None) -> Retri
 
 
 def parse_options(kind: type[T], raw: T | Mapping[str, Any] | None) -> T:
-    """Returns options of the kind; raises INVALID_ARGUMENT that says which options there are."""
+    """Parse options of the given type; INVALID_ARGUMENT lists the valid options."""
     if isinstance(raw, kind):
         return raw
     if isinstance(raw, BaseModel) and issubclass(kind, type(raw)):
@@ -121,12 +122,12 @@ Own = TypeVar("Own", bound=BaseModel)
 
 
 def plugin_options(kind: type[Own], given: Mapping[str, Any], base: Own | None = None) -> Own:
-    """Returns a plugin's own options; INVALID_ARGUMENT names the wrong one, and says which there are.
+    """Build the options of a plugin; INVALID_ARGUMENT names the unknown or invalid one and lists the valid ones.
 
     Args:
-        kind: Their model.
-        given: What was given, by name.
-        base: What holds for those that were not given; the defaults when None.
+        kind: The model class of the options.
+        given: The given values, by name.
+        base: The values of options that were not given; None for the defaults.
     """
     try:
         return kind.model_validate({**({} if base is None else dict(base)), **given})

@@ -17,7 +17,7 @@ _recorder: ContextVar[list[Document] | None] = ContextVar("genkit_rag_retrieved"
 
 @contextmanager
 def recording() -> Generator[list[Document]]:
-    """Gives the list that fills with the documents that retrievers return inside, in the order of the calls."""
+    """Collect the documents that retrievers return inside the block, in the order of the calls."""
     found: list[Document] = []
     token = _recorder.set(found)
     try:
@@ -29,9 +29,9 @@ def recording() -> Generator[list[Document]]:
 def recorded(
     run: Callable[[Any, ActionContext], Awaitable[Found]],
 ) -> Callable[[Any, ActionContext], Awaitable[Found]]:
-    """Returns a retriever's runner that notes its documents while somebody records.
+    """Wrap the handler of a retriever so that it records its documents inside a `recording()` block.
 
-    A retriever that asks others (a hybrid) notes what it returns, not what they returned to it.
+    A retriever that calls others, for example a hybrid one, records only its own result.
     """
 
     async def record(request: Any, ctx: ActionContext) -> Found:

@@ -42,7 +42,7 @@ def reranker_action(
     options_type: type[WireModel] = RerankerOptions,
     metadata: Mapping[str, Any] | None = None,
 ) -> RerankerAction:
-    """Returns a reranker action.
+    """Create a reranker action.
 
     Args:
         name: `<plugin>/<model>`.
@@ -66,7 +66,7 @@ def reranker_action(
             )
         if not request.documents or keep == 0:
             return RerankerResponse()
-        # Copies: a reranker that sets `score` on what it was given must not change what its caller holds.
+        # Copy the documents: a reranker that sets `score` must not change the caller's objects.
         own = [document.copy() for document in request.documents]
         raw = await handler(request.model_copy(update={"options": options, "documents": own}), ctx)
         return RerankerResponse(documents=ranked(name, request.documents, raw)[:keep])
@@ -89,7 +89,7 @@ def reranker_action(
 
 
 def ranked(name: str, documents: Sequence[Document], raw: Any) -> list[Document]:
-    """Returns copies of the documents with the new scores, best first; ties keep their earlier order.
+    """Return copies of the documents with the new scores, best first; ties keep their earlier order.
 
     The earlier score stays in `scores` under the retriever's name, the new one under the reranker's.
     """

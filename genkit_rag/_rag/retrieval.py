@@ -34,10 +34,10 @@ MAX_SHOWN = 50
 
 
 class RetrieverResponse(list[Document]):
-    """The documents found, best first: a list that also carries notices.
+    """The documents that a retriever found, best first: a list with notices.
 
     Attributes:
-        notices: What a caller should know, such as `EMPTY_QUERY: ...`.
+        notices: Messages for the caller, for example `EMPTY_QUERY: ...`.
     """
 
     __slots__ = ("notices",)
@@ -57,7 +57,7 @@ class RetrieverResponse(list[Document]):
         return f"{documents_html(self[:MAX_SHOWN])}{left}{notices}"
 
     def to_wire(self) -> dict[str, Any]:
-        """Returns Genkit's RetrieverResponse."""
+        """Convert to Genkit's RetrieverResponse."""
         return {"documents": [document.to_wire() for document in self]}
 
     @classmethod
@@ -80,7 +80,7 @@ class IndexerRequest(WireModel):
 
 
 class IndexerResponse(WireModel):
-    """What an indexer did: the ids of the documents that are now in the store."""
+    """The result of an indexer: the ids of the documents that are now in the store."""
 
     ids: list[str]
 
@@ -97,14 +97,14 @@ def retriever_action(
     label: str | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> RetrieverAction:
-    """Returns a retriever action.
+    """Create a retriever action.
 
     Args:
-        name: Its name.
-        fn: `(query)`, `(query, options)` or `(query, options, ctx)`, sync or async; gives documents, best first, at
-            most `options.k` of which are kept.
-        options_type: `RetrieverOptions` or your own type; options that do not match it are refused.
-        label: For people.
+        name: The name of the action.
+        fn: `(query)`, `(query, options)` or `(query, options, ctx)`, sync or async. Returns documents, best first, of
+            which the first `options.k` are kept.
+        options_type: `RetrieverOptions` or your own type; other options raise INVALID_ARGUMENT.
+        label: A name for people.
         metadata: Further metadata.
     """
     handler = adapt(fn, ("query", "options"))
@@ -136,7 +136,7 @@ def make_retriever(
     label: str | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> RetrieverAction:
-    """Returns a retriever action over a finished runner, which checks its options itself."""
+    """Create a retriever action from a handler that validates its options itself."""
     return Action(
         ActionKind.RETRIEVER,
         name,
@@ -181,7 +181,7 @@ def simple_retriever_action(
     content: str | Callable[[Any], Any] | None = None,
     metadata: Sequence[str] | Callable[[Any], Mapping[str, Any]] | None = None,
 ) -> RetrieverAction:
-    """Returns a retriever over a function that gives items of any kind.
+    """Create a retriever action from a function that returns items of any kind.
 
     Args:
         name: Its name.
@@ -230,14 +230,14 @@ def indexer_action(
     label: str | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> IndexerAction:
-    """Returns an indexer action.
+    """Create an indexer action.
 
     Args:
-        name: Its name.
-        fn: `(documents)`, `(documents, options)` or `(documents, options, ctx)`, sync or async; the ids are unique
-            when it is called. What it returns is ignored unless it is an `IndexerResponse`.
+        name: The name of the action.
+        fn: `(documents)`, `(documents, options)` or `(documents, options, ctx)`, sync or async. The ids of the
+            documents are unique. A result other than an `IndexerResponse` is ignored.
         options_type: `IndexerOptions` or your own type.
-        label: For people.
+        label: A name for people.
         metadata: Further metadata.
     """
     handler = adapt(fn, ("documents", "options"))
@@ -267,7 +267,7 @@ def indexer_action(
 
 
 def unique(documents: Sequence[Document]) -> list[Document]:
-    """Returns the documents without exact repetitions; raises INVALID_ARGUMENT when one id names two documents."""
+    """Remove exact duplicates; raise INVALID_ARGUMENT if two different documents have the same id."""
     found: dict[str, Document] = {}
     for position, document in enumerate(documents):
         first = found.setdefault(id_of(document, position), document)

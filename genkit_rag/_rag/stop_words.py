@@ -1,4 +1,4 @@
-"""Words of English that say nothing of what a text is about."""
+"""English stop words."""
 
 from __future__ import annotations
 
@@ -29,5 +29,6 @@ STOP_WORDS = frozenset(
         )
     ).split()
 )
-"""Left out by searches by words, in documents and in queries: by BM25 alone the rarer of them, such as the "how" and
-"do" of a question, outweigh what it asks for (nDCG@10 .48 -> .54 on a collection of technical questions)."""
+"""Ignored by keyword search, in documents and queries. With BM25 alone, rare ones such as the "how" and "do" of a
+question outweigh its content words (nDCG@10 .48 -> .54 on a collection of technical questions).
+"""

@@ -1,4 +1,4 @@
-"""What a caller may touch of a store: a mandatory filter and a mandatory namespace, decided by the store's owner."""
+"""Access rules of a store: a required filter and a required namespace, set by the owner of the store."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ RequiredNamespace = str | Callable[[ActionContext], str]
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What one call may touch: a namespace, and in it what passes the filter."""
+    """The part of a store that one call may access: a namespace and a filter."""
 
     namespace: str
     filter: Filter | None
 
     def sees(self, document: Document | None) -> bool:
-        """Returns whether a document of the namespace may be seen."""
+        """Return whether the caller may see a document of the namespace."""
         return document is not None and matches(self.filter, document.metadata)
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The rules of a store. They hold for every call through its actions; nothing in a call can drop or widen them.
+    """The access rules of a store. They apply to every call of its actions; a call cannot remove or widen them.
 
     Args:
-        required_filter: A filter, or a function of the action's context that gives one (`{}` lets everything through).
-            Only documents that pass it are found, counted, deleted, replaced or written.
-        required_namespace: A namespace, or a function of the context that gives one: the only one that is used.
+        required_filter: A filter, or a function of the action's context that returns one (`{}` allows everything). Only
+            documents that match it are found, counted, deleted, replaced or written.
+        required_namespace: A namespace, or a function of the context that returns one: the only one that is used.
     """
 
     required_filter: RequiredFilter | None = None
@@ -55,9 +55,10 @@ class Access:
             parse_filter(self.required_filter)
 
     def scope(self, ctx: ActionContext, namespace: str = DEFAULT_NAMESPACE, filter: Filter | None = None) -> Scope:
-        """Returns what a call with these wishes may touch.
+        """Combine the rules with the namespace and the filter of a call.
 
-        Raises PERMISSION_DENIED when the rules cannot be evaluated in this context, or another namespace is named.
+        Raises:
+            GenkitError: PERMISSION_DENIED if the rules cannot be evaluated in this context, or for another namespace.
         """
         if self.required_namespace is not None:
             own = _evaluated("required_namespace", self.required_namespace, ctx, str)
@@ -77,7 +78,7 @@ class Access:
 
     @property
     def open(self) -> bool:
-        """Whether there are no rules."""
+        """Whether the store has no access rules."""
         return self.required_filter is None and self.required_namespace is None
 
 
@@ -103,7 +104,7 @@ def _evaluated(name: str, rule: Any, ctx: ActionContext, kind: Any) -> Any:
 
 
 def refuse_foreign(scope: Scope, documents: Sequence[Document], there: Sequence[Document | None]) -> None:
-    """Raises PERMISSION_DENIED for documents that the caller could not see once written, or that replace such ones."""
+    """Raise PERMISSION_DENIED for documents outside of the scope, or that replace documents outside of it."""
     for document, old in zip(documents, there, strict=True):
         if scope.sees(document) and (old is None or scope.sees(old)):
             continue

@@ -1,4 +1,4 @@
-"""What the framework derives from a store: its indexer, its retriever and the deletion of documents."""
+"""The actions of a vector store: its indexer, its retriever and the deletion of documents."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ class StorePlugin(Plugin):
             self.handle(store)
 
     async def open_store(self, store: str) -> VectorStore:
-        """Returns the store of this name, opened; called once for each, when first needed."""
+        """Open the store with this name; called once for each store, when it is first needed."""
         raise NotImplementedError
 
     def knows(self, store: str) -> bool:
-        """Returns whether a store that was not named exists; then it is found by its name all the same."""
+        """Return whether a store exists that was not named; if so, it is found by its name."""
         return False
 
     async def list_stores(self) -> Sequence[str] | None:
@@ -78,7 +78,7 @@ class StorePlugin(Plugin):
         return None
 
     def handle(self, store: str) -> StoreHandle:
-        """Returns the handle of a store, made when it is not there yet."""
+        """Return the handle of a store; create it at the first call."""
         found = self._handles.get(store)
         if found is None:
             found = self._handles[store] = StoreHandle(
@@ -92,11 +92,11 @@ class StorePlugin(Plugin):
         return found
 
     async def init(self) -> Sequence[Action[Any, Any, Any]]:
-        """Returns the actions of the named stores; opens none of them."""
+        """Return the actions of the named stores without opening them."""
         return [action for handle in self._handles.values() for action in store_actions(handle)]
 
     async def resolve(self, kind: str, name: str) -> Action[Any, Any, Any] | None:
-        """Returns an action of a store that was not named but exists."""
+        """Return an action of a store that exists but was not named."""
         store = name.split("/")[1] if "/" in name else ""
         if not store or not self.knows(store):
             return None
@@ -104,7 +104,7 @@ class StorePlugin(Plugin):
         return next((action for action in actions if (action.kind, action.name) == (kind, name)), None)
 
     async def close(self) -> None:
-        """Closes the stores that were opened; the first error is raised after all were closed."""
+        """Close the opened stores; raise the first error after all of them are closed."""
         results = await asyncio.gather(*(handle.close() for handle in self._handles.values()), return_exceptions=True)
         for result in results:
             if result is not None:
@@ -130,7 +130,7 @@ async def find_store(registry: Registry, name: str) -> StoreHandle:
 
 
 def store_actions(handle: StoreHandle) -> list[Action[Any, Any, Any]]:
-    """Returns the actions of a store: its indexer, its retriever, `/util/<name>/delete` and those of inspection."""
+    """Create the actions of a store: indexer, retriever, `/util/<name>/delete` and inspection."""
 
     async def index(documents: list[Document], options: IndexerOptions, ctx: ActionContext) -> IndexerResponse:
         return await handle.index(documents, options, ctx)

@@ -16,13 +16,13 @@ from genkit_rag._rag.stores.search import FLOORS, SearchTrace, retrieve
 
 
 class SubRetrieverRank(WireModel):
-    """A document's place in one ranking.
+    """The position of a document in one ranking.
 
     Attributes:
-        rank: From 0, among all that this ranking looked at.
-        score: Its score there.
-        points: What the fusion made of it: the normalised score, or `1 / (60 + rank from 1)`.
-        adds: How much of the fused score came from here: the points times the ranking's share.
+        rank: From 0, among all candidates of this ranking.
+        score: The score in this ranking.
+        points: The input of the fusion: the normalised score, or `1 / (60 + rank from 1)`.
+        adds: The contribution to the fused score: the points times the weight of the ranking.
     """
 
     rank: int
@@ -41,17 +41,17 @@ class Leg(WireModel):
 
 
 class Explanation(WireModel):
-    """A retrieval and how it came about.
+    """A retrieval with the steps that led to its result.
 
     Attributes:
-        documents: What the retriever gives, the same.
-        places: For each document its place in each ranking that found it.
-        mode: The search mode that was used.
-        method: How two rankings were joined.
-        legs: The rankings, by their names: `vector`, `text`.
-        below: How many results were left out because of `score_threshold`.
-        milliseconds: How long each step took: `embed`, `vector`, `text` (at the same time as `vector`), `documents`.
-        notices: What the retriever says besides.
+        documents: The documents that the retriever returns.
+        places: For each document its position in each ranking that found it.
+        mode: The search mode.
+        method: The fusion method.
+        legs: The rankings by name: `vector`, `text`.
+        below: The number of results below `score_threshold`.
+        milliseconds: The duration of each step: `embed`, `vector`, `text` (concurrent with `vector`), `documents`.
+        notices: Further notices of the retriever.
     """
 
     documents: list[Document]
@@ -65,7 +65,7 @@ class Explanation(WireModel):
 
 
 async def explain(handle: StoreHandle, request: RetrieverRequest, ctx: ActionContext) -> Explanation:
-    """Returns what the store's retriever finds for the request, with every step that led to it."""
+    """Run the store's retriever and return its documents with every step that led to them."""
     trail = SearchTrace(mode=handle.mode)
     found = await retrieve(handle, request, ctx, trail)
     shares = _shares(trail)
@@ -91,7 +91,7 @@ async def explain(handle: StoreHandle, request: RetrieverRequest, ctx: ActionCon
 
 
 def _shares(trail: SearchTrace) -> Mapping[str, float]:
-    """Returns what each ranking's points are multiplied by, as `fuse` does it."""
+    """Return the factor of each ranking's points, as `fuse` applies it."""
     if trail.method is None:
         return {}
     weights = {name: trail.weights.get(name, 1.0) for name in trail.legs}

@@ -20,7 +20,7 @@ from genkit_rag._rag.vector_store import DEFAULT_NAMESPACE
 MAX_FIELDS = 200
 MAX_DEPTH = 4
 MAX_VALUE_CHARACTERS = 200
-"""Longer strings are counted as a type and not listed: they are no facets."""
+"""Longer strings are counted by type only; they are not useful as facets."""
 BATCH = 2000
 
 
@@ -85,7 +85,7 @@ class FacetsResponse(WireModel):
 
 
 async def facets(handle: StoreHandle, request: FacetsRequest, ctx: ActionContext) -> FacetsResponse:
-    """Returns the facets of the documents that the caller may see."""
+    """Return the facets of the documents that the caller may see."""
     tree = parse_filter(request.filter)
     check_names("namespace", [request.namespace])
     store, scope = await handle.store(), handle.scope(ctx, request.namespace, tree)
@@ -108,7 +108,7 @@ async def facets(handle: StoreHandle, request: FacetsRequest, ctx: ActionContext
 
 @dataclass(slots=True)
 class _Seen:
-    """What was seen of one field."""
+    """The values of one field that were counted."""
 
     present: int = 0
     many: bool = False
@@ -145,12 +145,12 @@ class _Seen:
 
 
 class Tally:
-    """Counts the metadata of documents.
+    """Counts the values of metadata fields.
 
     Attributes:
-        documents: How many were counted.
-        fields: What was seen, by field.
-        more: Whether there are more fields than are counted.
+        documents: The number of counted documents.
+        fields: The counts by field.
+        more: Whether there are more fields than the limit.
     """
 
     def __init__(self, only: frozenset[str] | None = None) -> None:
@@ -160,7 +160,7 @@ class Tally:
         self._only = only
 
     def add(self, metadata: Sequence[dict[str, Any]]) -> None:
-        """Counts the metadata of some documents."""
+        """Count the metadata of some documents."""
         self.documents += len(metadata)
         for one in metadata:
             for name, value in _leaves(one, "", 1):

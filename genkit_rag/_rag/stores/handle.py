@@ -36,7 +36,7 @@ class DeleteRequest(WireModel):
 
 
 class DeleteResponse(WireModel):
-    """How many documents were there and are gone."""
+    """The number of deleted documents."""
 
     deleted: int
 
@@ -78,7 +78,7 @@ class StoreHandle:
         self._reindexing = False
 
     async def store(self) -> VectorStore:
-        """Returns the store, opening it when this is the first call."""
+        """Return the store; open it at the first call."""
         while self._store is None:
             with self._lock:  # a future of no event loop: callers in other threads and loops wait for the same store
                 opening = self._opening
@@ -103,7 +103,7 @@ class StoreHandle:
             opening.set_exception(error)
 
     async def close(self) -> None:
-        """Closes the store if it was opened."""
+        """Close the store if it was opened."""
         opening, self._store, self._opening, self._bound = self._opening, None, None, None
         if opening is None:
             return
@@ -117,7 +117,7 @@ class StoreHandle:
     # -- the embedder
 
     async def service(self) -> EmbeddingService:
-        """Returns the service of the store's embedder; NOT_FOUND names the embedders that there are."""
+        """Return the embedding service of the store; NOT_FOUND lists the registered embedders."""
         if self._service is None:
             self._service = await self._service_of(self.embedder_name)
         return self._service
@@ -140,7 +140,7 @@ class StoreHandle:
             self._bound = fingerprint
 
     async def query_vector(self, store: VectorStore, query: Document) -> Vectors:
-        """Returns the vector of a query, by the embedder that the store is tied to."""
+        """Embed a query with the embedding model that the store is bound to."""
         service = self._service or await self.service()
         vector = await service.query(query)
         while service is not self._service:  # the store has changed its embedder while this one was at work
@@ -153,7 +153,7 @@ class StoreHandle:
     async def reindex(
         self, embedder: str | None = None, *, batch_size: int = 256, progress: Callable[[int, int], None] | None = None
     ) -> int:
-        """Returns how many documents have new vectors; see `Genkit.reindex`."""
+        """Re-embed all documents; see `Genkit.reindex`."""
         if not isinstance(batch_size, int) or batch_size < 1:
             raise invalid("batch_size", batch_size, "must be at least 1")
         self._check_not_reindexing()
@@ -202,7 +202,7 @@ class StoreHandle:
     async def index(
         self, documents: Sequence[Document], options: IndexerOptions, ctx: ActionContext
     ) -> IndexerResponse:
-        """Returns the ids of the documents, now embedded and durable; each batch is written at once or not at all.
+        """Embed documents and write them durably; each batch is written atomically. Return their ids.
 
         While one batch is written the next one is embedded.
         """
@@ -256,7 +256,7 @@ class StoreHandle:
             refuse_foreign(scope, entries, await store.get([entry.id for entry in entries], namespace=space))
         await store.upsert(entries, vectors, namespace=space)
         ids = [document.id for document in batch]
-        # A document that had more vectors before has entries left over; one that had a single vector, itself.
+        # A document that had several vectors may leave entries behind; one that had a single vector leaves its own id.
         stale = sorted({*ids, *await _parts(store, ids, space)} - {entry.id for entry in entries})
         if stale and scope.filter is not None:
             there = await store.get(stale, namespace=space)
@@ -265,7 +265,7 @@ class StoreHandle:
             await store.delete(ids=stale, namespace=space)
 
     async def delete(self, request: DeleteRequest, ctx: ActionContext) -> DeleteResponse:
-        """Returns how many documents were there and are gone."""
+        """Delete documents by id, filter or source."""
         given = [name for name in ("ids", "filter", "source") if getattr(request, name) is not None]
         if len(given) != 1:
             raise GenkitError(
@@ -299,7 +299,7 @@ class StoreHandle:
         namespace: str = DEFAULT_NAMESPACE,
         ctx: ActionContext,
     ) -> list[Document]:
-        """Returns the documents with the ids, or all that pass the filter, that the caller may see; oldest first.
+        """Return the visible documents with these ids, or all that match the filter, oldest first.
 
         With ids, in their order; those that are not there, or not to be seen, are left out.
         """
@@ -314,12 +314,12 @@ class StoreHandle:
         return [document for document in found if document is not None and scope.sees(document)]
 
     def scope(self, ctx: ActionContext, namespace: str, filter: Filter | None) -> Scope:
-        """Returns what a call may touch."""
+        """Return the part of the store that a call may access."""
         return Scope(namespace, filter) if self.access.open else self.access.scope(ctx, namespace, filter)
 
 
 async def _to_the_end(steps: Coroutine[Any, Any, None]) -> None:
-    """Runs steps of which none may be left out; a caller who is cancelled meanwhile learns it when they are done."""
+    """Run steps to completion even if the caller is cancelled; raise the cancellation afterwards."""
     task = asyncio.create_task(steps)
     try:
         await asyncio.shield(task)
@@ -329,7 +329,7 @@ async def _to_the_end(steps: Coroutine[Any, Any, None]) -> None:
 
 
 def entries_of(documents: Sequence[Document], response: EmbedResponse) -> Sequence[Document]:
-    """Returns one document for each vector: one with several becomes `<id>#0`, `<id>#1`, with the metadata `parent`."""
+    """Return one document for each vector; several vectors become `<id>#0`, `<id>#1`, with the metadata `parent`."""
     if response.owners is None:
         return documents
     entries: list[Document] = []
@@ -349,7 +349,7 @@ def entries_of(documents: Sequence[Document], response: EmbedResponse) -> Sequen
 
 
 async def _parts(store: VectorStore, ids: Sequence[str], namespace: str) -> list[str]:
-    """Returns the ids of the entries of those documents that have several vectors."""
+    """Return the ids of the entries of documents with several vectors."""
     first = await store.get([f"{id_}#0" for id_ in ids], namespace=namespace)
     owners = [
         id_ for id_, entry in zip(ids, first, strict=True) if entry is not None and entry.metadata.get("parent") == id_

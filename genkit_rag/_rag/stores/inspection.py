@@ -1,7 +1,7 @@
-"""Looking inside a store through its actions: what it is, what it holds, and why it found what it found.
+"""Inspection of a store through its actions: properties, content and explanations of search results.
 
-Every verb is an action `/util/<plugin>/<store>/<verb>` and keeps to the rules of the store's owner: a caller sees and
-counts only what his retrievals could find. Vectors never leave.
+Every operation is an action `/util/<plugin>/<store>/<verb>` and obeys the access rules of the store: a caller sees and
+counts only what its retrievals can find. Vectors are never returned.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class ReembedResponse(WireModel):
 
 
 async def page(handle: StoreHandle, request: PageRequest, ctx: ActionContext) -> PageResponse:
-    """Returns a page of the documents that the caller may see."""
+    """Return a page of the documents that the caller may see."""
     tree = parse_filter(request.filter)
     if request.ids is not None:
         found = await handle.fetch(ids=request.ids, namespace=request.namespace, ctx=ctx)
@@ -110,7 +110,7 @@ async def page(handle: StoreHandle, request: PageRequest, ctx: ActionContext) ->
 
 
 async def neighbours(handle: StoreHandle, request: NeighboursRequest, ctx: ActionContext) -> NeighboursResponse:
-    """Returns the documents nearest to one that the caller may see."""
+    """Return the documents that are nearest to a given visible document."""
     if not await handle.fetch(ids=[request.id], namespace=request.namespace, ctx=ctx):
         raise GenkitError(
             "NOT_FOUND", f"There is no document {request.id!r} in {handle.name}.", hint="See `page` for those it has."
@@ -125,7 +125,7 @@ async def neighbours(handle: StoreHandle, request: NeighboursRequest, ctx: Actio
 
 
 async def reembed(handle: StoreHandle, request: ReembedRequest, ctx: ActionContext) -> ReembedResponse:
-    """Returns how many documents have new vectors; PERMISSION_DENIED where callers see only a part of the store."""
+    """Re-embed the store; PERMISSION_DENIED if callers see only a part of it."""
     if not handle.access.open:
         raise GenkitError(
             "PERMISSION_DENIED",
@@ -159,7 +159,7 @@ _VERBS: tuple[tuple[str, Any, Any, Any, str], ...] = (
 
 
 def inspection_actions(handle: StoreHandle) -> list[Action[Any, Any, Any]]:
-    """Returns the actions that look inside a store."""
+    """Create the inspection actions of a store."""
     return [_action(handle, *verb) for verb in _VERBS]
 
 
