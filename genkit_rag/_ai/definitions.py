@@ -63,7 +63,7 @@ class Definitions:
     def define_flow(
         self, fn: Fn, *, name: str | None = None, description: str | None = None, input_type: Any = None
     ) -> Action[Any, Any, Any]:
-        """Returns a flow: your function as a traced action, callable in process and over HTTP.
+        """Define a flow: your function as a traced action, callable in the process and over HTTP.
 
         Args:
             fn: `(input)`, `(input, ctx)` or `()`, sync or async; `ctx.send_chunk` streams.
@@ -96,7 +96,7 @@ class Definitions:
     @overload
     def flow(self, *, name: str | None = None, description: str | None = None) -> FlowDecorator: ...
     def flow(self, fn: Fn | None = None, *, name: str | None = None, description: str | None = None) -> Any:
-        """Decorates a function to be a flow; with or without parentheses. See `define_flow`."""
+        """Decorate a function as a flow, with or without parentheses. See `define_flow`."""
         return _decorate(fn, lambda made: self.define_flow(made, name=name, description=description))
 
     @overload
@@ -104,18 +104,18 @@ class Definitions:
     @overload
     def define_tool(self, fn: Callable[..., Out], **options: Unpack[ToolOptions]) -> Tool[Out]: ...
     def define_tool(self, fn: Fn, **options: Unpack[ToolOptions]) -> Tool[Any]:
-        """Returns a tool that models may call: the parameters are its schema, the docstring says what it does.
+        """Define a tool that models may call: its parameters are the schema, its docstring is the description.
 
         Args:
-            fn: Sync or async; a parameter named `ctx` gets the context, with `ctx.interrupt` and `ctx.resumed`.
-            **options: All that follows, by name.
-            name: The function's name by default.
-            description: The docstring's first paragraph by default.
+            fn: Sync or async; a parameter named `ctx` receives the context, with `ctx.interrupt` and `ctx.resumed`.
+            **options: All following options, by name.
+            name: The name of the tool; the function's name by default.
+            description: The first paragraph of the docstring by default.
             input_type: A type or JSON Schema of the whole input, for functions of one parameter.
             output_type: A type or JSON Schema; the return annotation by default.
             metadata: Further metadata.
-            multipart: Whether it returns a `ToolOutput` with parts; by the return annotation when None.
-            timeout: Seconds that one run may take in a generation, then DEADLINE_EXCEEDED; none by default.
+            multipart: Whether it returns a `ToolOutput` with parts; None to derive it from the return annotation.
+            timeout: Seconds for one run in a generation, then DEADLINE_EXCEEDED; no limit by default.
         """
         return self.registry.register(tool_action(fn, **options))
 
@@ -126,20 +126,20 @@ class Definitions:
     @overload
     def tool(self, fn: None = None, /, **options: Unpack[ToolOptions]) -> ToolDecorator: ...
     def tool(self, fn: Any = None, /, **options: Any) -> Any:
-        """Decorates a function to be a tool; with or without parentheses. See `define_tool`."""
+        """Decorate a function as a tool, with or without parentheses. See `define_tool`."""
         return _decorate(fn, lambda made: self.define_tool(made, **options))
 
     def define_interrupt(
         self, name: str, *, description: str, input_type: Any = None, output_type: Any = None, metadata: Any = None
     ) -> Tool[Any]:
-        """Returns a tool that never runs: a model that asks for it stops the generation, and a person answers.
+        """Define a tool that stops the generation when the model calls it, so that a person can answer.
 
         Args:
-            name: Its name.
-            description: When a model should ask.
-            input_type: A type or JSON Schema of what the model says.
-            output_type: A type or JSON Schema of the answer, which `tool.respond` checks.
-            metadata: What stands on the interrupt, or a function of the input that gives it.
+            name: The name of the tool.
+            description: When the model should call it.
+            input_type: A type or JSON Schema of the model's input.
+            output_type: A type or JSON Schema of the answer, which `tool.respond` validates.
+            metadata: The metadata of the interrupt, or a function of the input that returns it.
         """
         return self.registry.register(
             interrupt_tool(
@@ -150,11 +150,11 @@ class Definitions:
     # -- models
 
     def define_model(self, name: str, fn: ModelFn, *, info: ModelInfo | None = None) -> ModelAction:
-        """Returns a model: `async (request, ctx) -> ModelResponse`; `ctx.send_chunk` streams `ModelResponseChunk`s."""
+        """Define a model: `async (request, ctx) -> ModelResponse`; `ctx.send_chunk` streams `ModelResponseChunk`s."""
         return self.registry.register(model_action(name, fn, info=info))
 
     def model_action(self, name: str, *, info: ModelInfo | None = None) -> Callable[[ModelFn], ModelAction]:
-        """Decorates a function to be a model. See `define_model`."""
+        """Decorate a function as a model. See `define_model`."""
         return lambda fn: self.define_model(name, fn, info=info)
 
     # -- retrieval
@@ -162,29 +162,29 @@ class Definitions:
     def define_embedder(
         self, name: str, fn: Fn, *, info: EmbedderInfo | None = None, batching: Batching | None = None
     ) -> EmbedderAction:
-        """Returns an embedder over `(documents)` or `(documents, options)` that gives one vector for each."""
+        """Define an embedder: `(documents)` or `(documents, options)`, returning one vector for each document."""
         return self.registry.register(embedder_action(name, fn, info=info, batching=batching))
 
     def embedder(
         self, name: str, *, info: EmbedderInfo | None = None, batching: Batching | None = None
     ) -> Callable[[Fn], EmbedderAction]:
-        """Decorates a function to be an embedder. See `define_embedder`."""
+        """Decorate a function as an embedder. See `define_embedder`."""
         return lambda fn: self.define_embedder(name, fn, info=info, batching=batching)
 
     def define_indexer(self, name: str, fn: Fn, *, options_type: Any = IndexerOptions) -> IndexerAction:
-        """Returns an indexer over `(documents)` or `(documents, options)`."""
+        """Define an indexer: `(documents)` or `(documents, options)`."""
         return self.registry.register(indexer_action(name, fn, options_type=options_type))
 
     def indexer(self, name: str, *, options_type: Any = IndexerOptions) -> Callable[[Fn], IndexerAction]:
-        """Decorates a function to be an indexer. See `define_indexer`."""
+        """Decorate a function as an indexer. See `define_indexer`."""
         return lambda fn: self.define_indexer(name, fn, options_type=options_type)
 
     def define_retriever(self, name: str, fn: Fn, *, options_type: Any = RetrieverOptions) -> RetrieverAction:
-        """Returns a retriever over `(query)` or `(query, options)` that gives documents, best first."""
+        """Define a retriever: `(query)` or `(query, options)`, returning documents, best first."""
         return self.registry.register(retriever_action(name, fn, options_type=options_type))
 
     def retriever(self, name: str, *, options_type: Any = RetrieverOptions) -> Callable[[Fn], RetrieverAction]:
-        """Decorates a function to be a retriever. See `define_retriever`."""
+        """Decorate a function as a retriever. See `define_retriever`."""
         return lambda fn: self.define_retriever(name, fn, options_type=options_type)
 
     def define_simple_retriever(
@@ -195,7 +195,7 @@ class Definitions:
         content: str | Callable[[Any], Any] | None = None,
         metadata: Sequence[str] | Callable[[Any], Mapping[str, Any]] | None = None,
     ) -> RetrieverAction:
-        """Returns a retriever over a function that gives strings, mappings or documents.
+        """Define a retriever by a function that returns strings, mappings or documents.
 
         Args:
             name: Its name.
@@ -212,18 +212,18 @@ class Definitions:
         content: str | Callable[[Any], Any] | None = None,
         metadata: Sequence[str] | Callable[[Any], Mapping[str, Any]] | None = None,
     ) -> Callable[[Fn], RetrieverAction]:
-        """Decorates a function to be a simple retriever. See `define_simple_retriever`."""
+        """Decorate a function as a simple retriever. See `define_simple_retriever`."""
         return lambda fn: self.define_simple_retriever(name, fn, content=content, metadata=metadata)
 
     def define_reranker(self, name: str, fn: Fn, *, options_type: Any = RerankerOptions) -> RerankerAction:
-        """Returns a reranker over `(query, documents)` or `(query, documents, options)`.
+        """Define a reranker: `(query, documents)` or `(query, documents, options)`.
 
         The function gives one score for each document (higher is better), or the documents, scored, best first.
         """
         return self.registry.register(reranker_action(name, fn, options_type=options_type))
 
     def reranker(self, name: str, *, options_type: Any = RerankerOptions) -> Callable[[Fn], RerankerAction]:
-        """Decorates a function to be a reranker. See `define_reranker`."""
+        """Decorate a function as a reranker. See `define_reranker`."""
         return lambda fn: self.define_reranker(name, fn, options_type=options_type)
 
     # -- formats

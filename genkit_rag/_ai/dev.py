@@ -48,18 +48,18 @@ class Dev:
         reflection.wait_for_loop(self._runtime)
 
     async def start(self) -> None:
-        """Serves the reflection API in the running event loop; returns when it is there."""
+        """Start the reflection API in the running event loop."""
         if self._runtime is not None:
             await self._runtime.start()
 
     async def hold(self) -> None:
-        """Keeps serving until SIGTERM, Ctrl-C, or until a client asks it to stop."""
+        """Serve until SIGTERM, Ctrl-C or a client's request to stop."""
         if self._runtime is not None:
             from genkit_rag._server.reflection import hold
 
             await hold(self._runtime)
 
     async def close(self) -> None:
-        """Stops serving, for good."""
+        """Stop the reflection API permanently."""
         if self._runtime is not None:
             await self._runtime.close()

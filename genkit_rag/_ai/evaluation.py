@@ -34,7 +34,7 @@ class EvaluateKwargs(TypedDict, total=False):
 
 
 def add_built_in_evaluators(registry: Registry) -> None:
-    """Adds the evaluators that come along, unless a plugin of their name is there; they are made at their first use."""
+    """Register the built-in evaluators unless a plugin has their name; they are created at their first use."""
     if all(plugin.name != Evaluators.name for plugin in registry.plugins):
         registry.add_plugin(Evaluators())
 
@@ -54,17 +54,17 @@ class Evaluation:
         is_billed: bool = False,
         config_type: Any = None,
     ) -> EvaluatorAction:
-        """Returns an evaluator: your function of one data point, run over whole datasets.
+        """Define an evaluator: your function of one data point, run over whole datasets.
 
         Args:
-            name: Its name.
-            fn: `(datapoint)`, `(datapoint, options)` or with a trailing `ctx`, sync or async. It gives a `Score`, a
-                number, a flag (PASS or FAIL), a label, a list of these or an `EvalFnResponse`. What it raises becomes
-                the error of that data point's score.
-            display_name: For people; the name by default.
-            definition: One sentence that says what is measured; the docstring's first line by default.
+            name: The name of the evaluator.
+            fn: `(datapoint)`, `(datapoint, options)` or with a trailing `ctx`, sync or async. Returns a `Score`, a
+                number, a flag (PASS or FAIL), a label, a list of these or an `EvalFnResponse`. An exception becomes the
+                error of that data point's score.
+            display_name: A name for people; `name` by default.
+            definition: One sentence about what is measured; the first line of the docstring by default.
             is_billed: Whether a run costs money.
-            config_type: A type or JSON Schema of the options; None takes any.
+            config_type: A type or JSON Schema of the options; None accepts any.
         """
         return self.registry.register(
             evaluator_action(
@@ -81,7 +81,7 @@ class Evaluation:
         is_billed: bool = False,
         config_type: Any = None,
     ) -> Callable[[Callable[..., Any]], EvaluatorAction]:
-        """Decorates a function to be an evaluator. See `define_evaluator`."""
+        """Decorate a function as an evaluator. See `define_evaluator`."""
         return lambda fn: self.define_evaluator(
             name, fn, display_name=display_name, definition=definition, is_billed=is_billed, config_type=config_type
         )
@@ -95,30 +95,30 @@ class Evaluation:
         context: Mapping[str, Any] | None = None,
         **options: Unpack[EvaluateKwargs],
     ) -> EvalReport:
-        """Returns a report: the target's output for every row, the evaluators' scores, and a summary of each metric.
+        """Run a target over a dataset, score its outputs, and summarise each metric.
 
-        A row whose target or evaluator raises has an error in the report, and stops nothing.
+        A row whose target or evaluator raises has an error in the report; the other rows continue.
 
         Args:
             dataset: Data points (`EvalDataPoint`s, mappings with `input` and `reference`, or plain inputs), or the path
                 of a `.json`, `.jsonl` or `.csv` file.
-            target: What is evaluated: a key such as `/flow/answer`, an action (flow, retriever, model, ...), a prompt
-                or a function of the input. None takes the outputs that the dataset holds.
-            evaluators: Names such as `builtin/exact_match`, actions or functions of a data point; a pair of one of
+            target: A key such as `/flow/answer`, an action (flow, retriever, model, ...), a prompt or a function of the
+                input. None evaluates the outputs in the dataset.
+            evaluators: Names such as `builtin/exact_match`, actions or functions of a data point; or pairs of one of
                 these and its options.
             context: Facts about the caller for the target and the evaluators; never sent to a model.
-            **options: All that follows, by name.
+            **options: All following options, by name.
             target_options: The options of a retriever, or the config of a model.
-            concurrency: How many rows are worked on at a time; 4 by default.
-            timeout: Seconds that the target may take for a row; none by default.
-            name: What the run is called.
-            seed: Of the intervals' random samples; 0 by default.
-            on_progress: Called with an `EvalProgress` after every row of every stage.
+            concurrency: The number of concurrent rows; 4 by default.
+            timeout: Seconds for the target of a row; no limit by default.
+            name: The name of the run.
+            seed: The seed of the confidence intervals; 0 by default.
+            on_progress: A function that is called with an `EvalProgress` after every row of every stage.
 
         Raises:
-            GenkitError: NOT_FOUND for an unknown target or evaluator, INVALID_ARGUMENT for options or a dataset that
-                are wrong; all before anything is run. What a target refuses is an error of its rows, `target_options`
-                too.
+            GenkitError: NOT_FOUND for an unknown target or evaluator, INVALID_ARGUMENT for wrong options or a wrong
+                dataset, both before anything runs. Errors of the target, also about `target_options`, are errors of the
+                rows.
         """
         from genkit_rag._core.threads import run_in_thread
         from genkit_rag._evaluation.dataset import to_points

@@ -111,12 +111,12 @@ class Genkit(Evaluation, Generation, Ingestion, MiddlewareDefinitions, Operation
         await self.close()
 
     async def close(self) -> None:
-        """Closes the plugins (stores, connections, processes) in reverse order."""
+        """Close the plugins (stores, connections, processes) in reverse order."""
         await self._dev.close()
         await self.registry.close()
 
     def run_main(self, main: Coroutine[Any, Any, T]) -> T:
-        """Returns what the coroutine returns; runs it in a new event loop and closes the plugins afterwards."""
+        """Run a coroutine in a new event loop, close the plugins and return its result."""
         if not inspect.isawaitable(main):
             raise invalid("main", main, "must be a coroutine", hint="Call the function: ai.run_main(main()).")
 

@@ -1,4 +1,4 @@
-"""Ingestion as a flow: callable over the wire, so that what it may read is fixed when it is defined."""
+"""Ingestion as a flow. It can be called remotely, so its definition fixes which files it may read."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ Ingest = Callable[..., "Awaitable[IngestReport]"]
 
 
 class IngestRequest(WireModel):
-    """What a caller of an ingestion flow may choose.
+    """The input of an ingestion flow.
 
     Attributes:
         paths: Files, folders and glob patterns, relative to the flow's base.
-        urls: Web pages and sitemaps, where the flow allows them.
-        namespace: The partition to write to, where the flow allows it.
+        urls: Web pages and sitemaps, if the flow allows them.
+        namespace: The namespace to write to, if the flow allows it.
         dry_run: Change nothing, and report what would be done.
     """
 
@@ -97,7 +97,7 @@ def ingest_flow(
 
 
 def event_data(event: Event) -> dict[str, Any]:
-    """Returns an event as JSON-compatible data, with its `type`."""
+    """Convert an event to JSON-compatible data with its `type`."""
     return {"type": type(event).__name__, **asdict(event)}
 
 
@@ -120,7 +120,7 @@ def _pages(source: PageSource | None, urls: list[str]) -> AsyncIterable[Given] |
 
 
 def _checked(base: Path, given: str) -> str:
-    """Returns an absolute path or pattern below the base; refuses what leads, or could lead, out of it."""
+    """Return an absolute path or pattern below the base; PERMISSION_DENIED for one that leads or could lead outside."""
     parts = re.split(r"[/\\]", given)
     if not given or "\0" in given or given.startswith("~") or os.path.isabs(given) or re.match(r"[A-Za-z]:", given):
         raise _refused("paths", given, "must be relative to the folder of this flow")

@@ -32,7 +32,7 @@ class MiddlewareDefinitions:
         config_schema: Any = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> MiddlewareDefinition:
-        """Returns the definition of a middleware, which `use=["name"]` and `/util/generate` find by its name.
+        """Register a middleware definition, which `use=["name"]` and `/util/generate` find by its name.
 
         One object serves all uses of a name with the same config. Genkit's own have their functions' names: `retry`,
         `fallback`, `cache` and so on.
@@ -75,7 +75,7 @@ class MiddlewareDefinitions:
     def middleware(
         self, made: Any = None, /, *, name: str | None = None, description: str | None = None, config_schema: Any = None
     ) -> Any:
-        """Decorates a class or function to be known by its name, and returns it as it is. See `define_middleware`."""
+        """Register a class or function as middleware by name, and return it unchanged. See `define_middleware`."""
 
         def define(given: Any) -> Any:
             self.define_middleware(given, name=name, description=description, config_schema=config_schema)
@@ -84,5 +84,5 @@ class MiddlewareDefinitions:
         return define if made is None else define(made)
 
     def list_middleware(self) -> dict[str, dict[str, Any]]:
-        """Returns what there is by name: `name`, `description`, `configSchema` and `metadata`, as JSON."""
+        """List the registered middleware as JSON: `name`, `description`, `configSchema` and `metadata`."""
         return middleware_descriptions(self.registry)

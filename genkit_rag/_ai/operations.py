@@ -37,21 +37,21 @@ class Operations:
         description: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> ResourceAction:
-        """Returns a resource: content under a URI that messages name with `Part(resource=Resource(uri=...))`.
+        """Define a resource: content under a URI that messages refer to with `Part(resource=Resource(uri=...))`.
 
         Args:
-            fn: Sync or async; gives text, a part, or a list of them. A parameter with the name of a hole of the
-                template gets its value, as the type that it is annotated with; `uri` gets the URI, `ctx` the context.
+            fn: Sync or async; returns text, a part, or a list of them. A parameter with the name of a template variable
+                receives its value, converted to the annotated type; `uri` receives the URI, `ctx` the context.
             name: The URI or template by default.
-            uri: The one URI that it answers for.
-            template: The URIs that it answers for: `docs://{shelf}/{+path}`; `{x}` takes one segment, `{+x}` or `{x*}`
-                the rest. Values are percent-decoded: check them before you use one as a path.
-            description: The docstring's first line by default.
+            uri: The URI of a single resource.
+            template: A URI template: `docs://{shelf}/{+path}`; `{x}` matches one segment, `{+x}` or `{x*}` the rest.
+                Values are percent-decoded: validate them before you use one as a path.
+            description: The first line of the docstring by default.
             metadata: Further metadata.
 
         Raises:
-            GenkitError: INVALID_ARGUMENT for none or both of `uri` and `template`, for a template that can be matched
-                in more than one way, and for a parameter that there is no value for.
+            GenkitError: INVALID_ARGUMENT for none or both of `uri` and `template`, for an ambiguous template, and for a
+                parameter without a value.
         """
         return self.registry.register(
             resource_action(fn, name=name, uri=uri, template=template, description=description, metadata=metadata)
@@ -66,7 +66,7 @@ class Operations:
         description: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Callable[[ResourceFn], ResourceAction]:
-        """Decorates a function to be a resource. See `define_resource`."""
+        """Decorate a function as a resource. See `define_resource`."""
         return lambda fn: self.define_resource(
             fn, name=name, uri=uri, template=template, description=description, metadata=metadata
         )
@@ -82,7 +82,7 @@ class Operations:
         *,
         info: ModelInfo | None = None,
     ) -> StartAction:
-        """Returns a model whose answer takes minutes: `generate` returns at once, with `response.operation`.
+        """Define a model whose answer takes minutes: `generate` returns at once, with `response.operation`.
 
         Args:
             name: Its name, for `generate(model=...)`.
@@ -98,16 +98,16 @@ class Operations:
         return made.start
 
     async def check_operation(self, operation: OperationLike) -> Operation:
-        """Returns the operation as it stands now; takes its JSON as well.
+        """Return the current state of an operation, given as an object or its JSON.
 
         Raises:
-            GenkitError: INVALID_ARGUMENT for an operation that does not say what has started it, NOT_FOUND when that
-                background model is not there.
+            GenkitError: INVALID_ARGUMENT for an operation without the name of its model, NOT_FOUND if that background
+                model is not registered.
         """
         return await check_operation(self.registry, operation)
 
     async def cancel_operation(self, operation: OperationLike) -> Operation:
-        """Returns the operation after asking the provider to stop it.
+        """Ask the provider to stop an operation and return its state.
 
         Raises:
             GenkitError: UNIMPLEMENTED where the model cannot cancel; else as `check_operation`.
@@ -117,7 +117,7 @@ class Operations:
     async def wait_for_operation(
         self, operation: OperationLike, *, poll_seconds: float = POLL_SECONDS, timeout: float | None = None
     ) -> Operation:
-        """Returns the operation when it has ended, well (`output`) or badly (`error`).
+        """Wait until an operation has ended with `output` or `error`, and return it.
 
         Args:
             operation: What `generate` has returned as `response.operation`, or its JSON.

@@ -34,24 +34,25 @@ class Prompts:
         template: str | None = None,
         **options: Unpack[PromptKwargs],
     ) -> ExecutablePrompt:
-        """Returns a prompt: call it with an input, stream it, render it, or offer it as a tool.
+        """Define a prompt: call it with an input, stream it, render it, or offer it as a tool.
 
-        `prompt`, `system` and `messages` are each a text with Handlebars tags, parts or messages as they are, or a
-        function `(input)` or `(input, ctx)` that gives text, parts or messages, which are never templates.
+        `prompt`, `system` and `messages` are each a text with Handlebars tags, parts or messages, or a function
+        `(input)` or `(input, ctx)` that returns text, parts or messages. Returned text is never a template.
 
         Args:
             name: `greeting`, or `mail/greeting`.
-            prompt: What the user says; comes last.
-            variant: Which of several of that name: the prompt is called `name.variant`.
+            prompt: The user's message; comes last.
+            variant: The variant, for several prompts of that name: the prompt is called `name.variant`.
             system: Instructions; come first.
-            messages: What stands between the two.
-            template: All of it as the text of a `.prompt` file, front matter included; in place of the three.
+            messages: The messages between the two.
+            template: The text of a `.prompt` file with front matter, instead of the three.
             **options: `input_schema`, `input_default`, `description`, `metadata`, and the options of `generate`
-                (`model`, `config`, `tools`, `output_schema`, `docs`, `use` and so on), which win over the template's.
+                (`model`, `config`, `tools`, `output_schema`, `docs`, `use` and so on), which override those of the
+                template.
 
         Raises:
-            GenkitError: INVALID_ARGUMENT for a wrong template, naming the line, and for an option that there is not;
-                ALREADY_EXISTS when the name is taken.
+            GenkitError: INVALID_ARGUMENT for a wrong template, with the line, and for an unknown option; ALREADY_EXISTS
+                if the name is taken.
             MissingExtra: A text has tags and the extra `prompts` is not installed.
         """
         texts = {"prompt": prompt, "system": system, "messages": messages, "template": template}
@@ -66,7 +67,7 @@ class Prompts:
         variant: str | None = None,
         **options: Unpack[PromptKwargs],
     ) -> Any:
-        """Decorates a function to be a prompt; with or without parentheses.
+        """Decorate a function as a prompt, with or without parentheses.
 
         The function is `(input)` or `(input, ctx)`, sync or async, and returns text, parts, messages or
         `GenerateOptions`; nothing of it is taken for a template. Its name and the first line of its docstring are
@@ -81,25 +82,25 @@ class Prompts:
         return define if fn is None else define(fn)
 
     async def get_prompt(self, name: str, variant: str | None = None) -> ExecutablePrompt:
-        """Returns a prompt that was defined, or that stands in a prompt folder.
+        """Return a prompt that was defined in code or in the prompt folder.
 
         Raises:
-            GenkitError: NOT_FOUND that says which there are; INVALID_ARGUMENT, naming file and line, for a wrong file.
+            GenkitError: NOT_FOUND with the known prompts; INVALID_ARGUMENT, with file and line, for a wrong file.
         """
         return await library_of(self.registry).get(name, variant)
 
     def define_partial(self, name: str, source: str) -> None:
-        """Defines a template that others include with `{{> name}}`."""
+        """Define a template that others include with `{{> name}}`."""
         library_of(self.registry).define_partial(name, source)
 
     def define_helper(self, name: str, fn: Helper) -> None:
-        """Defines a function that templates call: `{{name value key=value}}` is `fn(value, key=value)`.
+        """Define a function that templates call: `{{name value key=value}}` is `fn(value, key=value)`.
 
-        A function with a parameter `block` may be called as a block and gets a `HelperBlock` there. It must be quick,
-        must not be async, and may run twice for one rendering. What it returns is text, never a template.
+        A function with a parameter `block` may be called as a block and receives a `HelperBlock`. It must be fast and
+        sync, and may run twice for one rendering. Its result is text, never a template.
         """
         library_of(self.registry).define_helper(name, fn)
 
     def define_schema(self, name: str, type_or_schema: Any) -> None:
-        """Defines a type or JSON Schema that schemas of prompts name: `schema: Recipe`."""
+        """Define a type or JSON Schema that schemas of prompts refer to: `schema: Recipe`."""
         library_of(self.registry).define_schema(name, type_or_schema)

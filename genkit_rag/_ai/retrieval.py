@@ -48,7 +48,7 @@ class Retrieval:
         *,
         context: Mapping[str, Any] | None = None,
     ) -> IndexerResponse:
-        """Returns the ids of the documents, which are in the store now; those with the same id were replaced.
+        """Embed documents and write them to a store, replacing those with the same ids; return their ids.
 
         Args:
             indexer: A name such as `faiss/docs`, or the action.
@@ -71,7 +71,7 @@ class Retrieval:
         namespace: str = DEFAULT_NAMESPACE,
         context: Mapping[str, Any] | None = None,
     ) -> int:
-        """Returns how many documents were there and are gone: by id, by filter, or all that came from a source."""
+        """Delete documents by id, by filter or by source, and return their number."""
         if isinstance(ids, str):
             raise invalid("ids", ids, "must be a list of ids", hint=f"Write [{ids!r}].")
         await find_store(self.registry, indexer)
@@ -89,7 +89,7 @@ class Retrieval:
         *,
         context: Mapping[str, Any] | None = None,
     ) -> RetrieverResponse:
-        """Returns the documents for a query, best first: a list, with notices.
+        """Retrieve the documents for a query, best first.
 
         Args:
             retriever: A name such as `faiss/docs`, or the action.
@@ -116,24 +116,24 @@ class Retrieval:
         namespace: NamespaceRule | None = None,
         **options: Unpack[RetrieverToolOptions],
     ) -> Tool[ToolOutput]:
-        """Returns a tool that searches, for `generate(tools=[...])`: the model decides when, and for what.
+        """Create a search tool for `generate(tools=[...])`, so that the model decides when to search, and for what.
 
-        The model says a query, and how many passages up to `k`; nothing that it says reaches beyond `filter`,
-        `namespace` and the store's own rules. It gets the passages as quoted JSON with keys to cite them by, and
-        `response.citations` resolves the keys, in later turns too. The tool is registered nowhere.
+        The model chooses the query, and the number of passages up to `k`; it cannot reach beyond `filter`, `namespace`
+        and the access rules of the store. It receives the passages as quoted JSON with citation keys, and
+        `response.citations` resolves the keys, also in later turns. The tool is not registered.
 
         Args:
             retriever: A name such as `faiss/docs`, or the action; looked up when the tool runs.
-            name: What the model calls it; `search_docs` for `faiss/docs`.
-            description: What the model is told of it; say what the documents are about.
-            k: How many passages at most.
-            filter: A filter on the metadata, or a function of the context: `lambda ctx: {"team": ctx.context["team"]}`.
-            namespace: The partition to search, or a function of the context.
+            name: The name for the model; `search_docs` for `faiss/docs` by default.
+            description: The description for the model; describe the documents.
+            k: The maximum number of passages.
+            filter: A metadata filter, or a function of the context: `lambda ctx: {"team": ctx.context["team"]}`.
+            namespace: The namespace to search, or a function of the context.
             options: `mode`, `reranker`, `candidates`, `score_threshold`, `mmr_lambda`, `fusion`, `vector_weight`,
                 `fields`, `max_characters`; see `RetrieverToolOptions`.
 
         Raises:
-            GenkitError: INVALID_ARGUMENT for what does not fit. When it runs: what the retriever raises, and
+            GenkitError: INVALID_ARGUMENT for invalid options. When it runs: the errors of the retriever, and
                 PERMISSION_DENIED for a rule that cannot be evaluated for the caller.
         """
         told: dict[str, Any] = dict(options)
@@ -158,7 +158,7 @@ class Retrieval:
         *,
         context: Mapping[str, Any] | None = None,
     ) -> list[Document]:
-        """Returns the documents in a better order, with new scores; earlier scores stay in `scores`.
+        """Reorder documents with new scores, best first; earlier scores stay in `scores`.
 
         Args:
             reranker: A name such as `mmr`, or the action.
@@ -180,7 +180,7 @@ class Retrieval:
         *,
         metadata: Mapping[str, Any] | None = None,
     ) -> list[Embedding]:
-        """Returns the embeddings of one document: one for text, perhaps several for media.
+        """Embed one document; text has one embedding, media may have several.
 
         Args:
             embedder: A name such as `minilm/all-minilm-l6-v2`, or the action.
@@ -196,7 +196,7 @@ class Retrieval:
     async def embed_many(
         self, embedder: str | EmbedderAction, content: Sequence[Query], options: Options | None = None
     ) -> list[list[Embedding]]:
-        """Returns, for each document, its embeddings; in order, in batches of the embedder's size."""
+        """Embed documents in batches of the embedder's size; return the embeddings of each, in order."""
         action = await self._action(ActionKind.EMBEDDER, embedder)
         documents = to_documents(content, "content")
         if not documents:
@@ -216,7 +216,7 @@ class Retrieval:
         batch_size: int = 256,
         progress: Callable[[int, int], None] | None = None,
     ) -> int:
-        """Returns how many documents of a store have got new vectors, all at once; searches see the old ones till then.
+        """Re-embed a store with another embedding model and swap all vectors at once; return the number of documents.
 
         A run that was stopped goes on where it was. Afterwards this process uses the new embedder for the store; give
         its name to the plugin too, so that the next process does.
@@ -235,7 +235,7 @@ class Retrieval:
         )
 
     async def store(self, name: str) -> VectorStore:
-        """Returns the store behind `<plugin>/<store>`, opened: for counting, reading by id and `describe()`."""
+        """Return the vector store behind `<plugin>/<store>`, opened, for counting, reading by id and `describe()`."""
         return await (await find_store(self.registry, name)).store()
 
     async def _action(self, kind: ActionKind, name: str | AnyAction) -> AnyAction:

@@ -1,4 +1,4 @@
-"""`ai.run`: a named piece of work inside of a flow, with a span of its own."""
+"""`ai.run`: a named step of a flow with its own span."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class Steps:
     @overload
     async def run(self, name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
     async def run(self, name: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """Returns what the function returns, and shows the call as a step of the flow in traces.
+        """Run a function as a named step of a flow, visible in traces, and return its result.
 
-        A function that is not async runs in a worker thread, so a step is also the way to call blocking code. The
-        context of the flow is that of the step (`current_context()`). It works outside of a flow, too: the step is
-        then the root of its trace. What the function raises is raised here as it is.
+        A sync function runs in a worker thread, so a step is also the way to call blocking code. The step inherits the
+        context of the flow (`current_context()`). Outside of a flow the step is the root of its trace. Exceptions are
+        raised unchanged.
 
         Args:
-            name: What the span is called.
+            name: The name of the span.
             fn: Sync or async.
-            *args: Its arguments; with one alone that is the span's input, with more the list of them.
-            **kwargs: Its arguments by name; the span's input is an object when there are any.
+            *args: The arguments; the input of the span is a single argument itself, or the list of several.
+            **kwargs: The arguments by name; with any, the input of the span is an object.
         """
         given: Any = name
         if not isinstance(given, str) or not given:
@@ -53,7 +53,7 @@ async def _call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
 
 
 def _shown(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Returns the arguments as a span shows them."""
+    """Return the arguments in the form that a span shows."""
     if kwargs:
         return {**{str(number): value for number, value in enumerate(args)}, **kwargs}
     return args[0] if len(args) == 1 else list(args) or None

@@ -51,7 +51,7 @@ _KINDS = frozenset(kind.value for kind in ActionKind)
 
 @dataclass(frozen=True, slots=True)
 class ActionMetadata:
-    """What a listing shows of an action that need not be loaded yet."""
+    """The properties of an action for listings, available before the action is loaded."""
 
     kind: str
     name: str
@@ -146,7 +146,7 @@ class Action(Generic[In, Out, Chunk]):
         on_chunk: Callable[[Chunk], None] | None = None,
         metadata: Mapping[str, Any] = EMPTY,
     ) -> Out:
-        """Returns the output for a typed input, which is passed on as it is.
+        """Call the action with a typed input, which is passed unchanged, and return the output.
 
         Args:
             value: The input.
@@ -170,7 +170,7 @@ class Action(Generic[In, Out, Chunk]):
             _context.reset(token)
 
     def stream(self, value: In = _NOTHING, *, context: Mapping[str, Any] | None = None) -> ActionStream[Chunk, Out]:
-        """Returns `.stream`, an async iterator of chunks, and `.response`, an awaitable of the output."""
+        """Call the action as a stream: `.stream` iterates over chunks, `.response` awaits the output."""
         return ActionStream(lambda send: self(value, context=context, on_chunk=send))
 
     async def run_json(
@@ -180,7 +180,7 @@ class Action(Generic[In, Out, Chunk]):
         context: Mapping[str, Any] | None = None,
         on_chunk: Callable[[Any], None] | None = None,
     ) -> Any:
-        """Returns the output as JSON-compatible data for input as JSON-compatible data.
+        """Call the action with JSON-compatible input and return JSON-compatible output.
 
         Raises INVALID_ARGUMENT, naming the JSON path, when `raw` does not match the input type.
         """
@@ -192,8 +192,8 @@ class Action(Generic[In, Out, Chunk]):
 class ActionStream(Generic[Chunk, Out]):
     """A running call: iterate `.stream` for chunks, await `.response` for the output.
 
-    The call starts at once and goes on whether or not somebody iterates. Leaving the iteration early
-    cancels the call; an error of the call is raised by both ends.
+    The call starts immediately and continues without a consumer. Leaving the iteration early cancels the call. Both
+    ends raise the error of the call.
     """
 
     def __init__(self, start: Callable[[Callable[[Chunk], None]], Awaitable[Out]]) -> None:
@@ -218,7 +218,7 @@ class ActionStream(Generic[Chunk, Out]):
 
     @property
     def stream(self) -> AsyncIterator[Chunk]:
-        """The chunks, in order; ends with the call and raises what the call raised."""
+        """The chunks in order; ends with the call and raises its error."""
         return self._iterate()
 
     async def _iterate(self) -> AsyncIterator[Chunk]:
@@ -246,12 +246,12 @@ class ActionStream(Generic[Chunk, Out]):
 
 
 def adapt(fn: Callable[..., Any], fields: Sequence[str] | None = None) -> Handler[Any, Any]:
-    """Returns `async (input, ctx)` for a function that takes only what it needs.
+    """Adapt a function with optional parameters to `async (input, ctx)`.
 
-    With `fields` the input's attributes of these names become the leading arguments, so that a retriever may be
+    With `fields`, the attributes of the input with these names become the leading arguments, so that a retriever may be
     `(query)`, `(query, options)` or `(query, options, ctx)`; without, the leading argument is the input itself. A
-    parameter named `ctx` or annotated `ActionContext` gets the context wherever it stands; further parameters keep
-    their defaults. Functions that are not async run in a worker thread.
+    parameter named `ctx` or annotated `ActionContext` receives the context at any position; other parameters keep their
+    defaults. Sync functions run in a worker thread.
     """
     is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
     plan, by_name = _plan(fn, fields)
@@ -281,7 +281,7 @@ _INPUT = "value"
 
 
 def _from_thread(ctx: ActionContext) -> ActionContext:
-    """Returns a context whose chunks reach the listener in the event loop: listeners need not be thread-safe."""
+    """Return a context that delivers chunks in the event loop, since listeners may not be thread-safe."""
     if not ctx.streaming:
         return ctx
     loop = asyncio.get_running_loop()
@@ -290,7 +290,7 @@ def _from_thread(ctx: ActionContext) -> ActionContext:
 
 
 def _plan(fn: Callable[..., Any], fields: Sequence[str] | None) -> tuple[list[Any], list[str]]:
-    """Returns a field's name or the context marker for each positional argument, and the names that get the context."""
+    """Return the field name or context marker of each positional argument, and the keyword names of the context."""
     annotations = schema.hints(fn)
     names = list(fields) if fields is not None else [_INPUT]
     plan: list[Any] = []
@@ -323,7 +323,7 @@ def _plan(fn: Callable[..., Any], fields: Sequence[str] | None) -> tuple[list[An
 
 
 def input_type_of(fn: Callable[..., Any]) -> Any:
-    """Returns the annotation of the first parameter that is not the context; None when there is none."""
+    """Return the annotation of the first parameter that is not the context; None if it has none."""
     annotations = schema.hints(fn)
     for parameter in inspect.signature(fn).parameters.values():
         if parameter.name == "ctx" or annotations.get(parameter.name) is ActionContext:

@@ -1,6 +1,7 @@
 """Which IP addresses a request may reach, after the special-purpose registries of the IANA.
 
-https://www.iana.org/assignments/iana-ipv4-special-registry and https://www.iana.org/assignments/iana-ipv6-special-registry
+https://www.iana.org/assignments/iana-ipv4-special-registry and
+https://www.iana.org/assignments/iana-ipv6-special-registry
 """
 
 from __future__ import annotations

@@ -19,24 +19,24 @@ from genkit_rag._rag.retrieval import RetrieverRequest, RetrieverResponse
 OnError = Literal["raise", "degrade"]
 
 _CALLERS_ERRORS = ("INVALID_ARGUMENT", "NOT_FOUND", "PERMISSION_DENIED")
-"""Statuses that are never degraded: what was asked wrongly, or may not be asked, is not cured by leaving a leg out."""
+"""Statuses that always raise: a wrong or forbidden request is not fixed by leaving out a sub-retriever."""
 
 _asking: ContextVar[tuple[str, ...]] = ContextVar("asking", default=())
 
 
 def check_choice(argument: str, value: str, choices: Sequence[str]) -> None:
-    """Raises INVALID_ARGUMENT for a value that is not one of the choices."""
+    """Raise INVALID_ARGUMENT for a value that is not one of the choices."""
     if value not in choices:
         raise invalid(argument, value, f"must be one of {', '.join(choices)}")
 
 
 def must_raise(error: Exception, on_error: OnError) -> bool:
-    """Returns whether an error ends the retrieval: all do, with `degrade` only those that the caller must mend."""
+    """Return whether an error ends the retrieval: with `degrade` only if the caller must fix the request."""
     return on_error == "raise" or getattr(error, "status", None) in _CALLERS_ERRORS
 
 
 def reject_mmr(options: RetrieverOptions) -> None:
-    """Raises UNIMPLEMENTED when diversity is asked of a retriever that orders by a score of its own."""
+    """Raise UNIMPLEMENTED if MMR is requested from a retriever that orders by its own score."""
     if options.mmr_lambda is not None:
         raise GenkitError(
             "UNIMPLEMENTED",
@@ -47,14 +47,14 @@ def reject_mmr(options: RetrieverOptions) -> None:
 
 
 def sub_retriever_options(options: RetrieverOptions, own: frozenset[str], k: int) -> dict[str, Any]:
-    """Returns what a leg is told: the options that the caller set, less the retriever's own, and the leg's `k`."""
+    """Return the options for a sub-retriever: those of the caller without the retriever's own, and `k`."""
     return {**options.model_dump(exclude={*own, "k"}, exclude_defaults=True), "k": k}
 
 
 async def run_retriever(
     registry: Registry, retriever: str, query: Document, options: Mapping[str, Any]
 ) -> RetrieverResponse:
-    """Returns what a named retriever finds; raises INVALID_ARGUMENT when it would have to ask itself."""
+    """Call a named retriever; raise INVALID_ARGUMENT if it would call itself."""
     chain = _asking.get()
     if retriever in chain:  # each round starts tasks, so no limit of recursion would end it
         raise invalid("retriever", " -> ".join([*chain, retriever]), "must not ask itself")
@@ -67,10 +67,10 @@ async def run_retriever(
 async def run_sub_retrievers(
     asked: Mapping[str, Coroutine[Any, Any, RetrieverResponse]], on_error: OnError
 ) -> tuple[dict[str, RetrieverResponse], list[str]]:
-    """Returns the answers by leg, and the notices of all legs, each behind its leg's name.
+    """Run the sub-retrievers concurrently; return their results by name and all notices, prefixed with the name.
 
-    The first error cancels the other legs, waits for them and is raised. With `degrade` a failing leg is left out with
-    the notice `SUB_RETRIEVER_FAILED`; UNAVAILABLE when none is left.
+    The first error cancels the other sub-retrievers, waits for them and is raised. With `degrade` a failing one is left
+    out with the notice `SUB_RETRIEVER_FAILED`; UNAVAILABLE if all fail.
     """
 
     async def one(leg: Coroutine[Any, Any, RetrieverResponse]) -> RetrieverResponse | Exception:
@@ -110,11 +110,11 @@ def fuse_rankings(
     weights: Mapping[str, float] | None = None,
     floors: Mapping[str, float] | None = None,
 ) -> list[Document]:
-    """Returns copies of the documents that the legs found, best first, each once.
+    """Fuse the results of sub-retrievers; return copies of the documents, best first, without duplicates.
 
-    `scores` has each leg's score under the leg's name, the scores of the stages before it under `<leg>/<stage>`, and,
-    where ranks decide (`rrf`), the rank from 0 under `<leg>/rank`. Equal ids with different texts are two documents:
-    stores number theirs independently of each other.
+    `scores` has the score of each sub-retriever under its name, the scores of its earlier stages under
+    `<name>/<stage>`, and for `rrf` the rank from 0 under `<name>/rank`. Equal ids with different texts are different
+    documents, since stores assign ids independently.
     """
     documents: dict[str, Document] = {}
     stages: dict[str, dict[str, float]] = {}
@@ -139,7 +139,7 @@ def fuse_rankings(
 
 
 def _points(documents: Sequence[Document]) -> list[float]:
-    """Returns the scores, or falling ranks when some document has none that orders."""
+    """Return the scores, or descending ranks if some document has no score."""
     scores = [document.score for document in documents]
     if any(score is None or not math.isfinite(score) for score in scores):
         return [float(len(documents) - rank) for rank in range(len(documents))]

@@ -31,15 +31,15 @@ DEFAULT_NAMESPACE = ""
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What makes vectors comparable. Stored with an index; another one is refused before anything is written.
+    """The identity of an embedding model. A store keeps it and rejects vectors of another model before writing.
 
     Attributes:
-        provider: The plugin that embeds.
-        model: The model's name.
+        provider: The plugin of the embedder.
+        model: The name of the model.
         dimensions: The length of a vector.
-        revision: The weights' revision or hash, where known.
+        revision: The revision or hash of the weights, if known.
         normalized: Whether the vectors have length 1.
-        prefixes: What is put before queries and documents, for asymmetric models.
+        prefixes: Texts prepended to queries and documents by asymmetric models.
     """
 
     provider: str
@@ -61,10 +61,10 @@ class Hit:
     """One result of a search.
 
     Attributes:
-        id: The document's id.
-        score: Higher is better; what it means stands in `StoreInfo.scores`.
-        document: The document, or None when the search was asked for no payload. It belongs to the caller: a store
-            never hands out the same object twice.
+        id: The id of the document.
+        score: Higher is better; `StoreInfo.scores` has its kind and range.
+        document: The document, or None if the search requested no payload. The caller owns it: a store never returns
+            the same object twice.
     """
 
     id: str
@@ -74,7 +74,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class ScoreInfo:
-    """What a score is. Higher is always better."""
+    """The kind and range of a score. Higher is always better."""
 
     kind: ScoreKind
     lowest: float = -math.inf
@@ -83,14 +83,14 @@ class ScoreInfo:
 
 @dataclass(frozen=True, slots=True)
 class StoreInfo:
-    """What a store says of itself.
+    """The properties of a store.
 
     Attributes:
-        name: Its name.
-        count: Number of live documents in all namespaces.
-        modes: The search modes that it can do.
-        scores: What the scores of each mode are.
-        fingerprint: The embedder that it is bound to; None while it is empty.
+        name: The name of the store.
+        count: The number of live documents in all namespaces.
+        modes: The supported search modes.
+        scores: The kind and range of the scores of each mode.
+        fingerprint: The embedding model that the store is bound to; None while it is empty.
         details: Further facts for people: sizes, index kind, paths.
     """
 
@@ -123,7 +123,7 @@ class VectorStore:
     async def upsert(
         self, documents: Sequence[Document], vectors: Vectors, *, namespace: str = DEFAULT_NAMESPACE
     ) -> None:
-        """Adds documents, replacing those whose ids are there; all or none. Returning means that it is durable."""
+        """Add documents atomically and durably, replacing those with the same ids."""
         raise NotImplementedError
 
     async def delete(
@@ -133,15 +133,15 @@ class VectorStore:
         filter: Filter | None = None,
         namespace: str = DEFAULT_NAMESPACE,
     ) -> int:
-        """Returns how many documents were there and are gone: those with the ids, or those that pass the filter."""
+        """Delete documents by id or by filter and return their number."""
         raise NotImplementedError
 
     async def get(self, ids: Sequence[str], *, namespace: str = DEFAULT_NAMESPACE) -> list[Document | None]:
-        """Returns the documents in the order of the ids; None where there is none."""
+        """Return the documents in the order of the ids; None for unknown ids."""
         raise NotImplementedError
 
     async def vectors(self, ids: Sequence[str], *, namespace: str = DEFAULT_NAMESPACE) -> list[Vectors | None]:
-        """Returns the vectors in the order of the ids; None where there is none."""
+        """Return the vectors in the order of the ids; None for unknown ids."""
         raise NotImplementedError
 
     async def search(
@@ -153,7 +153,7 @@ class VectorStore:
         namespace: str = DEFAULT_NAMESPACE,
         payload: bool = True,
     ) -> list[list[Hit]]:
-        """Returns, for each query vector, the best `k` that pass the filter, best first; k of them when k exist.
+        """Return for each query vector the best `k` matching documents, best first; `k` of them if `k` exist.
 
         With `payload=False` a store may leave `Hit.document` out; the framework then calls `get` for those it keeps.
         """
@@ -168,7 +168,7 @@ class VectorStore:
         namespace: str = DEFAULT_NAMESPACE,
         payload: bool = True,
     ) -> list[Hit]:
-        """Returns the best `k` by words (BM25). Any string is a query: there is no query syntax."""
+        """Return the best `k` documents by keyword search (BM25). Any string is a query; there is no query syntax."""
         raise GenkitError(
             "UNIMPLEMENTED",
             f"The store `{self.name}` cannot search by words.",
@@ -176,19 +176,19 @@ class VectorStore:
         )
 
     async def count(self, *, filter: Filter | None = None, namespace: str | None = None) -> int:
-        """Returns the number of live documents that pass; `namespace=None` counts all namespaces."""
+        """Count the live documents that match the filter; `namespace=None` counts all namespaces."""
         raise NotImplementedError
 
     async def ids(self, *, filter: Filter | None = None, namespace: str = DEFAULT_NAMESPACE) -> list[str]:
-        """Returns the ids of the documents that pass."""
+        """Return the ids of the documents that match the filter."""
         raise NotImplementedError
 
     async def describe(self) -> StoreInfo:
-        """Returns what the store is and holds."""
+        """Return the properties of the store."""
         raise NotImplementedError
 
     async def reindex(self, fingerprint: Fingerprint, embed: Embed, *, batch_size: int = 256) -> int:
-        """Returns how many documents have got the vectors of another embedder, with its fingerprint, all at once.
+        """Replace the vectors of all documents atomically with those of another embedding model; return their number.
 
         Searches see the old vectors until then. Nothing changes when it fails or is killed; a durable store then goes
         on where it was. Documents that are written meanwhile are included.
@@ -204,7 +204,7 @@ class VectorStore:
             hint="Index the documents again into a new store.",
         )
 
-    # Looking inside; a store may do better than what stands here, and need not.
+    # Inspection. These implementations work for every store; a store may override them with faster ones.
 
     async def page(
         self,
@@ -215,7 +215,7 @@ class VectorStore:
         namespace: str = DEFAULT_NAMESPACE,
         prefix: str = "",
     ) -> tuple[list[Document], str | None]:
-        """Returns up to `limit` documents whose ids begin with `prefix`, and where the next page begins.
+        """Return up to `limit` documents whose ids begin with `prefix`, and the start of the next page.
 
         None says that this is the last one. Walking from page to page gives everything that is not written meanwhile
         exactly once. The order, and the text of `after`, are the store's own. This one asks `ids` for all of them each
@@ -230,11 +230,11 @@ class VectorStore:
     async def sample(
         self, limit: int, *, filter: Filter | None = None, namespace: str = DEFAULT_NAMESPACE
     ) -> list[str]:
-        """Returns the ids of up to `limit` documents that pass, spread over all of them; the same at every call."""
+        """Return the ids of up to `limit` matching documents, spread over all of them; the same at every call."""
         return spread(await self.ids(filter=filter, namespace=namespace), limit)
 
     async def namespaces(self, limit: int) -> dict[str, int]:
-        """Returns how many live documents the namespaces have: up to `limit` of those that have any, largest first."""
+        """Return the number of live documents of up to `limit` non-empty namespaces, largest first."""
         raise GenkitError(
             "UNIMPLEMENTED",
             f"The store `{self.name}` cannot list its namespaces.",
@@ -242,7 +242,7 @@ class VectorStore:
         )
 
     async def problems(self) -> list[str]:
-        """Returns what is wrong with the stored data, after reading all of it; may take minutes."""
+        """Read all stored data and return the problems found; may take minutes."""
         raise GenkitError(
             "UNIMPLEMENTED",
             f"The store `{self.name}` has no check of its own.",
@@ -254,7 +254,7 @@ class VectorStore:
 
 
 def next_page(keys: Sequence[str], limit: int) -> str | None:
-    """Returns the last key of a page for which one key too many was asked, when that one was there."""
+    """Return the last key of a page if one more key than `limit` was found."""
     return keys[limit - 1] if len(keys) > limit else None
 
 
@@ -262,14 +262,14 @@ _T = TypeVar("_T")
 
 
 def spread(rows: Sequence[_T], limit: int) -> list[_T]:
-    """Returns up to `limit` of the rows, evenly spaced from the first one on."""
+    """Return up to `limit` of the rows, evenly spaced from the first one."""
     if len(rows) <= limit:
         return list(rows)
     return [rows[position * len(rows) // limit] for position in range(limit)]
 
 
 def fingerprint_mismatch(store: str, stored: Fingerprint, given: Fingerprint) -> GenkitError:
-    """Returns the error for vectors of another embedder; names both and the two ways out."""
+    """Create the error for vectors of another embedding model, with both names and the two ways out."""
     return GenkitError(
         "FAILED_PRECONDITION",
         f"The store `{store}` holds vectors of {stored}; this embedder is {given}.",
@@ -279,7 +279,7 @@ def fingerprint_mismatch(store: str, stored: Fingerprint, given: Fingerprint) ->
 
 
 def checked_vectors(raw: Any, dimensions: int | None, *, argument: str = "vectors") -> Vectors:
-    """Returns vectors as a contiguous float32 array `(n, d)`; raises INVALID_ARGUMENT that names row and problem.
+    """Convert vectors to a contiguous float32 array `(n, d)`; INVALID_ARGUMENT names row and problem.
 
     Args:
         raw: An array or nested lists of numbers; a flat one is one vector.

@@ -26,15 +26,15 @@ _MAX_VALUE = 100
 
 
 class ProjectionRequest(WireModel):
-    """What to plot.
+    """The settings of a projection.
 
     Attributes:
-        points: How many vectors at most, spread over all documents.
-        filter: Only documents that pass it.
-        namespace: The partition to look at.
-        field: The field of the metadata whose value is given for each point.
-        query: A text to plot as well, with what it finds.
-        k: How many documents the query finds.
+        points: The maximum number of vectors, spread over all documents.
+        filter: A metadata filter.
+        namespace: The namespace to plot.
+        field: The metadata field whose value is returned for each point.
+        query: A text to plot as well, with the documents that it finds.
+        k: The number of documents that the query finds.
     """
 
     points: int = Field(default=2000, strict=True, ge=2, le=MAX_POINTS)
@@ -56,17 +56,17 @@ class ProjectedHit(WireModel):
 
 
 class ProjectionResponse(WireModel):
-    """Where the documents lie: `ids`, `x`, `y` and `values` side by side.
+    """The coordinates of documents: `ids`, `x`, `y` and `values` in parallel lists.
 
     Attributes:
-        total: How many documents pass the filter.
+        total: The number of documents that match the filter.
         explained: The shares of the variance that the two axes show.
-        ids: The documents' ids.
+        ids: The ids of the documents.
         x: The coordinates along the axis of the largest variance.
-        y: Those along the next one.
-        values: The values of the field; strings, numbers, booleans, or null where there is none.
-        query: Where the query lies.
-        hits: What it finds, best first; also those that are not among the points.
+        y: The coordinates along the second axis.
+        values: The values of the field: strings, numbers, booleans, or null if it is absent.
+        query: The coordinates of the query.
+        hits: The documents that the query finds, best first; some may not be among the points.
     """
 
     total: int
@@ -80,7 +80,7 @@ class ProjectionResponse(WireModel):
 
 
 async def projection(handle: StoreHandle, request: ProjectionRequest, ctx: ActionContext) -> ProjectionResponse:
-    """Returns the projection of the documents that the caller may see."""
+    """Project the documents that the caller may see."""
     tree = parse_filter(request.filter)
     check_names("namespace", [request.namespace])
     store, scope = await handle.store(), handle.scope(ctx, request.namespace, tree)
@@ -113,7 +113,7 @@ async def projection(handle: StoreHandle, request: ProjectionRequest, ctx: Actio
 
 
 async def _values(store: VectorStore, ids: Sequence[str], field: str | None, own: Scope) -> tuple[list[str], list[Any]]:
-    """Returns the ids of what may be seen and the values of a field, batch by batch: documents may be large."""
+    """Return the visible ids and the values of a field, in batches since documents may be large."""
     seen: list[str] = []
     values: list[Any] = []
     for start in range(0, len(ids), BATCH):
@@ -125,7 +125,7 @@ async def _values(store: VectorStore, ids: Sequence[str], field: str | None, own
 
 
 def plain(value: Any) -> str | float | bool | None:
-    """Returns a value that a point can be coloured by: of a list the first element."""
+    """Return a scalar for colouring a point: the first element of a list."""
     if isinstance(value, list | tuple) and value:
         value = value[0]
     if isinstance(value, bool | int | float):
@@ -134,7 +134,7 @@ def plain(value: Any) -> str | float | bool | None:
 
 
 async def _vectors(store: VectorStore, ids: Sequence[str], namespace: str) -> tuple[list[str], Vectors, list[int]]:
-    """Returns the ids that have vectors, the vectors `(n, d)`, and the positions of these ids among the given ones."""
+    """Return the ids that have vectors, the vectors `(n, d)`, and their positions among the given ids."""
     import numpy as np
 
     kept: list[int] = []
@@ -196,7 +196,7 @@ class Axes:
         self.explained: list[float] = [*shares, 0.0, 0.0][:2]
 
     def place(self, rows: Vectors) -> tuple[list[float], list[float]]:
-        """Returns the coordinates of vectors along the axes."""
+        """Project vectors onto the axes."""
         import numpy as np
 
         points = np.round((rows - self._mean).astype(np.float64) @ self._axes.T, 5)

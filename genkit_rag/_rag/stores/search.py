@@ -22,7 +22,7 @@ from genkit_rag._rag.stores.handle import StoreHandle
 from genkit_rag._rag.vector_store import Hit, SearchMode, Vectors, VectorStore
 
 HYBRID_CANDIDATES = 150
-"""How many candidates each leg of a hybrid search looks at, unless the options say otherwise."""
+"""The default number of candidates of each sub-retriever in a hybrid search."""
 
 EVEN_WORDS = 5
 """A query of so many words gives both rankings of convex fusion the same share."""
@@ -36,16 +36,15 @@ _T = TypeVar("_T")
 
 @dataclass(slots=True)
 class SearchTrace:
-    """How a retrieval came to its result, for those who ask.
+    """The steps of a retrieval, for explanations.
 
     Attributes:
         mode: The search mode.
-        legs: What each ranking found, `(id, score)`, best first: for `mmr_lambda` the candidates before they were
-            diversified.
-        method: How two rankings were joined; None for one.
-        weights: The share of each ranking.
-        seconds: How long each step took; the two searches of a hybrid run at the same time.
-        below: How many results fell below the threshold.
+        legs: The results of each ranking, `(id, score)`, best first; with `mmr_lambda` before diversification.
+        method: The fusion method; None for a single ranking.
+        weights: The weight of each ranking.
+        seconds: The duration of each step; the two searches of a hybrid run concurrently.
+        below: The number of results below the threshold.
     """
 
     mode: SearchMode = "vector"
@@ -56,7 +55,7 @@ class SearchTrace:
     below: int = 0
 
     async def timed(self, step: str, work: Awaitable[_T]) -> _T:
-        """Returns what the work gives, and notes how long it took."""
+        """Await the work and record its duration."""
         started = time.perf_counter()
         try:
             return await work
@@ -71,7 +70,7 @@ def _timed(trail: SearchTrace | None, step: str, work: Awaitable[_T]) -> Awaitab
 async def retrieve(
     handle: StoreHandle, request: RetrieverRequest, ctx: ActionContext, trail: SearchTrace | None = None
 ) -> RetrieverResponse:
-    """Returns the documents of a store for a query; a trail is told how."""
+    """Retrieve documents of a store for a query; record the steps in `trail` if it is given."""
     options = retriever_options(request.options)
     tree = None if options.filter is None else parse_filter(options.filter)
     if options.namespace:
@@ -103,7 +102,7 @@ async def retrieve(
 
 @dataclass(slots=True)
 class _Search:
-    """What one retrieval asks of its store, within the caller's scope."""
+    """The searches of one retrieval, limited to the caller's scope."""
 
     handle: StoreHandle
     store: VectorStore
@@ -126,7 +125,7 @@ class _Search:
         return self._noted("text", await _timed(self.trail, "text", work))
 
     async def with_payload(self, hits: Sequence[Hit]) -> list[Hit]:
-        """Fetches the documents of the hits; those deleted in the meantime, or replaced by others, fall out."""
+        """Fetch the documents of the hits; drop those that were deleted or replaced in the meantime."""
         work = self.store.get([hit.id for hit in hits], namespace=self.scope.namespace)
         documents = await _timed(self.trail, "documents", work)
         return [
@@ -184,7 +183,7 @@ async def _diverse(search: _Search, query: Document, mmr_lambda: float) -> list[
 
 
 async def _hybrid(search: _Search, query: Document) -> tuple[list[Hit], Scores]:
-    """Both legs at once, fused; also returns each leg's scores by id."""
+    """Run vector and keyword search concurrently and fuse them; also return each ranking's scores by id."""
     options = search.options
     vector = await search.vector(query)
     many = max(options.candidates or HYBRID_CANDIDATES, options.k)
@@ -197,7 +196,7 @@ async def _hybrid(search: _Search, query: Document) -> tuple[list[Hit], Scores]:
     }
     weight = share_of_vectors(query.text) if options.vector_weight is None else options.vector_weight
     method = options.fusion or "convex"
-    # Reciprocal ranks are unweighted by definition, unless somebody asks for weights.
+    # Reciprocal rank fusion is unweighted by definition; weights apply only on request.
     weights = {"vector": weight, "text": 1 - weight}
     if method == "rrf" and options.vector_weight is None:
         weights = {}
@@ -212,10 +211,10 @@ async def _hybrid(search: _Search, query: Document) -> tuple[list[Hit], Scores]:
 
 
 def share_of_vectors(query: str) -> float:
-    """Returns the share of the vector ranking when the options name none: `n / (n + EVEN_WORDS)` for n words.
+    """Return the default weight of the vector ranking: `n / (n + EVEN_WORDS)` for a query of n words.
 
-    A few words are names to be found, which words find better; a question says what it means, which vectors find
-    better. Chosen on two of three collections and tried on the third, the rule was ahead of an even share each time.
+    Short queries are often names, which keyword search finds better; questions express a meaning, which vector search
+    finds better. The rule was chosen on two of three collections and beat an even weight on the third.
     """
     words = len(query.split())
     return words / (words + EVEN_WORDS) if words else 1.0

@@ -72,7 +72,7 @@ class SourceResponse(WireModel):
 
 
 async def source(handle: StoreHandle, request: SourceRequest, ctx: ActionContext) -> SourceResponse:
-    """Returns the chunks of a source that the caller may see."""
+    """Return the chunks of a source that the caller may see."""
     check_names("namespace", [request.namespace])
     scope = handle.scope(ctx, request.namespace, Compare("source", "$eq", request.source))
     own = handle.scope(ctx, request.namespace, None)
@@ -102,7 +102,7 @@ async def source(handle: StoreHandle, request: SourceRequest, ctx: ActionContext
 
 
 def placed_at(document: Document) -> tuple[int, int, str, Document] | None:
-    """Returns `(start, end, text, document)` of a chunk; None when its metadata do not say where its text stands."""
+    """Return `(start, end, text, document)` of a chunk; None if its metadata has no position."""
     facts = document.metadata
     start, end, prefix = facts.get("start"), facts.get("end"), facts.get("prefix", 0)
     if type(start) is not int or type(end) is not int or type(prefix) is not int or not 0 <= start < end or prefix < 0:
@@ -112,7 +112,7 @@ def placed_at(document: Document) -> tuple[int, int, str, Document] | None:
 
 
 def pieces(chunks: Sequence[tuple[int, int, str]]) -> list[Piece]:
-    """Returns the pieces between the boundaries of `(start, end, text)`, which are in the order of their starts."""
+    """Yield the pieces between the boundaries of `(start, end, text)`, which are sorted by their starts."""
     edges = sorted({edge for start, end, _ in chunks for edge in (start, end)})
     found: list[Piece] = []
     open_: list[int] = []

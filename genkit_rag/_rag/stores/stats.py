@@ -1,4 +1,4 @@
-"""What a store is, how much it holds and whether it is well."""
+"""Statistics of a store: size, properties and health."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class NamespaceCount(WireModel):
 
 
 class ScoreMeaning(WireModel):
-    """What a mode's score is; higher is better. A bound that is not there is infinite."""
+    """The kind and range of a mode's score; higher is better. A missing bound is infinite."""
 
     kind: str
     lowest: float | None = None
@@ -66,22 +66,22 @@ class Health(WireModel):
 
 
 class StatsResponse(WireModel):
-    """What a store says of itself.
+    """The properties and statistics of a store.
 
     Attributes:
-        name: Its name.
+        name: The name of the store.
         embedder: The name of the embedder action that fills it.
-        mode: The search mode of a call that names none.
-        scoped: Whether the store's owner shows this caller only a part; then the counts are of that part, and facts
-            about the whole are left out.
-        health: Whether it can be used.
-        count: How many documents there are; left out when that cannot be told.
-        namespaces: How many each namespace has.
-        more_namespaces: Whether there are more of them than are listed.
-        fingerprint: What its vectors are of.
-        modes: The search modes it can do.
-        scores: What the scores of each mode mean.
-        bytes: Its size on disk.
+        mode: The default search mode.
+        scoped: Whether access rules limit this caller to a part of the store. Then the counts are of that part, and
+            facts about the whole store are left out.
+        health: Whether the store can be used.
+        count: The number of documents; absent if it is unknown.
+        namespaces: The number of documents of each namespace.
+        more_namespaces: Whether there are more namespaces than listed.
+        fingerprint: The fingerprint of the embedding model.
+        modes: The supported search modes.
+        scores: The kind and range of the scores of each mode.
+        bytes: The size on disk.
         details: Further facts for people.
     """
 
@@ -101,7 +101,7 @@ class StatsResponse(WireModel):
 
 
 async def stats(handle: StoreHandle, request: StatsRequest, ctx: ActionContext) -> StatsResponse:
-    """Returns what a store is and holds; a store that cannot be opened is told of, not raised."""
+    """Return the statistics of a store; report a store that cannot be opened instead of raising."""
     check_names("namespace", [request.namespace])
     scope = handle.scope(ctx, request.namespace, None)
     answer = StatsResponse(
