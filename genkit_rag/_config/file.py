@@ -14,16 +14,16 @@ from genkit_rag._core.errors import GenkitError
 CONFIG_FILE = "genkit_rag.toml"
 CONFIG_VARIABLE = "GENKIT_RAG_CONFIG"
 REFERENCE = "env:"
-"""A string value `env:NAME` stands for the environment variable `NAME`."""
+"""The prefix of a reference: `env:NAME` is replaced by the environment variable `NAME`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """The actions that are used when a command or a call names none.
+    """The defaults of commands and calls.
 
     Attributes:
         model: The model of `ask` and of `ai.generate`.
-        embedder: The embedding model of stores that have none of their own.
+        embedder: The embedding model of new stores.
         store: The store of the commands, such as `pgvector/docs`.
         reranker: The reranker of `query` and `ask`.
     """

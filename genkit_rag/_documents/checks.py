@@ -12,7 +12,7 @@ from genkit_rag._core.errors import GenkitError
 from genkit_rag._documents.document import Document
 
 MAX_TEXT = 64 * 1024 * 1024
-"""How many characters a text may have: beyond it engines begin to refuse, each in its own way."""
+"""The maximum number of characters of a text; above it, storage engines fail in different ways."""
 
 MAX_DEPTH = 64
 """How deep metadata may nest."""
@@ -22,7 +22,7 @@ _EXACT = 2**53
 
 
 def check_documents(documents: Sequence[Document]) -> list[str]:
-    """Returns the ids; raises INVALID_ARGUMENT, naming the document and the path, for what cannot be stored exactly.
+    """Validate documents for storage and return their ids; INVALID_ARGUMENT names the document and the path.
 
     Ids are text, not empty, each once. Content and metadata are text that UTF-8 can hold; metadata is JSON: finite
     numbers, integers of 63 bits, at most 64 levels. No text is longer than `MAX_TEXT`.
@@ -44,7 +44,7 @@ def check_documents(documents: Sequence[Document]) -> list[str]:
 
 
 def id_of(document: Document, position: int) -> str:
-    """Returns the id; INVALID_ARGUMENT, naming the path, where metadata that is not JSON has no hash to be the id."""
+    """Return the id of a document; INVALID_ARGUMENT with the path if it has none and its metadata is not JSON."""
     try:
         return document.id
     except (TypeError, ValueError, RecursionError):
@@ -69,7 +69,7 @@ def _check_document(document: Document, which: str, details: dict[str, Any]) -> 
 
 
 def check_names(argument: str, names: Iterable[str]) -> None:
-    """Raises INVALID_ARGUMENT for an id or namespace that is not text that every store can hold."""
+    """Raise INVALID_ARGUMENT for an id or namespace that some store cannot hold."""
     for name in names:
         problem = None
         if not isinstance(name, str):

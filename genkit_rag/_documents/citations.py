@@ -23,10 +23,10 @@ _TOOL_KEY_LIKE = re.compile(r"[b-df-hj-np-tv-z]\d[0-9a-z]{5,7}")  # a retriever 
 
 
 class Citation(WireModel):
-    """A passage that the answer names.
+    """A passage that the answer cites.
 
     Attributes:
-        key: The key as it stands in the answer, without brackets.
+        key: The key in the answer, without brackets.
         document: The passage.
         spans: `(start, end)` character offsets of the markers in the answer's text.
     """
@@ -37,10 +37,10 @@ class Citation(WireModel):
 
 
 class Citations(list[Citation]):
-    """The passages that an answer names, in the order of their first mention: a list that also knows what is wrong.
+    """The passages that an answer cites, in the order of their first mention, with the invalid keys.
 
     Attributes:
-        unknown: Keys that the answer names and that no passage has: the model made them up.
+        unknown: Cited keys that belong to no given passage.
     """
 
     __slots__ = ("_repairs", "unknown")
@@ -56,7 +56,7 @@ class Citations(list[Citation]):
         self._repairs = list(repairs)
 
     def without_unknown(self, text: str) -> str:
-        """Returns the text that was searched without its unknown keys: `A [1, 7]. B [7].` becomes `A [1]. B.`."""
+        """Return the searched text without its unknown keys: `A [1, 7]. B [7].` becomes `A [1]. B.`."""
         pieces: list[str] = []
         end = 0
         for (start, stop), kept in self._repairs:
@@ -67,7 +67,7 @@ class Citations(list[Citation]):
 
 
 def check_citations(text: str, given: Mapping[str, Document] | None, messages: Sequence[Message]) -> Citations:
-    """Returns the citations of an answer, checked against everything that the model was given.
+    """Find the citations of an answer among all passages that the model received.
 
     Args:
         text: The answer.
@@ -80,16 +80,16 @@ def check_citations(text: str, given: Mapping[str, Document] | None, messages: S
 
 
 def find_citations(text: str, documents: Mapping[str, Document]) -> Citations:
-    """Returns the citations in the order of their first mention, with the keys that no document has as `.unknown`.
+    """Find the citations in a text, in the order of their first mention; keys without a document are in `.unknown`.
 
-    A marker is `[1]`, `[1, 2]`, `[1; 2]`, `[1-3]` or `[key]`; a span is the whole marker, brackets included. Code,
-    Markdown links and other words in brackets are no markers. An unknown key is a number of up to three digits
-    (`[2024]` is a year) or what looks like a key of a retriever tool; when there are keys of other kinds, also a word
-    without spaces that has a digit or one of `._/#-`.
+    A marker is `[1]`, `[1, 2]`, `[1; 2]`, `[1-3]` or `[key]`; a span covers the whole marker with its brackets. Code,
+    Markdown links and other bracketed words are not markers. An unknown key is a number of up to three digits (`[2024]`
+    is a year) or has the form of a retriever tool's key; if there are keys of other forms, also a word without spaces
+    that has a digit or one of `._/#-`.
 
     Args:
         text: The answer.
-        documents: The passages that the model was given, by their keys.
+        documents: The passages that the model received, by key.
     """
     found: dict[str, list[tuple[int, int]]] = {}
     unknown: dict[str, None] = {}
@@ -112,7 +112,7 @@ def find_citations(text: str, documents: Mapping[str, Document]) -> Citations:
 
 
 def _keys(content: str, documents: Mapping[str, Document]) -> Iterator[str]:
-    """Yields the keys in a marker; a document's key may itself hold commas and dashes."""
+    """Yield the keys in a marker; a document's key may contain commas and dashes."""
     whole = content.strip()
     if whole in documents:
         yield whole
@@ -127,7 +127,7 @@ def _keys(content: str, documents: Mapping[str, Document]) -> Iterator[str]:
 
 
 def _masked(text: str) -> str:
-    """Returns the text, equally long, without code and links."""
+    """Return the text with code and links blanked out, at the same length."""
     if "`" in text or "~~~" in text:
         text = _without_inline_code(_FENCE.sub(_blank, text))
     return _LINK.sub(_blank, text)

@@ -1,4 +1,4 @@
-"""The document: what is indexed, retrieved, reranked and put before a model."""
+"""The document: the unit that is indexed, retrieved, reranked and passed to a model."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from genkit_rag._documents.wire import WireModel, wire_schema
 class Document:
     """Content (text or media parts) with metadata and an id.
 
-    A retrieved document is the same class with `score` (higher is better), `rank` (0 is best) and `retriever` set;
-    on the wire they stand in the metadata.
+    A retrieved document has `score` (higher is better), `rank` (0 is best) and `retriever` set; in the wire format they
+    are in the metadata.
 
     Args:
         content: Text, a part, or a list of parts with text or media.
-        metadata: JSON-compatible facts; filters work on them.
+        metadata: JSON-compatible facts for filters.
         id: Your id, or None for a hash of content and metadata (indexing the same document twice changes nothing).
     """
 
@@ -68,7 +68,7 @@ class Document:
 
     @classmethod
     def from_text(cls, text: str, metadata: Mapping[str, Any] | None = None, *, id: str | None = None) -> Document:
-        """Returns a document with one text part."""
+        """Create a document with one text part."""
         return cls(text, metadata, id=id)
 
     @classmethod
@@ -80,14 +80,14 @@ class Document:
         *,
         id: str | None = None,
     ) -> Document:
-        """Returns a document with one media part; `url` may be a `data:` URL."""
+        """Create a document with one media part; `url` may be a `data:` URL."""
         return cls(Part(media=Media(url=url, content_type=content_type)), metadata, id=id)
 
     @classmethod
     def from_data(
         cls, data: str, data_type: str = "text", metadata: Mapping[str, Any] | None = None, *, id: str | None = None
     ) -> Document:
-        """Returns a text document for `data_type='text'`, else a media document with that content type."""
+        """Create a text document for `data_type='text'`, otherwise a media document with that content type."""
         if data_type == "text":
             return cls.from_text(data, metadata, id=id)
         return cls.from_media(data, data_type, metadata, id=id)
@@ -154,7 +154,7 @@ class Document:
         return self._text is not None or all(part.text is not None for part in self.content)
 
     def copy(self, **changes: Any) -> Document:
-        """Returns a copy (own metadata dict, shared parts) with attributes set to other values."""
+        """Copy the document (own metadata dict, shared parts) with changed attributes."""
         twin = Document.__new__(Document)
         for slot in Document.__slots__:
             setattr(twin, slot, getattr(self, slot))
@@ -165,7 +165,7 @@ class Document:
         return twin
 
     def to_wire(self) -> dict[str, Any]:
-        """Returns Genkit's DocumentData: `{content, metadata}`; id, score, rank and retriever stand in the metadata."""
+        """Convert to Genkit's DocumentData: `{content, metadata}`, with id, score, rank and retriever in the metadata."""
         metadata = dict(self.metadata)
         extra = {
             "id": self._id,
@@ -180,7 +180,7 @@ class Document:
 
     @classmethod
     def from_wire(cls, raw: Any) -> Document:
-        """Returns the document of DocumentData; a string is a text document."""
+        """Create a document from DocumentData; a string becomes a text document."""
         if isinstance(raw, Document):
             return raw
         if isinstance(raw, str):
@@ -228,7 +228,7 @@ class Document:
 
 
 def documents_html(documents: Sequence[Document]) -> str:
-    """Returns the table that a notebook shows: score, id, text and metadata of each, long ones cut."""
+    """Render an HTML table for notebooks: score, id, text and metadata of each document, shortened."""
     head = "".join(f'<th scope="col">{name}</th>' for name in ("score", "id", "text", "metadata"))
     lines: list[str] = []
     for document in documents:
@@ -250,7 +250,7 @@ class _Wire(WireModel):
 
 
 def to_document(value: str | Document | Part | Sequence[Part], argument: str = "document") -> Document:
-    """Returns a document for what a caller may give as one; INVALID_ARGUMENT for anything else."""
+    """Convert a text, part or document to a document; INVALID_ARGUMENT for anything else."""
     if isinstance(value, Document):
         return value
     given: Any = value
@@ -264,7 +264,7 @@ def to_document(value: str | Document | Part | Sequence[Part], argument: str = "
 def to_documents(
     values: Iterable[str | Document | Part | Sequence[Part]], argument: str = "documents"
 ) -> list[Document]:
-    """Returns documents for what a caller may give as a list of them; INVALID_ARGUMENT for a single one."""
+    """Convert a list of texts, parts or documents to documents; INVALID_ARGUMENT for a single one."""
     given: Any = values
     if isinstance(given, str | Document | Part | Mapping) or not isinstance(given, Iterable):
         raise invalid(argument, given, "must be a list", hint="Put the one document into a list: [document].")

@@ -70,7 +70,7 @@ Filter = Compare | And | Or | Not
 
 
 def parse_filter(raw: Mapping[str, Any] | Filter | None) -> Filter | None:
-    """Returns the tree of a filter; None for no filter (None or an empty object).
+    """Parse a filter to a tree; None for no filter (None or an empty object).
 
     Raises INVALID_ARGUMENT that names the operator or value and what is allowed.
     """
@@ -190,7 +190,7 @@ MISSING: Any = object()
 
 
 def get_field(metadata: Mapping[str, Any], field: str) -> Any:
-    """Returns the value of a field (dots reach into nested objects), or `MISSING`."""
+    """Return the value of a field (dots reach into nested objects), or `MISSING`."""
     if field in metadata:
         return metadata[field]
     if "." not in field:
@@ -204,7 +204,7 @@ def get_field(metadata: Mapping[str, Any], field: str) -> Any:
 
 
 def matches(tree: Filter | None, metadata: Mapping[str, Any]) -> bool:
-    """Returns whether metadata passes a filter. This function is the oracle: every store gives the same answers."""
+    """Return whether metadata matches a filter. This is the reference implementation for all stores."""
     match tree:
         case None:
             return True
@@ -227,7 +227,7 @@ _ORDER: dict[str, Callable[[Any, Any], bool]] = {
 
 
 def matches_value(op: str, wanted: Any, found: Any) -> bool:
-    """Returns whether one field's value (or `MISSING`) passes one comparison."""
+    """Return whether the value of one field (or `MISSING`) satisfies one comparison."""
     match op:
         case "$exists":
             return (found is not MISSING) is wanted
@@ -252,7 +252,7 @@ def matches_value(op: str, wanted: Any, found: Any) -> bool:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Returns whether two scalars are equal without mixing types; `1` equals `1.0`, `True` does not equal `1`."""
+    """Return whether two scalars are equal without mixing types; `1` equals `1.0`, `True` does not equal `1`."""
     return _type(a) == _type(b) and bool(a == b)
 
 

@@ -1,4 +1,4 @@
-"""Parts and messages: what is said to a model and by it."""
+"""Parts and messages: the content that is exchanged with a model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ToolRequest(DataWireModel):
 
 
 class ToolResponse(DataWireModel):
-    """What a tool gave back."""
+    """The result of a tool."""
 
     nulls: ClassVar[tuple[str, ...]] = ("output",)
 
@@ -50,9 +50,8 @@ class Resource(WireModel):
 class Part(DataWireModel):
     """One piece of a message or document.
 
-    One of text, medium, tool request, tool response, reasoning and resource at most; two are refused. `data`,
-    `custom` and `metadata` may stand alone or beside it. A part of nothing is what Genkit's JSON makes of data that
-    is undefined.
+    A part has at most one of text, media, tool request, tool response, reasoning and resource. `data`, `custom` and
+    `metadata` may accompany it or be alone. An empty part is valid, since Genkit's JSON drops undefined data.
     """
 
     nulls: ClassVar[tuple[str, ...]] = ("data",)
@@ -89,7 +88,7 @@ Content = str | Part | Sequence["str | Part"]
 
 
 def to_parts(content: Content) -> list[Part]:
-    """Returns content as a list of parts."""
+    """Convert content to a list of parts."""
     if isinstance(content, str):
         return [Part(text=content)]
     if isinstance(content, Part):
@@ -106,17 +105,17 @@ class Message(WireModel):
 
     @classmethod
     def user(cls, content: Content) -> Message:
-        """Returns a user message."""
+        """Create a user message."""
         return cls(role="user", content=to_parts(content))
 
     @classmethod
     def system(cls, content: Content) -> Message:
-        """Returns a system message."""
+        """Create a system message."""
         return cls(role="system", content=to_parts(content))
 
     @classmethod
     def model(cls, content: Content) -> Message:
-        """Returns a message of the model."""
+        """Create a model message."""
         return cls(role="model", content=to_parts(content))
 
     @property
@@ -131,5 +130,5 @@ class Message(WireModel):
 
 
 def join_text(parts: Iterable[Part]) -> str:
-    """Returns the text parts, joined."""
+    """Join the text parts."""
     return "".join(part.text for part in parts if part.text is not None)

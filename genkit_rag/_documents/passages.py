@@ -14,9 +14,9 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 from genkit_rag._documents.document import Document
 from genkit_rag._documents.part import Message, Part
 
-# A key is a hash of the passage and no number. Numbers are shorter, but a number that was copied wrongly is another
-# passage's number, and that citation looks right; a wrong hash is nobody's, and is reported. Numbers also need somebody
-# who counts: calls run at the same time, and conversations are cut, and go on in another process.
+# A key is a hash of the passage instead of a number. Numbers are shorter, but a miscopied number is a valid key of another
+# passage and goes unnoticed, while a wrong hash is reported. Numbers also need a shared counter, but calls run concurrently,
+# and conversations are cut and continued in other processes.
 _LETTERS = "bcdfghjkmnpqrstvwxyz"
 _DIGITS = "23456789"
 _CHARACTERS = _LETTERS + _DIGITS
@@ -33,7 +33,7 @@ MAX_FACTS = 4_000
 
 
 def passage_keys(documents: Sequence[Document]) -> dict[str, Document]:
-    """Returns the documents by their keys, without repetitions.
+    """Return the documents by key, without duplicates.
 
     A key depends on id and content only: the same passage has the same key in every call, turn and process. Two
     passages of one call never have the same key; `cited_passages` sees to those of several.
@@ -42,12 +42,12 @@ def passage_keys(documents: Sequence[Document]) -> dict[str, Document]:
     for document in documents:
         found.setdefault(_digest(document), document)
     short = [digest[:KEY_LENGTH] for digest in found]
-    # Both get a long key: which of them was found first must not decide.
+    # On a collision, both keys become long, so that the result does not depend on the order of discovery.
     return {key if short.count(key) == 1 else digest: found[digest] for key, digest in zip(short, found, strict=True)}
 
 
 def _digest(document: Document) -> str:
-    """Returns the long form of a passage's key."""
+    """Return the long form of a passage's key."""
     identity = json.dumps([document.id, document.text, [medium.url for medium in document.media]])
     number = int.from_bytes(hashlib.blake2b(identity.encode(), digest_size=32).digest(), "big")
     characters: list[str] = []
@@ -59,7 +59,7 @@ def _digest(document: Document) -> str:
 
 
 def passage_facts(document: Document) -> dict[str, Any]:
-    """Returns what is known of a document beside its text, bounded and as JSON-compatible data."""
+    """Return the metadata of a document for the model, bounded and JSON-compatible."""
     own = {
         "id": document.id,
         "score": document.score,
@@ -85,11 +85,11 @@ def _bounded(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def cited_passages(messages: Sequence[Message]) -> dict[str, Document]:
-    """Returns the passages that retriever tools gave in a conversation, by the keys that the model knows them by.
+    """Return the passages that retriever tools returned in a conversation, by the keys that the model was given.
 
-    The text of a document is what the model read; its metadata are those of the store, bounded. A passage that was
-    found several times is there once, as it was found last. A key that two different documents have names neither.
-    Whoever can write the conversation can write passages into it: do not take tool messages from strangers.
+    The text of a document is the text that the model read; its metadata are those of the store, bounded. A passage that
+    was found several times is returned once, in its last version. A key of two different documents is dropped. Anyone
+    who can write the conversation can write passages into it: do not accept tool messages from untrusted sources.
     """
     found: dict[str, Document] = {}
     clashing: set[str] = set()
@@ -101,12 +101,12 @@ def cited_passages(messages: Sequence[Message]) -> dict[str, Document]:
 
 
 def has_searched(messages: Sequence[Message]) -> bool:
-    """Returns whether a retriever tool has run in a conversation, whatever it found."""
+    """Return whether a retriever tool has run in a conversation, with or without results."""
     return next(_searches(messages), None) is not None
 
 
 def _searches(messages: Sequence[Message]) -> Iterator[tuple[Part, Mapping[str, Any]]]:
-    """Yields the responses of retriever tools, and the facts of their passages by key."""
+    """Yield the responses of retriever tools, and the facts of their passages by key."""
     for message in messages:
         if message.role == "tool":
             for part in message.content:
@@ -126,7 +126,7 @@ def _passages(messages: Sequence[Message]) -> Iterator[tuple[str, Document]]:
 
 
 def _document(item: Any, facts: Mapping[str, Any]) -> Document | None:
-    """Returns the document of a passage; None for what is none, such as what a middleware has put there."""
+    """Return the document of a passage; None if it is not a passage, for example after a middleware changed it."""
     if not isinstance(item, Mapping):
         return None
     key, text = item.get("key"), item.get("text")

@@ -20,19 +20,19 @@ from pydantic_core import CoreSchema, core_schema
 
 
 class WireModel(BaseModel):
-    """A pydantic model whose JSON is Genkit's: camelCase, and no field that is None."""
+    """A pydantic model with Genkit's JSON: camelCase names, None fields left out."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", defer_build=True)
 
     def to_wire(self) -> dict[str, Any]:
-        """Returns the model as JSON-compatible data in wire names."""
+        """Convert the model to JSON-compatible data with wire names."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 class DataWireModel(WireModel):
-    """A wire model with fields for any JSON (a tool's output, names that we do not know): a null given there stays.
+    """A wire model with fields for any JSON (a tool's output, unknown names), which keep an explicit null.
 
-    Settings (`config`, `options`, schemas) are no data: null settings and absent ones are the same, and are left out.
+    Settings (`config`, `options`, schemas) are not such data: null and absent settings are the same, and are left out.
     """
 
     nulls: ClassVar[tuple[str, ...]] = ()
@@ -57,7 +57,7 @@ class DataWireModel(WireModel):
 def wire_schema(
     wire: type[WireModel], parse: Callable[[Any], Any], to_wire: Callable[[Any], Any], handler: GetCoreSchemaHandler
 ) -> core_schema.CoreSchema:
-    """Returns pydantic's schema of a class that is no model, for speed, but crosses the wire as `wire`."""
+    """Return the pydantic schema of a plain class (for speed) that is transferred as the model `wire`."""
     return core_schema.no_info_plain_validator_function(
         parse,
         json_schema_input_schema=handler(wire),

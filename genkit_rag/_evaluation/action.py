@@ -30,7 +30,7 @@ MAX_ERROR_CHARS = 1000
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """What an evaluator's function may take."""
+    """The leading parameters of an evaluator's function."""
 
     datapoint: EvalDataPoint
     options: Any
@@ -45,17 +45,17 @@ def evaluator_action(
     is_billed: bool = False,
     config_type: Any = None,
 ) -> EvaluatorAction:
-    """Returns an evaluator action.
+    """Create an evaluator action.
 
     Args:
-        name: Its name.
-        fn: `(datapoint)`, `(datapoint, options)` or with a trailing `ctx`, sync or async. It gives a `Score`, a
-            number, a flag (PASS or FAIL), a label, a list of these or an `EvalFnResponse`. What it raises becomes a
-            score with an `error` and the status UNKNOWN; the other data points are not touched by it.
-        display_name: For people; the name by default.
-        definition: One sentence that says what is measured; the first line of the docstring by default.
+        name: The name of the action.
+        fn: `(datapoint)`, `(datapoint, options)` or with a trailing `ctx`, sync or async. Returns a `Score`, a number,
+            a flag (PASS or FAIL), a label, a list of these or an `EvalFnResponse`. An exception becomes a score with an
+            `error` and the status UNKNOWN; other data points are not affected.
+        display_name: A name for people; `name` by default.
+        definition: One sentence about what is measured; the first line of the docstring by default.
         is_billed: Whether a run costs money: Genkit's tools ask before they start it.
-        config_type: A type or JSON Schema of the options; None takes any.
+        config_type: A type or JSON Schema of the options; None accepts any.
     """
     handler = adapt(fn, ("datapoint", "options"))
     shown = display_name or name
@@ -89,7 +89,7 @@ def evaluator_action(
 
 
 def evaluator_metadata(display_name: str, definition: str, is_billed: bool, config_type: Any) -> dict[str, Any]:
-    """Returns what Genkit's tools must find on an evaluator."""
+    """Return the metadata of an evaluator that Genkit's tools require."""
     facts: dict[str, Any] = {
         "evaluatorDisplayName": display_name,
         "evaluatorDefinition": definition,
@@ -137,13 +137,13 @@ def _span_id() -> str | None:
 
 
 def failure(error: BaseException) -> Score:
-    """Returns the score of a data point that could not be judged."""
+    """Return the score of a data point whose evaluation failed."""
     text = str(error) if isinstance(error, GenkitError) else f"{type(error).__name__}: {error}"
     return Score(error=text[:MAX_ERROR_CHARS], status="UNKNOWN")
 
 
 def answer_of(test_case_id: str, raw: Any) -> EvalFnResponse:
-    """Returns what an evaluator's function gave as a wire answer; INTERNAL for what is none."""
+    """Convert the result of an evaluator's function to the wire format; INTERNAL if it is not a valid result."""
     if isinstance(raw, EvalFnResponse):
         return raw.model_copy(update={"test_case_id": test_case_id})
     if isinstance(raw, Mapping) and "evaluation" in raw:

@@ -10,11 +10,11 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 CONCURRENCY = 4
-"""How many rows are worked on at a time when nobody says."""
+"""The default number of concurrent rows."""
 
 
 async def bounded_map(fn: Callable[[A], Awaitable[B]], items: Sequence[A], concurrency: int) -> list[B]:
-    """Returns what `fn` gives for each item, in their order; the first exception stops the others."""
+    """Apply `fn` to each item with bounded concurrency, in order; the first exception cancels the others."""
     results: list[Any] = [None] * len(items)
     pending = iter(enumerate(items))
 

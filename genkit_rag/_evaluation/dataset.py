@@ -1,4 +1,4 @@
-"""Datasets from files, and from judgements that somebody made in a playground."""
+"""Datasets from files, and from judgements made in a playground."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ DatasetLike = str | Path | Iterable[EvalDataPoint | Mapping[str, Any] | Any]
 
 
 class Judgement(WireModel):
-    """What somebody thinks of one document for one query.
+    """A relevance judgement of one document for one query.
 
     Attributes:
         query: The query.
-        document_id: The document.
-        grade: 0 is not relevant, 1 relevant, more is better still.
-        retriever: Where it was seen.
-        created_at: When, as ISO 8601.
+        document_id: The id of the document.
+        grade: 0 is not relevant, 1 is relevant, higher is better.
+        retriever: The retriever that returned it.
+        created_at: ISO 8601 time of the judgement.
     """
 
     query: str
@@ -43,7 +43,7 @@ class Judgement(WireModel):
 
 
 def judged_points(judgements: Iterable[Judgement]) -> list[EvalDataPoint]:
-    """Returns a data point for each query, with its documents and their grades as the reference.
+    """Return a data point for each query, with the graded documents as the reference.
 
     Of several judgements on one document the last one counts.
     """
@@ -54,7 +54,7 @@ def judged_points(judgements: Iterable[Judgement]) -> list[EvalDataPoint]:
 
 
 def to_points(dataset: DatasetLike) -> list[EvalDataPoint]:
-    """Returns the data points of a dataset, every one with an id: a list of them, or the path of a file.
+    """Return the data points of a list or a file, each with an id.
 
     A mapping with at least one of `input`, `output`, `reference`, `context` or `testCaseId` is a data point; anything
     else is an input.
@@ -85,14 +85,14 @@ def _point(item: Any, number: int) -> EvalDataPoint:
 
 
 def load_dataset(path: str | Path) -> list[EvalDataPoint]:
-    """Returns the data points of a file: `.jsonl` (one a line), `.json` (a list) or `.csv` (with a header).
+    """Load the data points of a file: `.jsonl` (one a line), `.json` (a list) or `.csv` (with a header).
 
-    Genkit's dataset files are such lists. Cells of a CSV file are text, unless they begin with `[` or `{` and are JSON;
-    empty cells are absent; columns beside those of a data point are kept.
+    Genkit's dataset files are such lists. Cells of a CSV file are text, unless they begin with `[` or `{` and are valid
+    JSON; empty cells are absent; further columns are kept.
 
     Raises:
-        GenkitError: NOT_FOUND for a file that is not there, INVALID_ARGUMENT for one that cannot be read, naming the
-            line, RESOURCE_EXHAUSTED for one over 100 MB.
+        GenkitError: NOT_FOUND for a missing file, INVALID_ARGUMENT with the line for an invalid one, RESOURCE_EXHAUSTED
+            for one over 100 MB.
     """
     file = Path(path)
     readers = {".jsonl": _lines, ".ndjson": _lines, ".json": _list, ".csv": _rows}

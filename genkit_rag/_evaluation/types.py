@@ -1,4 +1,4 @@
-"""The wire types of evaluation: data points, scores, what an evaluator takes and gives."""
+"""The wire types of evaluation: data points, scores, requests and responses of evaluators."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EvalStatus = Literal["UNKNOWN", "PASS", "FAIL"]
 
 
 class ScoreDetails(DataWireModel):
-    """Why a score is what it is; further fields are kept."""
+    """The reasons for a score; further fields are kept."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -26,14 +26,14 @@ class ScoreDetails(DataWireModel):
 
 
 class Score(WireModel):
-    """One judgement on one data point. Higher is better.
+    """One judgement of one data point. Higher is better.
 
     Attributes:
-        id: Tells several scores of one evaluator apart.
+        id: Distinguishes several scores of one evaluator.
         score: A finite number, a flag or a label.
-        status: `PASS`, `FAIL` or `UNKNOWN`; absent where a number alone says it all.
-        error: Why there is no score.
-        details: `reasoning` and whatever else the evaluator wants to say.
+        status: `PASS`, `FAIL` or `UNKNOWN`; absent for a plain number.
+        error: The reason for a missing score.
+        details: `reasoning` and other fields of the evaluator.
     """
 
     model_config = ConfigDict(allow_inf_nan=False)
@@ -60,15 +60,15 @@ class Score(WireModel):
 
 
 class EvalDataPoint(DataWireModel):
-    """One row of a dataset. Fields beside these are kept.
+    """One row of a dataset. Further fields are kept.
 
     Attributes:
-        input: What the target is given.
-        output: What the target gave.
-        context: What the target had to go by: the texts of the documents that were retrieved.
-        reference: What is right: an answer, several, or `{"answer": ..., "relevant": ...}`.
-        test_case_id: Names the row in reports and comparisons.
-        trace_ids: The traces of the runs that gave the output.
+        input: The input of the target.
+        output: The output of the target.
+        context: The texts of the retrieved documents.
+        reference: The expected output: an answer, several, or `{"answer": ..., "relevant": ...}`.
+        test_case_id: The id of the row in reports and comparisons.
+        trace_ids: The traces of the runs that produced the output.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -82,7 +82,7 @@ class EvalDataPoint(DataWireModel):
     trace_ids: list[str] | None = None
 
     def further(self, name: str) -> Any:
-        """Returns a field beside the declared ones; None when it is not there."""
+        """Return an undeclared field; None if it is absent."""
         return (self.model_extra or {}).get(name)
 
 
@@ -95,7 +95,7 @@ class EvalRequest(WireModel):
 
 
 class EvalFnResponse(WireModel):
-    """What an evaluator says of one data point."""
+    """The result of an evaluator for one data point."""
 
     sample_index: int | float | None = None
     test_case_id: str
@@ -113,7 +113,7 @@ EvaluatorAction = Action[EvalRequest, list[EvalFnResponse], EvalFnResponse]
 
 
 def verdict(passed: bool, reasoning: str | None = None, *, score: float | bool | None = None) -> Score:
-    """Returns a score with a status; the flag itself is the score unless one is given."""
+    """Create a score with a status; its value is the flag unless a score is given."""
     return Score(
         score=passed if score is None else score,
         status="PASS" if passed else "FAIL",
@@ -122,18 +122,18 @@ def verdict(passed: bool, reasoning: str | None = None, *, score: float | bool |
 
 
 def graded(score: float, threshold: float | None, reasoning: str | None = None) -> Score:
-    """Returns a number as a score, with PASS or FAIL when there is a threshold to reach."""
+    """Create a score from a number, with PASS or FAIL if there is a threshold."""
     status: EvalStatus | None = None if threshold is None else "PASS" if score >= threshold - 1e-12 else "FAIL"
     return Score(score=score, status=status, details=ScoreDetails(reasoning=reasoning) if reasoning else None)
 
 
 def unmeasured(reasoning: str) -> Score:
-    """Returns a score without a value, for a data point that an evaluator has nothing to say of."""
+    """Create a score without a value, for a data point that the evaluator cannot measure."""
     return Score(status="UNKNOWN", details=ScoreDetails(reasoning=reasoning))
 
 
 def text_of(value: Any) -> str:
-    """Returns what a person would read: a text as it is, the text of a message or document, else JSON."""
+    """Return a readable text: a string itself, the text of a message or document, otherwise JSON."""
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping):
@@ -149,7 +149,7 @@ def text_of(value: Any) -> str:
 
 
 def reference_of(point: EvalDataPoint, name: str) -> Any:
-    """Returns the part of a reference that an evaluator needs: `answer` or `relevant` where the reference has parts."""
+    """Return the part of a reference that an evaluator needs: `answer` or `relevant` if the reference has parts."""
     reference = point.reference
     if isinstance(reference, Mapping) and {"answer", "relevant"} & reference.keys():
         return cast("Mapping[str, Any]", reference).get(name)
@@ -157,9 +157,9 @@ def reference_of(point: EvalDataPoint, name: str) -> Any:
 
 
 def with_ids(points: Sequence[EvalDataPoint]) -> list[EvalDataPoint]:
-    """Returns the points, every one with an id of its own: its own, else a hash of its input.
+    """Return the points, each with an id: its own, otherwise a hash of its input.
 
-    The hash is the same in every run, so that runs can be compared; equal inputs are told apart by their order.
+    The hash is stable across runs, so that runs can be compared; equal inputs are numbered.
     """
     seen: dict[str, int] = {}
     named: list[EvalDataPoint] = []
@@ -181,10 +181,10 @@ def _digest(value: Any) -> str:
 
 
 def dataset_hash(points: Sequence[EvalDataPoint]) -> str:
-    """Returns a hash of the ids, inputs and references; the same for the same dataset."""
+    """Hash the ids, inputs and references of a dataset."""
     return _digest([[point.test_case_id, dump(point.input), dump(point.reference)] for point in points])
 
 
 def is_finite_number(value: Any) -> bool:
-    """Returns whether a value is a number that can be averaged; a flag is none."""
+    """Return whether a value is a finite number; a flag is not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -44,7 +44,7 @@ class WeightsStatus:
 
 
 def models_folder() -> Path:
-    """Returns the folder of all weights: `$GENKIT_RAG_CACHE/models`, else in the user's cache folder."""
+    """Return the folder of all weights: `$GENKIT_RAG_CACHE/models`, or else in the user's cache folder."""
     root = os.environ.get(CACHE_VARIABLE)
     if root:
         return Path(root).expanduser() / "models"
@@ -55,7 +55,7 @@ def models_folder() -> Path:
 
 
 def weights_path(name: str, file: str | None = None) -> Path:
-    """Returns the folder of installed weights, or one file of it. Checks sizes, not hashes: it runs at every load.
+    """Return the folder of installed weights, or one of its files. Checks sizes, not hashes, since it runs at every load.
 
     Raises NOT_FOUND for unknown names, FAILED_PRECONDITION with the command to run when something is missing.
     """
@@ -74,7 +74,7 @@ def weights_path(name: str, file: str | None = None) -> Path:
 
 
 def list_weights() -> list[WeightsStatus]:
-    """Returns all weights that can be pulled, with what is installed."""
+    """List the weights that can be pulled, with their installation state."""
     root = models_folder()
     return [
         WeightsStatus(
@@ -90,7 +90,7 @@ def list_weights() -> list[WeightsStatus]:
 
 
 def verify(name: str) -> Path:
-    """Returns the folder of weights after hashing every file; DATA_LOSS names the files with other bytes."""
+    """Hash every file of installed weights and return their folder; DATA_LOSS names damaged files."""
     folder = weights_path(name)
     for file in weights_named(name).files:
         actual = sha256_of(folder / file.path)
@@ -100,7 +100,7 @@ def verify(name: str) -> Path:
 
 
 def remove(name: str) -> int:
-    """Returns how many bytes were freed, partial downloads included; 0 when nothing was there."""
+    """Delete weights and partial downloads, and return the number of freed bytes; 0 if nothing was installed."""
     weights = weights_named(name)
     folder = models_folder() / name
     if not folder.is_dir():
@@ -113,7 +113,7 @@ def remove(name: str) -> int:
 
 @contextmanager
 def locked(weights: Weights) -> Generator[None]:
-    """Holds the lock of one name, across processes; waits while somebody else has it."""
+    """Hold the lock of one name across processes; wait for other holders."""
     require_extra("minilm", "filelock")
     from filelock import FileLock
 
@@ -124,7 +124,7 @@ def locked(weights: Weights) -> Generator[None]:
 
 
 def has_size(path: Path, file: WeightsFile) -> bool:
-    """Returns whether the file is there with the pinned size."""
+    """Return whether the file exists with the pinned size."""
     try:
         return path.stat().st_size == file.size
     except OSError:
@@ -132,13 +132,13 @@ def has_size(path: Path, file: WeightsFile) -> bool:
 
 
 def sha256_of(path: Path) -> str:
-    """Returns the hash of a file's bytes as 64 hex digits."""
+    """Return the SHA-256 of a file as 64 hex digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def wrong_hash(name: str, file: WeightsFile, actual: str, *, hint: str) -> GenkitError:
-    """Returns the error for bytes that are not the pinned ones."""
+    """Create the error for a file whose hash differs from the pinned one."""
     return GenkitError(
         "DATA_LOSS",
         f"`{file.path}` of the weights `{name}` has the sha256 {actual}, expected {file.sha256}.",

@@ -37,13 +37,14 @@ class _Loaded:
 
 
 class TextEncoder:
-    """A local encoder by the name of its weights; loaded at the first use, by whichever thread comes first.
+    """A local text encoder, by the name of its weights; loaded thread-safely at the first use.
 
-    Its methods block: call them through `run_in_thread`. The vector of a text does not depend on the texts beside it.
+    The methods block: call them through `run_in_thread`. The vector of a text does not depend on other texts in the
+    batch.
 
     Args:
         weights: A name of `genkit-rag models list` with a `model.onnx` and a `tokenizer.json`.
-        max_tokens: What is beyond is cut off; the two special tokens count.
+        max_tokens: The token limit with the two special tokens; the rest is cut off.
         threads: CPU threads of one run.
     """
 
@@ -60,7 +61,7 @@ class TextEncoder:
         return weights_named(self.weights).file(MODEL).sha256
 
     def load(self) -> None:
-        """Loads model and tokenizer now; FAILED_PRECONDITION with the command to run when they are not installed."""
+        """Load model and tokenizer; FAILED_PRECONDITION with the command to run if they are not installed."""
         self._get()
 
     def close(self) -> None:
@@ -69,11 +70,11 @@ class TextEncoder:
             self._loaded = None
 
     def count_tokens(self, text: str) -> int:
-        """Returns the number of tokens of the whole text, the two special ones included."""
+        """Count the tokens of the whole text, with the two special tokens."""
         return len(self._get().tokenizer.encode(_encodable(text)).ids)
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """Returns the means of the token vectors, of length 1: float32, shape `(len(texts), dimensions)`."""
+        """Embed texts by mean pooling: unit vectors, float32, shape `(len(texts), dimensions)`."""
         import numpy as np
 
         found: list[Any] = [None] * len(texts)
@@ -85,7 +86,7 @@ class TextEncoder:
         return np.stack(found) if found else np.zeros((0, 0), dtype=np.float32)
 
     def embed_tokens(self, texts: Sequence[str]) -> list[Vectors]:
-        """Returns each text's token vectors, of length 1, without the special tokens: shapes `(tokens, d)`."""
+        """Return the unit vectors of each text's tokens without the special tokens: shapes `(tokens, d)`."""
         found: list[Any] = [None] * len(texts)
         for rows, hidden, mask in self._runs(texts):
             for row, vectors, length in zip(rows, hidden, mask.sum(axis=1), strict=True):
@@ -93,7 +94,7 @@ class TextEncoder:
         return cast("list[Vectors]", found)
 
     def _runs(self, texts: Sequence[str]) -> Iterator[tuple[list[int], Any, Any]]:
-        """Yields `(rows, hidden states, mask)` of runs of texts of about the same length, so that little is padding."""
+        """Yield `(rows, hidden states, mask)` for groups of texts of similar length, to limit padding."""
         import numpy as np
 
         engine = self._get()
@@ -110,7 +111,7 @@ class TextEncoder:
             yield rows, engine.session.run(None, feed)[0], mask
 
     def _cut(self, ids: list[int]) -> list[int]:
-        """Returns at most `max_tokens`; the closing special token stays."""
+        """Cut to `max_tokens`, keeping the closing special token."""
         return ids if len(ids) <= self.max_tokens else [*ids[: self.max_tokens - 1], ids[-1]]
 
     def _get(self) -> _Loaded:
@@ -139,7 +140,7 @@ def _load(folder: Path, threads: int) -> _Loaded:
 
 
 def _groups(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Yields rows, shortest first, in groups of at most RUN_TOKENS once padded to their longest (at least one row)."""
+    """Yield rows, shortest first, in groups of at most RUN_TOKENS after padding (at least one row)."""
     group: list[int] = []
     for row in sorted(range(len(lengths)), key=lengths.__getitem__):
         if group and (len(group) + 1) * lengths[row] > RUN_TOKENS:
@@ -151,7 +152,7 @@ def _groups(lengths: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _encodable(text: str) -> str:
-    """Returns the text with lone surrogates replaced, which the tokenizer cannot take."""
+    """Replace lone surrogates, which the tokenizer does not accept."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 

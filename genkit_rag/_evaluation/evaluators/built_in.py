@@ -1,4 +1,4 @@
-"""The plugin of the evaluators that come along: made when they are asked for."""
+"""The built-in evaluators, created at their first use."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _BUILT_IN = {
 }
 
 NAMES = (*_BUILT_IN, *(f"{metric}@10" for metric in METRICS))
-"""What is listed when nobody chooses."""
+"""The evaluators that are listed by default."""
 
 
 def _find(name: str) -> _BuiltIn | None:
@@ -56,15 +56,15 @@ def _find(name: str) -> _BuiltIn | None:
 
 
 class Evaluators(Plugin):
-    """The evaluators that come along: `builtin/exact_match`, `builtin/ndcg@10`, `builtin/faithfulness` and so on.
+    """The built-in evaluators: `builtin/exact_match`, `builtin/ndcg@10`, `builtin/faithfulness` and so on.
 
-    Every `Genkit` has them. Pass one of your own to set a judge, or to say which ones Genkit's tools list: their
-    command line runs all that are listed unless it is told which.
+    Every `Genkit` has them. Pass your own instance to set a judge, or to limit the listed ones: Genkit's command line
+    runs all listed evaluators by default.
 
     Args:
-        judge: The name of the model that `faithfulness`, `answer_relevance` and `answer_correctness` ask; the default
-            model otherwise.
-        listed: The names without `builtin/` that are listed; all by default. The others can be used all the same.
+        judge: The name of the model for `faithfulness`, `answer_relevance` and `answer_correctness`; the default model
+            otherwise.
+        listed: The listed names without `builtin/`; all by default. Others can still be used.
     """
 
     name = "builtin"
@@ -80,7 +80,7 @@ class Evaluators(Plugin):
         self.listed: tuple[str, ...] = tuple(given)
 
     async def resolve(self, kind: str, name: str) -> Action[Any, Any, Any] | None:
-        """Returns the evaluator; `recall@5` and the like for any k up to 10,000."""
+        """Return the evaluator; `recall@5` and similar names work for any k up to 10,000."""
         short = name.removeprefix(f"{self.name}/")
         found = _find(short) if kind == ActionKind.EVALUATOR else None
         if found is None:
@@ -95,7 +95,7 @@ class Evaluators(Plugin):
         )
 
     async def list_actions(self) -> Sequence[ActionMetadata]:
-        """Returns what Genkit's tools show."""
+        """List the evaluators for Genkit's tools."""
         shown: list[ActionMetadata] = []
         for name in self.listed:
             found = _find(name)

@@ -42,7 +42,7 @@ class CoverageOptions(CitationOptions):
 
 
 def citation_validity(datapoint: EvalDataPoint, options: CitationOptions) -> Score:
-    """The share of the cited keys that a given passage has; the rest was made up."""
+    """Compute the share of cited keys that belong to a given passage."""
     found = _citations(datapoint, options)
     known = len(found)
     if not known and not found.unknown:
@@ -52,7 +52,7 @@ def citation_validity(datapoint: EvalDataPoint, options: CitationOptions) -> Sco
 
 
 def citation_coverage(datapoint: EvalDataPoint, options: CoverageOptions) -> Score:
-    """The share of the answer's sentences that cite a given passage."""
+    """Compute the share of the answer's sentences that cite a given passage."""
     text = text_of(datapoint.output)
     found = [span for citation in _citations(datapoint, options) for span in citation.spans]
     total, bare = 0, list[str]()
@@ -70,7 +70,7 @@ def citation_coverage(datapoint: EvalDataPoint, options: CoverageOptions) -> Sco
 
 
 def sentences(text: str) -> Iterator[tuple[int, int]]:
-    """Yields where sentences begin and end: at `.`, `!` or `?` before a space, and at line breaks."""
+    """Yield the bounds of sentences: they end at `.`, `!` or `?` before a space, and at line breaks."""
     start = 0
     for end in _END.finditer(text):
         yield start, end.end()

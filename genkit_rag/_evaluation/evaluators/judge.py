@@ -1,4 +1,4 @@
-"""Evaluators that ask a model. The model fills in a schema; what it writes around it decides nothing."""
+"""Evaluators with a language model as judge. The model fills in a schema; other text is ignored."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Do not list what has nothing to do with the question."""
 
 
 class Claim(BaseModel):
-    """A claim of an answer, and what the judge says of it."""
+    """A claim of an answer with the judge's verdict."""
 
     claim: str
     reason: str
@@ -50,20 +50,20 @@ class Claim(BaseModel):
 
 
 class Claims(BaseModel):
-    """What the judge of faithfulness fills in."""
+    """The output schema of the faithfulness judge."""
 
     claims: list[Claim]
 
 
 class Relevance(BaseModel):
-    """What the judge of relevance fills in."""
+    """The output schema of the relevance judge."""
 
     reason: str
     grade: int = Field(ge=0, le=4)
 
 
 class Correctness(BaseModel):
-    """What the judge of correctness fills in."""
+    """The output schema of the correctness judge."""
 
     agreeing: list[str]
     surplus: list[str]
@@ -94,7 +94,7 @@ class Judge:
         self._model = model
 
     async def faithfulness(self, datapoint: EvalDataPoint, options: JudgeOptions) -> Score:
-        """The share of the answer's claims that its context supports."""
+        """Compute the share of the answer's claims that its context supports."""
         if not datapoint.context:
             raise GenkitError(
                 "INVALID_ARGUMENT",

@@ -26,27 +26,27 @@ MAX_K = 10_000
 
 
 def recall(ranking: Sequence[str], grades: Grades, k: int) -> float:
-    """Returns the share of the relevant documents that are among the first k."""
+    """Return the share of the relevant documents among the first k."""
     return _hits(ranking, grades, k) / _relevant(grades)
 
 
 def precision(ranking: Sequence[str], grades: Grades, k: int) -> float:
-    """Returns the share of k that is relevant; a shorter ranking is not excused."""
+    """Return the share of k that is relevant; a shorter ranking counts as k."""
     return _hits(ranking, grades, k) / k
 
 
 def success(ranking: Sequence[str], grades: Grades, k: int) -> float:
-    """Returns 1 when any of the first k is relevant, else 0."""
+    """Return 1 if any of the first k is relevant, otherwise 0."""
     return float(_hits(ranking, grades, k) > 0)
 
 
 def reciprocal_rank(ranking: Sequence[str], grades: Grades, k: int) -> float:
-    """Returns 1 / the rank of the first relevant document among the first k; 0 without one. Its mean is MRR."""
+    """Return 1 / the rank of the first relevant document among the first k; 0 without one. Its mean is MRR."""
     return next((1 / rank for rank, id in enumerate(ranking[:k], 1) if grades.get(id, 0) >= 1), 0.0)
 
 
 def average_precision(ranking: Sequence[str], grades: Grades, k: int) -> float:
-    """Returns the mean, over the relevant documents, of the precision at their ranks. Its mean is MAP."""
+    """Return the mean, over the relevant documents, of the precision at their ranks. Its mean is MAP."""
     hits, total = 0, 0.0
     for rank, id in enumerate(ranking[:k], 1):
         if grades.get(id, 0) >= 1:
@@ -56,7 +56,7 @@ def average_precision(ranking: Sequence[str], grades: Grades, k: int) -> float:
 
 
 def ndcg(ranking: Sequence[str], grades: Grades, k: int) -> float:
-    """Returns the discounted gain of the first k over that of the best possible order."""
+    """Return the discounted gain of the first k relative to the best possible order."""
     gains = [max(0.0, grades.get(id, 0.0)) for id in ranking[:k]]
     best = sorted((grade for grade in grades.values() if grade > 0), reverse=True)[:k]
     return _discounted(gains) / _discounted(best)
@@ -100,7 +100,7 @@ class RankingOptions(WireModel):
 
 
 def parse_metric(name: str) -> tuple[str, int] | None:
-    """Returns metric and k for `recall`, `recall@5` and the like; None for another name."""
+    """Parse `recall`, `recall@5` and similar names to metric and k; None for another name."""
     match = _NAME.fullmatch(name)
     if match is None or int(match[2] or DEFAULT_K) > MAX_K:
         return None
@@ -108,7 +108,7 @@ def parse_metric(name: str) -> tuple[str, int] | None:
 
 
 def ranking_evaluator(metric: str, k: int) -> Callable[[EvalDataPoint, RankingOptions], Score]:
-    """Returns the function of an evaluator for a metric at k."""
+    """Create the function of an evaluator for a metric at k."""
     measure, definition = METRICS[metric]
 
     def evaluate(datapoint: EvalDataPoint, options: RankingOptions) -> Score:
@@ -122,7 +122,7 @@ def ranking_evaluator(metric: str, k: int) -> Callable[[EvalDataPoint, RankingOp
 
 
 def relevant_grades(point: EvalDataPoint) -> dict[str, float]:
-    """Returns the grades by id of a reference: a list of ids, or ids to grades; INVALID_ARGUMENT for another one."""
+    """Return the grades by id of a reference: a list of ids, or ids with grades; INVALID_ARGUMENT for other types."""
     raw = reference_of(point, "relevant")
     if isinstance(raw, str):
         return {raw: 1.0}
@@ -142,7 +142,7 @@ def relevant_grades(point: EvalDataPoint) -> dict[str, float]:
 
 
 def ranking_of(point: EvalDataPoint, field: str) -> list[str]:
-    """Returns the ids, best first and each once: of the output's documents, else of what was retrieved on the way."""
+    """Return the unique ids, best first, of the output's documents, otherwise of the retrieved documents."""
     output = point.output
     items: Any = cast("Mapping[str, Any]", output).get("documents") if isinstance(output, Mapping) else None
     if items is None and isinstance(output, list) and point.further("retrieved") is None:

@@ -64,8 +64,8 @@ class JsonOptions(WireModel):
     """Options of `json_match`.
 
     Attributes:
-        paths: What is compared, such as `$.items[0].name`; everything by default.
-        tolerance: How far two numbers may be apart.
+        paths: The compared paths, such as `$.items[0].name`; everything by default.
+        tolerance: The maximum difference of two numbers.
     """
 
     paths: list[str] | None = None
@@ -124,7 +124,7 @@ def _regex_engine() -> Any:
 
 
 def json_match(datapoint: EvalDataPoint, options: JsonOptions) -> Score:
-    """Whether the output is, as JSON, what the reference is."""
+    """Return whether the output equals the reference as JSON."""
     said, right = _json(datapoint.output, "output"), _json(reference_of(datapoint, "answer"), "reference")
     for path in options.paths or ["$"]:
         try:
@@ -168,7 +168,7 @@ _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d{1,9})\]")
 
 
 def _at(value: Any, path: str) -> Any:
-    """Returns what stands at a path; LookupError says where it ends."""
+    """Return the value at a path; LookupError names the missing part."""
     rest = path.removeprefix("$")
     steps = list(_STEP.finditer(rest))
     if not path.startswith("$") or "".join(step[0] for step in steps) != rest:
@@ -186,7 +186,7 @@ def _at(value: Any, path: str) -> Any:
 
 
 def _difference(one: Any, other: Any, tolerance: float, path: str) -> str | None:
-    """Returns where two JSON values differ; None where they are the same. 1 and 1.0 are, 1 and true are not."""
+    """Return the first difference of two JSON values, or None. 1 equals 1.0, but 1 does not equal true."""
     if isinstance(one, bool) or isinstance(other, bool) or one is None or other is None:
         return None if one is other else f"{path}: {one!r:.80} is not {other!r:.80}."
     if isinstance(one, int | float) and isinstance(other, int | float):

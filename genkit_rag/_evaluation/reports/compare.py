@@ -1,4 +1,4 @@
-"""What has changed between two runs over the same rows."""
+"""Comparison of two runs over the same rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIGNIFICANT = 0.05
 """A difference is significant below this p-value, corrected for the number of metrics."""
 
 EQUAL = 1e-9
-"""Differences up to this are none."""
+"""Smaller differences count as equal."""
 
 
 class Comparison(WireModel):
@@ -41,20 +41,20 @@ class Comparison(WireModel):
     only_after: list[str] = Field(default_factory=list[str])
 
     def to_json(self, *, indent: int | None = None) -> str:
-        """Returns the comparison as JSON text."""
+        """Serialise the comparison as JSON."""
         return json.dumps(self.to_wire(), ensure_ascii=False, indent=indent, allow_nan=False)
 
     def to_markdown(self) -> str:
-        """Returns tables of the metrics and of the first regressions, for a pull request."""
+        """Render tables of the metrics and of the first regressions, for a pull request."""
         return comparison_markdown(self.metrics, self.regressions, len(self.improvements))
 
     def meets(self, condition: str) -> bool:
-        """Returns whether a condition on a metric's difference holds, such as `ndcg@10 < -0.01`.
+        """Return whether a condition on a metric's difference holds, such as `ndcg@10 < -0.01`.
 
-        A metric without a row that has a value in both runs meets every condition: nothing speaks against it.
+        A metric without a row that has a value in both runs meets every condition.
 
         Raises:
-            GenkitError: INVALID_ARGUMENT for text that is no condition, NOT_FOUND for a metric that is not there.
+            GenkitError: INVALID_ARGUMENT for an invalid condition, NOT_FOUND for a metric that the runs do not share.
         """
         wanted = parse_condition(condition)
         names = {wanted.metric.lower(), f"builtin/{wanted.metric}".lower()}
@@ -82,7 +82,7 @@ Run = tuple[Sequence[EvalRow], Sequence[str]]
 
 
 def compare_rows(before: Run, after: Run, seed: int) -> Comparison:
-    """Returns the comparison of two runs; rows are paired by their ids."""
+    """Compare two runs; rows are paired by their ids."""
     old, new = ({row.test_case_id: row for row in rows} for rows, _ in (before, after))
     pairs = [(row, new[id]) for id, row in old.items() if id in new]
     names = [name for name in after[1] if name in before[1]]
@@ -98,7 +98,7 @@ def compare_rows(before: Run, after: Run, seed: int) -> Comparison:
 
 
 def _corrected(deltas: Sequence[MetricDelta]) -> list[MetricDelta]:
-    """Returns the deltas with their p-values corrected for being several."""
+    """Return the deltas with p-values corrected for multiple comparisons."""
     adjusted = statistics.holm({delta.name: delta.p_value for delta in deltas if delta.p_value is not None})
     return [
         delta.model_copy(update={"p_value": p, "significant": p < SIGNIFICANT})
@@ -128,7 +128,7 @@ def _change(old: EvalRow, new: EvalRow, name: str) -> RowDelta | None:
 
 
 def _gain(change: RowDelta) -> float:
-    """Returns how much better a row has become; an error is worse than any value."""
+    """Return the improvement of a row; an error is worse than any value."""
     if change.after is None:
         return -math.inf
     return math.inf if change.before is None else change.after - change.before

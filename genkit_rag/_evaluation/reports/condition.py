@@ -20,19 +20,19 @@ _FORM = re.compile(r"\s*([^\s<>=]+)\s*(<=|>=|<|>)\s*([+-]?(?:[0-9]+(?:\.[0-9]*)?
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What the difference of a metric is held against."""
+    """A condition on the difference of a metric."""
 
     metric: str
     sign: str
     limit: float
 
     def holds(self, delta: float) -> bool:
-        """Returns whether a difference meets it."""
+        """Return whether a difference satisfies the condition."""
         return _OPERATORS[self.sign](delta, self.limit)
 
 
 def parse_condition(text: str) -> Condition:
-    """Returns a condition: a metric's name, `<`, `<=`, `>` or `>=`, and a number; INVALID_ARGUMENT for other text."""
+    """Parse a condition: a metric's name, `<`, `<=`, `>` or `>=`, and a number; INVALID_ARGUMENT for other text."""
     found = _FORM.fullmatch(text)
     if found is None:
         raise invalid(

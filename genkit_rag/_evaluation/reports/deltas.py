@@ -36,7 +36,7 @@ class MetricDelta(WireModel):
 
 
 class RowDelta(WireModel):
-    """A metric of one row that has changed. A value is None where the row had an error or nothing was measured."""
+    """A changed metric of one row. A value is None if the row had an error or was not measured."""
 
     test_case_id: str
     metric: str

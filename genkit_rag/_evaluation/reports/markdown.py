@@ -1,6 +1,6 @@
-"""Reports and comparisons as tables of GitHub's Markdown.
+"""Reports and comparisons as tables in GitHub Flavored Markdown.
 
-What rows hold comes from anywhere. It stands in code spans, in which nothing is a link, an image, HTML or a mention.
+Text of rows is untrusted. It is put in code spans, where links, images, HTML and mentions have no effect.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MAX_CELL = 200
 
 
 def report_markdown(report: ReportData) -> str:
-    """Returns tables of the metrics and of the first rows that failed."""
+    """Render tables of the metrics and of the first failed rows."""
     names = ("metric", "n", "mean", "95 % interval", "pass rate", "errors")
     metrics = [
         (

@@ -32,13 +32,13 @@ _STYLE = (
 
 
 def clean(text: str, limit: int = MAX_CELL) -> str:
-    """Returns text without what XML does not allow or a terminal obeys, cut at the limit."""
+    """Replace characters that XML does not allow or that terminals interpret, and cut the text at the limit."""
     text = _CONTROL.sub("\ufffd", text)
     return text if len(text) <= limit else text[:limit] + "…"
 
 
 def score_text(score: Score | None) -> str:
-    """Returns a score as a person reads it."""
+    """Format a score for people."""
     if score is None:
         return ""
     if score.error is not None:
@@ -48,12 +48,12 @@ def score_text(score: Score | None) -> str:
 
 
 def interval_text(metric: MetricSummary) -> str:
-    """Returns the interval of a metric's mean; empty where there is none."""
+    """Format the interval of a metric's mean; empty if there is none."""
     return "" if metric.low is None or metric.high is None else f"[{metric.low:.3f}, {metric.high:.3f}]"
 
 
 def number_text(value: float | None, form: str = ".3f") -> str:
-    """Returns a number as a person reads it; empty for None."""
+    """Format a number for people; empty for None."""
     return "" if value is None else format(value, form)
 
 
@@ -61,7 +61,7 @@ def number_text(value: float | None, form: str = ".3f") -> str:
 
 
 def to_text(report: ReportData) -> str:
-    """Returns the metrics as a table, and the first rows that failed."""
+    """Render the metrics as a text table, and the first failed rows."""
     title = clean(report.name or report.run_id).replace("\n", " ")
     lines = [f"{title}: {len(report.rows)} rows, {report.duration_ms / 1000:.1f} s"]
     lines.append(f"{'metric':<34}{'n':>6}{'mean':>8}  {'95 % interval':<17}{'pass rate':>9}{'errors':>8}")
@@ -77,7 +77,7 @@ def to_text(report: ReportData) -> str:
 
 
 def bad_scores(row: EvalRow) -> Iterator[tuple[str, Score]]:
-    """Yields the metrics and scores of a row that are FAIL or an error."""
+    """Yield the metrics and scores of a row that are FAIL or an error."""
     for name, score in row.scores.items():
         if score.status == "FAIL" or score.error is not None:
             yield name, score
@@ -87,7 +87,7 @@ def bad_scores(row: EvalRow) -> Iterator[tuple[str, Score]]:
 
 
 def to_html(report: ReportData, *, whole: bool = True) -> str:
-    """Returns a page, or with `whole=False` the table of the metrics alone."""
+    """Render an HTML page, or with `whole=False` only the table of the metrics."""
     metrics = _html_metrics(report)
     if not whole:
         return metrics
@@ -154,7 +154,7 @@ def _table(caption: str, names: tuple[str, ...], lines: list[str]) -> str:
 
 
 def to_junit(report: ReportData) -> str:
-    """Returns a test suite for each metric: FAIL is a failure, an error an error, what was not measured is skipped."""
+    """Render a JUnit test suite for each metric: FAIL is a failure, an error an error, an unmeasured row is skipped."""
     top = Xml.Element("testsuites", name=clean(report.name or report.run_id), time=f"{report.duration_ms / 1000:.3f}")
     for metric in report.metrics:
         skipped = sum(_outcome(row, metric.name)[0] == "skipped" for row in report.rows)
@@ -191,7 +191,7 @@ def _outcome(row: EvalRow, metric: str) -> tuple[str, str]:
 
 
 def to_csv(report: ReportData) -> str:
-    """Returns a line for each row: id, input, output, error, milliseconds, then value and status of each metric."""
+    """Render a CSV line for each row: id, input, output, error, milliseconds, then value and status of each metric."""
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\r\n")
     metrics = [metric.name for metric in report.metrics]
@@ -214,6 +214,6 @@ def to_csv(report: ReportData) -> str:
 
 
 def _guarded(text: str) -> str:
-    """Returns a cell that no spreadsheet takes for a formula."""
+    """Escape a cell so that no spreadsheet evaluates it as a formula."""
     text = clean(text)
     return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) or text.startswith(_FORMULA) else text

@@ -21,7 +21,7 @@ class EvalReport(ReportData):
     """The results of an evaluation, as tables and files and for comparison with another run."""
 
     def compare(self, before: EvalReport) -> Comparison:
-        """Returns what has changed since another run: per metric with interval and p-value, and row by row.
+        """Compare with an earlier run: each metric with interval and p-value, and each changed row.
 
         Rows are paired by their ids. Differences are this run's values minus those of `before`.
         """
@@ -32,12 +32,12 @@ class EvalReport(ReportData):
         )
 
     def to_json(self, *, indent: int | None = None) -> str:
-        """Returns the report as JSON text."""
+        """Serialise the report as JSON."""
         return json.dumps(self.to_wire(), ensure_ascii=False, indent=indent, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> EvalReport:
-        """Returns the report of `to_json`; INVALID_ARGUMENT for what is none."""
+        """Parse a report from `to_json`; INVALID_ARGUMENT if it is not a report."""
         try:
             raw = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -45,19 +45,19 @@ class EvalReport(ReportData):
         return cast(EvalReport, parse(cls, raw, "The report"))
 
     def to_html(self) -> str:
-        """Returns a page that stands alone: no script, nothing from elsewhere."""
+        """Render a self-contained HTML page without scripts or external resources."""
         return to_html(self)
 
     def to_junit(self) -> str:
-        """Returns JUnit's XML: a test suite for each metric, a test case for each row."""
+        """Render JUnit XML: a test suite for each metric, a test case for each row."""
         return to_junit(self)
 
     def to_markdown(self) -> str:
-        """Returns tables of the metrics and of the first rows that failed, for a pull request."""
+        """Render tables of the metrics and of the first failed rows, for a pull request."""
         return report_markdown(self)
 
     def to_csv(self) -> str:
-        """Returns a table with a line for each row, safe to open in a spreadsheet."""
+        """Render a table with a line for each row, safe to open in a spreadsheet."""
         return to_csv(self)
 
     def __str__(self) -> str:
@@ -71,7 +71,7 @@ class EvalReport(ReportData):
 
 
 def summarise(rows: Sequence[EvalRow], metrics: Sequence[str], seed: int) -> list[MetricSummary]:
-    """Returns a summary of each metric over the rows; may take a second for thousands of rows."""
+    """Summarise each metric over the rows; may take a second for thousands of rows."""
     return [_summary(name, rows, seed) for name in metrics]
 
 

@@ -26,14 +26,14 @@ class ReportData(WireModel):
     """The results of an evaluation.
 
     Attributes:
-        run_id: Names the run.
-        name: What it was called; None when it was not.
-        created_at: When it began, as ISO 8601 in UTC.
-        target: What was run, such as `/flow/answer`; None when the dataset held the outputs.
+        run_id: The id of the run.
+        name: The name of the run, if it has one.
+        created_at: The start, as ISO 8601 in UTC.
+        target: The evaluated target, such as `/flow/answer`; None if the dataset had the outputs.
         evaluators: The evaluators and their options.
-        dataset_hash: A hash of ids, inputs and references: runs over the same dataset have the same.
-        seed: Of the intervals.
-        duration_ms: How long all of it took.
+        dataset_hash: A hash of ids, inputs and references; equal for runs over the same dataset.
+        seed: The seed of the confidence intervals.
+        duration_ms: The duration of the run.
         metrics: A summary of each metric.
         rows: The rows, in the order of the dataset.
     """
@@ -51,7 +51,7 @@ class ReportData(WireModel):
     rows: list[EvalRow] = Field(default_factory=list[EvalRow])
 
     def metric(self, name: str) -> MetricSummary:
-        """Returns the summary of a metric; NOT_FOUND says what there is."""
+        """Return the summary of a metric; NOT_FOUND lists the metrics."""
         for summary in self.metrics:
             if summary.name == name:
                 return summary
@@ -69,6 +69,6 @@ class ReportData(WireModel):
         return bool(self.rows) and not self.failed_rows
 
     def latency(self, share: float) -> float | None:
-        """Returns the milliseconds within which this share of the targets' runs ended: 0.95 gives p95."""
+        """Return a percentile of the targets' durations in milliseconds: 0.95 for p95."""
         times = sorted(row.duration_ms for row in self.rows if row.duration_ms is not None)
         return times[max(0, math.ceil(share * len(times)) - 1)] if times else None

@@ -15,9 +15,9 @@ class EvalRow(WireModel):
 
     Attributes:
         data_point: The row of the dataset, with the output, context and trace of this run.
-        error: What the target raised; such a row has no scores.
-        duration_ms: How long the target took; None when there was none.
-        scores: By metric: the evaluator's name, with `:` and the score's id where that has one.
+        error: The error of the target; such a row has no scores.
+        duration_ms: The duration of the target; None if it was not run.
+        scores: By metric: the evaluator's name, with `:` and the score's id if it has one.
     """
 
     data_point: EvalDataPoint
@@ -32,12 +32,12 @@ class EvalRow(WireModel):
 
     @property
     def input(self) -> Any:
-        """What the target was given."""
+        """The input of the target."""
         return self.data_point.input
 
     @property
     def output(self) -> Any:
-        """What the target gave."""
+        """The output of the target."""
         return self.data_point.output
 
     @property
@@ -53,7 +53,7 @@ class EvalRow(WireModel):
         )
 
     def has_error(self, metric: str) -> bool:
-        """Returns whether the metric is not there because the target or the evaluator raised."""
+        """Return whether the metric is missing because the target or the evaluator raised an error."""
         score = self.scores.get(metric) or self.scores.get(metric.rpartition(":")[0])
         return self.error is not None or (score is not None and score.error is not None)
 

@@ -21,7 +21,7 @@ _CELLS = 4_000_000  # how many numbers are drawn at a time: 32 MB
 
 
 def interval(values: Sequence[float], seed: int) -> tuple[float, float] | None:
-    """Returns the 95 % interval of the mean; None for fewer than two values. The same seed gives the same one."""
+    """Return the 95 % bootstrap interval of the mean; None for fewer than two values. Deterministic for a seed."""
     import numpy as np
 
     if len(values) < 2:
@@ -38,7 +38,7 @@ def interval(values: Sequence[float], seed: int) -> tuple[float, float] | None:
 
 
 def randomisation_p(differences: Sequence[float], seed: int) -> float | None:
-    """Returns the two-sided p-value of a mean difference: how often random signs give one as large.
+    """Return the two-sided p-value of a mean difference by a randomisation test.
 
     None for no rows.
     """
@@ -61,7 +61,7 @@ def randomisation_p(differences: Sequence[float], seed: int) -> float | None:
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Returns the p-values corrected for being several."""
+    """Correct p-values for multiple comparisons (Holm)."""
     adjusted: dict[str, float] = {}
     highest = 0.0
     for position, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
@@ -71,7 +71,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def _draws(np: Any, seed: int, width: int) -> list[tuple[Any, int]]:
-    """Returns the generator, with how many samples to draw from it at a time."""
+    """Return the generator and the number of samples to draw at a time."""
     random = np.random.default_rng(seed)
     rows = max(1, _CELLS // width)
     return [(random, min(rows, RESAMPLES - start)) for start in range(0, RESAMPLES, rows)]

@@ -87,7 +87,7 @@ def _is_number(value: Any) -> bool:
 
 
 async def evaluate(registry: Registry, points: Sequence[EvalDataPoint], options: EvaluateOptions) -> EvalReport:
-    """Returns the report of a run over data points that have ids; a row that fails never stops the others."""
+    """Evaluate data points that have ids and return the report; a row that fails does not stop the others."""
     started, created = time.perf_counter(), datetime.now(UTC)
     run_id = str(uuid.uuid4())
     evaluators = [await _resolve(registry, given) for given in options.evaluators]
@@ -208,7 +208,7 @@ def _problem(error: Exception, timeout: float | None) -> str:
 
 
 def _updated(point: EvalDataPoint, changes: Mapping[str, Any]) -> EvalDataPoint:
-    """Returns the point with other values; further fields stay further fields."""
+    """Return a copy of the data point with changed values, keeping its further fields."""
     return EvalDataPoint.model_validate({**point.to_wire(), **changes})
 
 
@@ -228,7 +228,7 @@ def _counter(options: EvaluateOptions, stage: str, total: int) -> Callable[..., 
 
 
 class _Listening:
-    """Calls a listener, and remembers what it raised: that ends the evaluation, as it does while the target runs."""
+    """Calls a progress listener and keeps its exception, which ends the evaluation."""
 
     def __init__(self, listener: Callable[..., None]) -> None:
         self._listener = listener
@@ -245,7 +245,7 @@ class _Listening:
 async def _run_evaluator(
     action: EvaluatorAction, options: Any, rows: Sequence[EvalRow], run_id: str, how: EvaluateOptions
 ) -> list[str]:
-    """Writes the scores into the rows and returns the names of the metrics."""
+    """Write the scores of an evaluator into the rows and return the names of its metrics."""
     sound = [row for row in rows if row.error is None]
     if not sound:
         return [action.name]

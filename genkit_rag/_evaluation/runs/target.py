@@ -1,4 +1,4 @@
-"""What is evaluated: an action, a prompt or a function, run on the input of one row."""
+"""The target of an evaluation: an action, a prompt or a function, run on the input of each row."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class ResolvedTarget:
 
 
 async def resolve_target(registry: Registry, target: Target, options: Any) -> ResolvedTarget:
-    """Returns the target as something to run; NOT_FOUND for an unknown action.
+    """Resolve the target to a callable; NOT_FOUND for an unknown action.
 
     Args:
-        registry: Where actions are.
+        registry: The registry of the actions.
         target: A key such as `/flow/answer`, an action, a prompt or a function of the input.
-        options: Options of a retriever, config of a model; refused for anything else.
+        options: Options of a retriever, or config of a model; INVALID_ARGUMENT for other targets.
     """
     if isinstance(target, ExecutablePrompt):
         target = target.actions[1]
@@ -112,9 +112,9 @@ def _of_function(fn: Callable[[Any], Any]) -> Run:
 
 
 def output_of(raw: Any) -> tuple[Any, dict[str, Any]]:
-    """Returns what a target gave as JSON-compatible data, and what more is known of it.
+    """Return the output of a target as JSON-compatible data, with its context.
 
-    A model's response is its text, or its data when it was asked for data.
+    The output of a model's response is its text, or its data if a schema was requested.
     """
     if isinstance(raw, ModelResponse):
         said = raw.citations
