@@ -23,7 +23,7 @@ from genkit_rag.plugin_api import (
 WEIGHTS = "all-minilm-l6-v2"
 DIMENSIONS = 384
 MAX_TOKENS = 256
-"""What the model was trained and published with (https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2)."""
+"""The sequence length of the published model (https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2)."""
 
 # A hundred texts of a hundred tokens are about a second: a worker is not held for long, and there are enough texts to
 # sort by length.
@@ -51,7 +51,7 @@ class MiniLM(Plugin):
         self._encoder = TextEncoder(WEIGHTS, max_tokens=MAX_TOKENS, threads=threads)
 
     async def init(self) -> Sequence[EmbedderAction]:
-        """Returns the one embedder."""
+        """Return the single embedder action."""
         info = EmbedderInfo(
             label="all-MiniLM-L6-v2, int8",
             dimensions=DIMENSIONS,

@@ -15,15 +15,15 @@ _TAKES: tuple[Takes, ...] = ("text", "image")
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model with what is known of it once it is loaded.
+    """A loaded model and its properties.
 
     Attributes:
         engine: The `SentenceTransformer`.
         dimensions: The length of a vector.
-        max_tokens: What is beyond is cut off; None where the model has no limit.
+        max_tokens: The token limit of an input; None if there is none.
         revision: The commit on the hub, or the hash of the weights in a local folder.
-        prefixes: What the model's own configuration puts before queries and documents.
-        takes: What it takes: `text`, `image`.
+        prefixes: The prefixes for queries and documents in the model's configuration.
+        takes: The accepted inputs: `text`, `image`.
     """
 
     engine: Any
@@ -35,9 +35,9 @@ class Loaded:
 
 
 def load(source: str, device: str | None, *, trusted: bool = False) -> Loaded:
-    """Returns the model of a folder or a hub id; seconds, most of them for importing torch.
+    """Load the model of a folder or a hub id; takes seconds, mostly to import torch.
 
-    `trusted` lets it run Python code that comes with the model; without, a model that needs it is refused.
+    With `trusted`, Python code that comes with the model may run; otherwise a model that needs it raises an error.
     """
     from sentence_transformers import SentenceTransformer
 
@@ -64,7 +64,7 @@ def load(source: str, device: str | None, *, trusted: bool = False) -> Loaded:
 
 
 def encode(model: Loaded, inputs: list[Any], prefix: str, dimensions: int | None, batch_size: int) -> Vectors:
-    """Returns the vectors of length 1, cut to `dimensions` where that is given; a prefix is for texts only."""
+    """Return unit vectors, cut to `dimensions` if given; the prefix applies to texts only."""
     import numpy as np
 
     if dimensions is not None and dimensions > model.dimensions:
@@ -86,7 +86,7 @@ def encode(model: Loaded, inputs: list[Any], prefix: str, dimensions: int | None
 
 
 def count_tokens(model: Loaded, text: str) -> int:
-    """Returns the number of tokens of the whole text, special ones included."""
+    """Count the tokens of the whole text, with special tokens."""
     return len(model.engine.tokenizer(text, truncation=False, verbose=False)["input_ids"])
 
 

@@ -1,4 +1,4 @@
-"""Documents as what a model takes: texts and decoded images."""
+"""Conversion of documents to model inputs: texts and decoded images."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _ONE = "Give a document one image and no text, or text only."
 
 
 def inputs_of(documents: Sequence[Document], takes_images: bool) -> list[Any]:
-    """Returns a text or an image for each document; INVALID_ARGUMENT names the one that is neither."""
+    """Return a text or an image for each document; INVALID_ARGUMENT names a document that is neither."""
     return [_input(f"input[{position}]", document, takes_images) for position, document in enumerate(documents)]
 
 
 def _input(argument: str, document: Document, takes_images: bool) -> Any:
     if document.is_text:
-        # Tokenizers refuse lone surrogates.
+        # Tokenizers raise an error for lone surrogates.
         return document.text.encode("utf-8", "replace").decode()
     if not takes_images:
         raise invalid(argument, document, "must be text", hint="This model takes text only.")

@@ -29,19 +29,19 @@ _BATCHING = Batching(max_texts=128)
 
 
 class SentenceTransformers(Plugin):
-    """Registers `sentence-transformers/<model>` for your models, and for any id of the model hub that is asked for.
+    """Registers `sentence-transformers/<model>` for your models, and for any id of the model hub on request.
 
-    torch is imported and a model loaded at its first call; until then nothing is read and no hub is asked. The
-    vectors have length 1. A model's own prompts for queries and documents are used unless you give others.
+    torch is imported and a model is loaded at its first call. The vectors have length 1. The prompts of the model's
+    configuration are used for queries and documents unless you give others.
 
     Args:
-        models: Ids of the hub, or name -> id or folder. The id `sentence-transformers/x` is called just `x`.
-        name: The first part of the embedders' names.
-        device: `cpu`, `cuda`, `mps`; the best that torch finds by default.
-        prompts: Model name -> (before queries, before documents).
-        batch_size: Texts or images in one run of the model.
-        trust_remote_code: The models, by their names, that may run Python code which comes with them. None by default:
-            such a model is refused.
+        models: Ids of the hub, or a mapping of names to ids or folders. The id `sentence-transformers/x` is named `x`.
+        name: The prefix of the embedders' names.
+        device: `cpu`, `cuda`, `mps`; the best available one by default.
+        prompts: A mapping of model names to `(query prompt, document prompt)`.
+        batch_size: The number of texts or images in one run of the model.
+        trust_remote_code: The names of models that may run Python code that comes with them; none by default. Other
+            models with such code raise an error.
     """
 
     provides = ("embedder",)
@@ -76,11 +76,11 @@ class SentenceTransformers(Plugin):
         self._embedders: list[_Embedder] = []
 
     async def init(self) -> Sequence[EmbedderAction]:
-        """Returns the embedders of the models that were named."""
+        """Return the embedders of the named models."""
         return [self._add(model, source) for model, source in self._sources.items()]
 
     async def resolve(self, kind: str, name: str) -> EmbedderAction | None:
-        """Returns an embedder for any id of the hub."""
+        """Return an embedder for any id of the hub."""
         model = name.removeprefix(f"{self.name}/")
         return self._add(model, model) if kind == ActionKind.EMBEDDER and model != name else None
 
@@ -109,7 +109,7 @@ class _Settings:
 
 
 class _Embedder:
-    """One model and its action, which learns what it says of itself when the model is loaded."""
+    """One model and its action, whose properties are completed when the model is loaded."""
 
     def __init__(self, name: str, source: str | Path, settings: _Settings) -> None:
         self._settings = settings
@@ -148,5 +148,5 @@ class _Embedder:
 
 
 def _short(model: str) -> str:
-    """Returns the id without the organisation that is the plugin's own name."""
+    """Return the id without the organisation if that is the plugin's own name."""
     return model.removeprefix("sentence-transformers/")

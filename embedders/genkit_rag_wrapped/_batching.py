@@ -11,12 +11,12 @@ Count = Callable[[str], int]
 
 
 def estimate(text: str) -> int:
-    """Returns about how many tokens a text has: a quarter of its UTF-8 bytes, which holds for other scripts too."""
+    """Estimate the number of tokens: a quarter of the UTF-8 bytes, which also fits other scripts."""
     return -(-len(text.encode("utf-8", "surrogatepass")) // CHARACTERS_OF_A_TOKEN)
 
 
 def batches(sizes: Sequence[int], max_texts: int, max_tokens: int | None) -> list[range]:
-    """Returns the positions of each call, in order: within both bounds, but a text that is larger stands alone."""
+    """Yield the positions of each call, in order, within both limits; a larger text gets its own call."""
     found: list[range] = []
     start = tokens = 0
     for position, size in enumerate(sizes):
@@ -31,7 +31,7 @@ def batches(sizes: Sequence[int], max_texts: int, max_tokens: int | None) -> lis
 
 
 def cut(text: str, limit: int, count: Count) -> str:
-    """Returns the longest beginning of the text that has at most `limit` tokens; found by halving."""
+    """Return the longest prefix of the text with at most `limit` tokens, found by bisection."""
     fits, too_long = 0, len(text) + 1
     while too_long - fits > 1:
         middle = (fits + too_long) // 2

@@ -1,4 +1,4 @@
-"""Vectors in one SQLite file, by hash: written once, checked when read, never in the way."""
+"""A cache of vectors in a SQLite file, keyed by hash, with checksums."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _PAGE = 500
 
 
 class VectorCache:
-    """Keeps vectors by key. Its methods block: call them through `run_in_thread`.
+    """Keeps vectors by key. The methods block: call them through `run_in_thread`.
 
-    The first vector of a key stays: whoever brings another one gets the first. A row whose checksum does not hold is
-    not there. A file that is damaged is renamed to `<name>.damaged` and begun anew; when the disk is full or another
-    process does not let go of the file, nothing is kept and nothing fails.
+    The first vector of a key is kept: later writers receive it. A row with a wrong checksum counts as absent. A damaged
+    file is renamed to `<name>.damaged` and replaced. If the disk is full or another process holds the file, nothing is
+    stored and no error is raised.
 
     Args:
-        path: The file; it is made with its folders.
-        max_bytes: About how large it may become.
+        path: The file; created with its folders.
+        max_bytes: The approximate maximum size.
         clock: Seconds since 1970.
     """
 
@@ -48,11 +48,11 @@ class VectorCache:
         self._inode = 0
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Vectors]:
-        """Returns the vectors of those keys that are there."""
+        """Return the stored vectors of the keys."""
         return self._try(lambda db: self._get(db, keys), {})
 
     def put(self, vectors: Mapping[bytes, Vectors]) -> dict[bytes, Vectors]:
-        """Returns the vector that is in force for each key: the one given, unless there was one before."""
+        """Store vectors and return the valid vector of each key: the given one, unless another was stored before."""
         return self._try(lambda db: self._put(db, vectors), dict(vectors))
 
     def close(self) -> None:
@@ -136,7 +136,7 @@ def _rows(db: sqlite3.Connection, keys: Sequence[bytes]) -> Iterator[tuple[bytes
 
 
 def _evict(db: sqlite3.Connection, max_bytes: int) -> None:
-    """Deletes what was not used for longest; freed pages are written again before the file grows."""
+    """Delete the least recently used rows; the file reuses freed pages before it grows."""
     page_size, pages, free = (
         db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_size", "page_count", "freelist_count")
     )

@@ -40,7 +40,8 @@ class Calls:
     async def make(self, documents: Sequence[Document], options: EmbedderOptions, arrived: Arrived) -> None:
         """Embeds the documents, and hands over the vectors of each call as soon as they are there."""
         sizes = await self._sizes(documents)
-        # Without a bound of its own this follows the embedder's, call by call: a query need not wait for documents.
+        # Without its own limit the wrapper uses the embedder's for each call, so that a query does not wait for
+        # documents.
         gate = asyncio.Semaphore(self._inner.batching.concurrency) if self._gate is None else self._gate()
 
         failed = False
@@ -59,7 +60,7 @@ class Calls:
             await arrived(positions, vectors)
 
         parts = batches(sizes, self.max_texts, self._wrap.max_tokens)
-        # All of those that were begun end, and what they gave is kept, before the first error is raised.
+        # Wait for all running parts and store their vectors before raising the first error.
         ended = await asyncio.gather(*(one(part) for part in parts), return_exceptions=True)
         for result in ended:
             if result is not None:

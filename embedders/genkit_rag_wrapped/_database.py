@@ -15,7 +15,7 @@ logger = logging.getLogger("genkit_rag.wrapped")
 APPLICATION = 0x47524743
 VERSION = 1
 BUSY_SECONDS = 10.0
-"""How long a process waits for another one that writes."""
+"""How long a process waits for another writer."""
 
 PAGE_BYTES = 16_384
 """Several vectors fit into a page of this size; into SQLite's own 4,096 bytes goes one of 768 dimensions."""
@@ -34,12 +34,12 @@ class NotOurs(OSError):
 
 
 def inode_of(path: Path) -> int:
-    """Returns which file this is now; 0 when there is none."""
+    """Return the inode of the file; 0 if it does not exist."""
     return path.stat().st_ino if path.exists() else 0
 
 
 def opened(path: Path) -> sqlite3.Connection:
-    """Returns a connection to the file, which is made when it is not there."""
+    """Open or create the file and return a connection."""
     path.parent.mkdir(parents=True, exist_ok=True)
     db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
@@ -76,20 +76,20 @@ def _is_ready(db: sqlite3.Connection) -> bool:
 
 
 def is_damage(error: Exception) -> bool:
-    """Returns whether the file's bytes are wrong, rather than the disk, the rights or another process in the way."""
+    """Return whether the error means damaged bytes, rather than a full disk, missing permissions or a lock."""
     code = getattr(error, "sqlite_errorcode", None)
     return isinstance(code, int) and code & 0xFF in _DAMAGE  # the low byte is the kind, the rest says more
 
 
 def cannot_open(error: Exception) -> bool:
-    """Returns whether this path will never be a cache."""
+    """Return whether the error means that this path can never be a cache."""
     code = getattr(error, "sqlite_errorcode", None)
     kinds = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
     return isinstance(error, OSError) or (isinstance(code, int) and code & 0xFF in kinds)
 
 
 def set_aside(path: Path, inode: int, error: Exception) -> bool:
-    """Returns whether there is room for a new file: this one was renamed, or another process has done so."""
+    """Rename a damaged file; return whether a new one can be created, here or by another process."""
     try:
         with FileLock(f"{path}.lock", timeout=BUSY_SECONDS):
             if inode_of(path) == inode or not inode:

@@ -1,4 +1,4 @@
-"""One embedder with what is put around it."""
+"""An embedder with a cache, limits and retries around it."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from genkit_rag_wrapped._sharing import Keep, SharedCache
 
 
 class WrappedEmbedder:
-    """The action of a wrap, as `.action`.
+    """The wrapping embedder, with its action in `.action`.
 
     Args:
-        name: The action's name.
-        wrap: What is put around.
-        inner: The embedder.
-        cache: The file of `wrap.cache`, opened; None for none.
+        name: The name of the action.
+        wrap: The configuration.
+        inner: The wrapped embedder.
+        cache: The opened cache of `wrap.cache`, or None.
     """
 
     def __init__(self, name: str, wrap: WrappedConfig, inner: EmbedderAction, cache: VectorCache | None) -> None:
@@ -57,7 +57,7 @@ class WrappedEmbedder:
         )
 
     def _info(self) -> EmbedderInfo:
-        """Returns what the wrapped embedder is, by what the inner one says of itself now."""
+        """Return the properties of the wrapping embedder, derived from the current ones of the inner embedder."""
         self._told = info = self._inner.info
         wrap = self._wrap
         known: dict[str, Any] = {}
@@ -73,7 +73,7 @@ class WrappedEmbedder:
         return info.model_copy(update={"vectors_of": info.vectors_of or self._inner.name, **known})
 
     async def _learn(self) -> None:
-        """Looks at the inner embedder again: some know what they are only when their model is loaded."""
+        """Read the inner embedder's properties again: some are known only after its model is loaded."""
         inner = self._inner
         if inner.info.dimensions is None and inner.count_tokens is not None:
             await run_in_thread(inner.count_tokens, "a")  # counting loads the model: then its revision is known
@@ -102,7 +102,7 @@ class WrappedEmbedder:
         return vectors
 
     async def _ready(self, documents: Sequence[Document], options: EmbedderOptions) -> list[Document]:
-        """Returns the documents as they are sent: with their prefix, and none too long."""
+        """Return the documents to send: with their prefix, and within the length limit."""
         before = (self._wrap.prefixes or ("", ""))[0 if options.task == "query" else 1]
         limit = self._inner.info.max_tokens
         ready = [
@@ -155,7 +155,7 @@ class WrappedEmbedder:
         return self._stacked([found[key] for key in keys])
 
     def _space(self, options: EmbedderOptions) -> bytes:
-        """Returns what texts share whose vectors may be compared. Prefixes of ours are a part of the texts."""
+        """Return the key of the vector space: texts in the same space have comparable vectors. Prefixes are part of the text."""
         mark = self._inner.fingerprint(options.dimensions or 0)
         facts = [
             mark.provider,
@@ -179,7 +179,7 @@ class WrappedEmbedder:
 
 
 def _key(space: bytes, document: Document) -> bytes:
-    """Returns a hash of the content alone: metadata are not embedded."""
+    """Hash the content only, since metadata is not embedded."""
     body = document.plain_text
     content = ["text", body] if body is not None else ["parts", [part.to_wire() for part in document.content]]
     blob = json.dumps(content, sort_keys=True).encode()

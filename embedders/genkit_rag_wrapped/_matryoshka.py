@@ -8,13 +8,13 @@ from genkit_rag.plugin_api import Vectors, invalid
 
 
 def check_dimensions(dimensions: int, most: int) -> None:
-    """Raises INVALID_ARGUMENT when a model gives fewer dimensions than are wanted."""
+    """Raise INVALID_ARGUMENT if the model has fewer dimensions than requested."""
     if dimensions > most:
         raise invalid("dimensions", dimensions, f"must be at most {most}, which the embedder gives")
 
 
 def shortened(vectors: Vectors, dimensions: int | None) -> Vectors:
-    """Returns the first components, brought to length 1; vectors that are short enough stay as they are."""
+    """Cut vectors to their first components and normalise them; shorter vectors are unchanged."""
     if dimensions is None or not len(vectors):
         return vectors
     check_dimensions(dimensions, int(vectors.shape[1]))

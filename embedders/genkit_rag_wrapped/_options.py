@@ -1,4 +1,4 @@
-"""What is put around an embedder."""
+"""The configuration of a wrapped embedder."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ Shorten = Literal["model", "here"]
 
 @dataclass(frozen=True, slots=True)
 class WrappedConfig:
-    """An embedder, and what is put around it. What is left out stays as the embedder has it.
+    """An embedder, and the cache, limits and retries around it. Unset fields leave the embedder's behaviour unchanged.
 
     Attributes:
         embedder: The name of the embedder, such as `openai/text-embedding-3-small`.
-        cache: A file that keeps every vector; processes may share it. Texts are not in it, only their hashes.
-        cache_bytes: About how large the file may become; what was not used for longest goes first.
-        dimensions: Shorter vectors: the first ones, brought to length 1 again. For models that were trained for it.
-        shorten: Whether the `model` is asked for shorter vectors, or whole ones are cut `here`. A model that cannot
-            (UNIMPLEMENTED) has them cut here in either case.
-        prefixes: What is put before queries and before documents, for models that want it and have none configured.
-        too_long: What happens to a text of more tokens than the embedder's `max_tokens`: the `model` does what it
-            does, it is cut here (`truncate`), or INVALID_ARGUMENT (`refuse`).
+        cache: A file that keeps every vector; processes may share it. It contains hashes of texts, not the texts.
+        cache_bytes: The approximate maximum size of the file; least recently used vectors are deleted first.
+        dimensions: Shorten vectors to their first components and normalise them, for models that were trained for it.
+        shorten: Whether the `model` is asked for shorter vectors, or whole ones are cut `here`. Vectors of a model that
+            cannot (UNIMPLEMENTED) are cut here in either case.
+        prefixes: Texts prepended to queries and documents, for models that need them and have none configured.
+        too_long: The behaviour for a text with more tokens than the embedder's `max_tokens`: leave it to the `model`,
+            `truncate` it here, or `refuse` it with INVALID_ARGUMENT.
         max_texts: Texts in one call.
-        max_tokens: Tokens in one call; a longer text has a call of its own.
-        max_concurrency: Calls at the same time.
-        requests_per_minute: In no minute more calls than that, from this process.
-        tokens_per_minute: The same for tokens; the call that reaches it is still made.
-        retries: How often a call is made again when the other side is not available, busy or too slow.
-        retry_seconds: How long a call and its retries may take; a longer Retry-After is not waited for.
+        max_tokens: Tokens in one call; a longer text gets its own call.
+        max_concurrency: Concurrent calls.
+        requests_per_minute: The maximum number of calls of this process in any minute.
+        tokens_per_minute: The maximum number of tokens in any minute; the call that exceeds it is still made.
+        retries: How often a call is repeated if the provider is unavailable, busy or too slow.
+        retry_seconds: The total time of a call with its retries; a longer Retry-After raises at once.
     """
 
     embedder: str

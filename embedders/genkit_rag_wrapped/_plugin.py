@@ -19,15 +19,14 @@ from genkit_rag_wrapped._options import WrappedConfig
 
 
 class Wrapped(Plugin):
-    """Registers `wrapped/<name>` for each of your wraps: another plugin's embedder with a cache, limits, retries.
+    """Registers `wrapped/<name>` for each configuration: another plugin's embedder with a cache, limits and retries.
 
-    With a cache, limits and retries alone the vectors are those of the embedder, and so is their fingerprint: a store
-    that was filled by the one opens with the other. With prefixes or fewer dimensions they are others, and the store
-    says so.
+    With only a cache, limits and retries the vectors and their fingerprint are those of the embedder, so a store that
+    was filled by one opens with the other. With prefixes or fewer dimensions they differ, and the store reports it.
 
     Args:
-        embedders: What comes behind `wrapped/`, and the wrap.
-        name: The first part of the embedders' names.
+        embedders: The names after `wrapped/`, with their configurations.
+        name: The prefix of the embedders' names.
     """
 
     provides = ("embedder",)
@@ -55,7 +54,7 @@ class Wrapped(Plugin):
             self._add_cache(key, wrap)
 
     async def resolve(self, kind: str, name: str) -> EmbedderAction | None:
-        """Returns the embedder of that name; NOT_FOUND when what it wraps is not there."""
+        """Return the embedder with that name; NOT_FOUND if the wrapped one does not exist."""
         wrap = self._wraps.get(name.removeprefix(f"{self.name}/"))
         if kind != ActionKind.EMBEDDER or wrap is None:
             return None
@@ -70,7 +69,7 @@ class Wrapped(Plugin):
         return WrappedEmbedder(name, wrap, inner, cache).action
 
     async def list_actions(self) -> Sequence[ActionMetadata]:
-        """Returns the embedders, whether or not what they wrap is there."""
+        """List the embedders, even if the wrapped ones do not exist."""
         return [ActionMetadata(ActionKind.EMBEDDER, f"{self.name}/{key}") for key in self._wraps]
 
     async def close(self) -> None:

@@ -11,7 +11,7 @@ from genkit_rag_wrapped._cache import VectorCache
 
 Keep = Callable[[Mapping[bytes, Vectors]], Awaitable[None]]
 Fetch = Callable[[Sequence[bytes], Keep], Awaitable[None]]
-"""Embeds what the keys stand for, and hands the vectors over as they come."""
+"""Embeds the content of the keys and passes the vectors on as they arrive."""
 
 _Flights = dict[bytes, asyncio.Future[Vectors | None]]
 
@@ -24,7 +24,7 @@ class SharedCache:
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Flights] = WeakKeyDictionary()
 
     async def vectors(self, keys: Sequence[bytes], fetch: Fetch) -> dict[bytes, Vectors]:
-        """Returns the vector of each key: from the file, from a call under way, or from `fetch`."""
+        """Return the vector of each key: from the file, from a running call, or from `fetch`."""
         flights = self._loops.setdefault(asyncio.get_running_loop(), {})
         found: dict[bytes, Vectors] = {}
         while missing := [key for key in dict.fromkeys(keys) if key not in found]:
@@ -39,7 +39,7 @@ class SharedCache:
         return found
 
     async def _lead(self, keys: list[bytes], fetch: Fetch, flights: _Flights) -> dict[bytes, Vectors]:
-        """Looks the keys up and fetches the others; whoever asks for one of them meanwhile waits for this."""
+        """Look the keys up and fetch the missing ones; concurrent callers for one of them wait for this call."""
         loop = asyncio.get_running_loop()
         flights |= {key: loop.create_future() for key in keys}
         found: dict[bytes, Vectors] = {}

@@ -14,9 +14,10 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 from genkit_rag._documents.document import Document
 from genkit_rag._documents.part import Message, Part
 
-# A key is a hash of the passage instead of a number. Numbers are shorter, but a miscopied number is a valid key of another
-# passage and goes unnoticed, while a wrong hash is reported. Numbers also need a shared counter, but calls run concurrently,
-# and conversations are cut and continued in other processes.
+# A key is a hash of the passage instead of a number. Numbers are shorter, but a miscopied number is a valid key of
+# another
+# passage and goes unnoticed, while a wrong hash is reported. Numbers also need a shared counter, but calls run
+# concurrently, and conversations are cut and continued in other processes.
 _LETTERS = "bcdfghjkmnpqrstvwxyz"
 _DIGITS = "23456789"
 _CHARACTERS = _LETTERS + _DIGITS

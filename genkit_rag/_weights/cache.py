@@ -55,7 +55,7 @@ def models_folder() -> Path:
 
 
 def weights_path(name: str, file: str | None = None) -> Path:
-    """Return the folder of installed weights, or one of its files. Checks sizes, not hashes, since it runs at every load.
+    """Return the folder of installed weights, or one of its files. Checks sizes only, since it runs at every load.
 
     Raises NOT_FOUND for unknown names, FAILED_PRECONDITION with the command to run when something is missing.
     """

@@ -41,16 +41,16 @@ class FakeEmbedder(Plugin):
         return f"{self.name}/words"
 
     def action(self) -> EmbedderAction:
-        """Returns the embedder action."""
+        """Return the embedder action."""
         info = EmbedderInfo(label="Words as directions", dimensions=self.dimensions)
         return embedder_action(self.embedder, self._embed, info=info, batching=self._batching)
 
     async def init(self) -> Sequence[EmbedderAction]:
-        """Returns the one embedder."""
+        """Return the single embedder action."""
         return [self.action()]
 
     def vector(self, text: str) -> Vectors:
-        """Returns the vector of a text: unit length, float32."""
+        """Return the vector of a text: unit length, float32."""
         total = np.full(self.dimensions, 1e-3, dtype=np.float32)
         for word in _WORD.findall(text.lower()):
             total += self._direction(word)

@@ -39,7 +39,7 @@ ODD_TEXTS = {
 
 
 async def embed(embedder: EmbedderAction, texts: list[str], task: Any = "document") -> Vectors:
-    """Returns the vectors of one call."""
+    """Embed texts in one call."""
     documents = [Document(text) for text in texts]
     response = await embedder(EmbedRequest(input=documents, options=EmbedderOptions(task=task)))
     assert response.owners is None
@@ -58,7 +58,7 @@ class EmbedderContract:
 
     @pytest.fixture
     async def embedder(self) -> Any:
-        """The embedder; the subclass gives it."""
+        """The embedder under test, a fixture of the subclass."""
         raise NotImplementedError
 
     async def test_there_is_one_finite_float32_vector_for_each_input(self, embedder: EmbedderAction) -> None:

@@ -71,7 +71,7 @@ VALUES: list[Any] = [
 
 
 def filters(count: int, seed: int = 7) -> list[dict[str, Any]]:
-    """Returns valid filters, the same ones for the same seed."""
+    """Generate valid filters, deterministic for a seed."""
     rng = random.Random(seed)
     return [_filter(rng, 3) for _ in range(count)]
 

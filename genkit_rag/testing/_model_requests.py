@@ -1,4 +1,4 @@
-"""What the contract of models asks, and of whom."""
+"""The requests of the model contract, and the model under test."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ both_ways = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "st
 
 @dataclass(frozen=True, slots=True)
 class ModelUnderTest:
-    """A model and what can be asked of it; what is None, False or empty is skipped, and pytest says so.
+    """A model and its capabilities; tests of a capability that is None, False or empty are skipped.
 
     Attributes:
         action: The model.
         tools: It calls tools.
-        tool_choice: It can be made to call one (`tool_choice='required'`).
-        json_schema: It holds its answer to a JSON Schema, whatever its root is.
-        several_calls: A model that asks for several tools at once.
+        tool_choice: It can be forced to call one (`tool_choice='required'`).
+        json_schema: It constrains its answer to a JSON Schema with any root.
+        several_calls: A model that requests several tools at once.
         empty: A model whose answer is empty.
         broken: Models whose streamed answer breaks off after some text, by the status of the error: `UNAVAILABLE` for a
-            connection that ends, `DEADLINE_EXCEEDED` for one that falls silent, `INTERNAL` for nonsense.
+            closed connection, `DEADLINE_EXCEEDED` for one without data, `INTERNAL` for invalid data.
         unknown: A model that the provider does not have.
-        unreachable: A model of a provider that is not there.
-        wrong_key: A model that is asked with a wrong API key.
+        unreachable: A model of a provider that does not run.
+        wrong_key: A model that is called with a wrong API key.
         key: That key.
     """
 
@@ -69,14 +69,14 @@ class ModelUnderTest:
 
 
 def ask(*messages: Message | str, **fields: Any) -> ModelRequest:
-    """Returns a request for a short answer; a string is a user message."""
+    """Create a request for a short answer; a string is a user message."""
     said = [Message.user(message) if isinstance(message, str) else message for message in messages]
     fields.setdefault("config", {"temperature": 0, "max_output_tokens": 48})
     return ModelRequest(messages=said, **fields)
 
 
 async def run(action: ModelAction, request: ModelRequest, streamed: bool) -> ModelResponse:
-    """Returns the response; of a streamed one the chunks were compared with it."""
+    """Run the model and return the response; with streaming, compare the chunks with it."""
     if not streamed:
         return await action(request)
     chunks: list[ModelResponseChunk] = []

@@ -12,7 +12,7 @@ from genkit_rag.testing._model_requests import QUESTION, WEATHER, ModelUnderTest
 
 
 class ModelToolContract:
-    """A model calls tools and uses what they give, or refuses them; see `ModelContract`."""
+    """Tool calls: the model calls tools, uses their results, or rejects the request; see `ModelContract`."""
 
     @both_ways
     async def test_a_tool_is_asked_for_and_its_result_is_used(self, model: ModelUnderTest, streamed: bool) -> None:

@@ -35,7 +35,7 @@ class ModelContract(ModelToolContract, ModelFailureContract):
 
     @pytest.fixture
     def model(self) -> ModelUnderTest:
-        """Returns the model to test."""
+        """Return the model to test."""
         raise NotImplementedError("Override the fixture `model`.")
 
     async def test_it_answers_with_text_and_says_why_it_stopped(self, model: ModelUnderTest) -> None:

@@ -23,7 +23,7 @@ TEXTS = [
 
 
 def candidates() -> list[Document]:
-    """Returns documents as a retriever gives them: with ids, metadata, scores and ranks."""
+    """Return documents in the form of a retriever's result: with ids, metadata, scores and ranks."""
     documents: list[Document] = []
     for rank, text in enumerate(TEXTS):
         document = Document(text, {"position": rank, "tags": ["a", "b"]}, id=f"d{rank}", score=0.9 - 0.1 * rank)
@@ -33,7 +33,7 @@ def candidates() -> list[Document]:
 
 
 async def rerank(reranker: RerankerAction, documents: list[Document], **options: Any) -> list[Document]:
-    """Returns the documents of one call."""
+    """Rerank documents in one call."""
     request = RerankerRequest(query=Document(QUERY), documents=documents, options=options or None)
     return (await reranker(request)).documents
 
@@ -47,7 +47,7 @@ class RerankerContract:
 
     @pytest.fixture
     async def reranker(self) -> Any:
-        """The reranker; the subclass gives it."""
+        """The reranker under test, a fixture of the subclass."""
         raise NotImplementedError
 
     async def test_every_document_comes_back_once_best_first(self, reranker: RerankerAction) -> None:

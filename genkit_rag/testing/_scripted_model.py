@@ -35,16 +35,16 @@ Answer = (
 
 
 class ScriptedModel:
-    """A model action that gives the answers of a script, one a call, and keeps the requests it got.
+    """A model action that returns scripted answers, one for each call, and records the requests.
 
     An answer is a text, a part, a `ToolRequest`, a list of these, a `Message`, a `ModelResponse`, an exception to
-    raise, or a function of the request (`(request)` or `(request, ctx)`, sync or async) that returns one of these.
-    Text is streamed word by word when somebody listens. A call beyond the script is FAILED_PRECONDITION.
+    raise, or a function of the request (`(request)` or `(request, ctx)`, sync or async) that returns one of these. Text
+    is streamed word by word if the caller streams. A call after the last answer raises FAILED_PRECONDITION.
 
     Args:
         name: The name of the model action.
         answers: The script.
-        supports: What the model says that it can do.
+        supports: The capabilities that the model declares.
 
     Attributes:
         action: The model action.

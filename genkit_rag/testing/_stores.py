@@ -21,7 +21,7 @@ FINGERPRINT = Fingerprint("test", "random", DIMENSIONS)
 
 
 def unit_vectors(count: int, seed: int = 0, dimensions: int = DIMENSIONS) -> Vectors:
-    """Returns random vectors of length 1."""
+    """Generate random unit vectors."""
     raw = np.random.default_rng(seed).standard_normal((count, dimensions)).astype(np.float32)
     result: Vectors = raw / np.linalg.norm(raw, axis=1, keepdims=True)
     return result
@@ -35,17 +35,17 @@ async def can_reindex(store: VectorStore) -> None:
 
 @pytest.mark.asyncio
 class VectorStoreContract:
-    """What holds for every store, whatever stands behind it.
+    """The tests that every vector store passes.
 
-    A subclass gives the async fixture `store`: an empty store under the metric cosine. `tolerance` is how far a score
-    may be from the exact cosine, for stores that quantise.
+    A subclass provides the async fixture `store`: an empty store with the cosine metric. `tolerance` is the maximum
+    difference of a score from the exact cosine, for stores that quantise.
     """
 
     tolerance = 1e-4
 
     @pytest.fixture
     async def store(self) -> Any:
-        """An empty store; the subclass gives it."""
+        """An empty store, a fixture of the subclass."""
         raise NotImplementedError
 
     async def test_what_was_upserted_is_found_by_its_own_vector(self, store: VectorStore) -> None:
