@@ -155,7 +155,7 @@ class WrappedEmbedder:
         return self._stacked([found[key] for key in keys])
 
     def _space(self, options: EmbedderOptions) -> bytes:
-        """Return the key of the vector space: texts in the same space have comparable vectors. Prefixes are part of the text."""
+        """Return the key of the vector space; texts in the same space have comparable vectors."""
         mark = self._inner.fingerprint(options.dimensions or 0)
         facts = [
             mark.provider,

@@ -165,7 +165,7 @@ class Document:
         return twin
 
     def to_wire(self) -> dict[str, Any]:
-        """Convert to Genkit's DocumentData: `{content, metadata}`; id, score, rank and retriever are in the metadata."""
+        """Convert to Genkit's DocumentData: `{content, metadata}`, with id, score and rank in the metadata."""
         metadata = dict(self.metadata)
         extra = {
             "id": self._id,
