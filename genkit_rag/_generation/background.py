@@ -55,7 +55,7 @@ def background_model(
     *,
     info: ModelInfo | None = None,
 ) -> BackgroundModel:
-    """Returns the actions of a background model.
+    """Create the actions of a background model.
 
     Args:
         name: `<plugin>/<model>`.
@@ -92,7 +92,7 @@ def _operation_action(kind: ActionKind, name: str, fn: Callable[..., Any], key: 
 
 
 def _named(handler: Handler[Any, Any], key: str) -> Handler[Any, Operation]:
-    """Returns the handler with its operation named after the action that started it, and with typed output."""
+    """Wrap a handler so that its operation has the key of the action that started it, and typed output."""
 
     async def run(value: Any, ctx: ActionContext) -> Operation:
         operation: Any = await handler(value, ctx)
@@ -112,7 +112,7 @@ def _named(handler: Handler[Any, Any], key: str) -> Handler[Any, Operation]:
 
 
 async def check_operation(registry: Registry, operation: OperationLike) -> Operation:
-    """Returns the operation as it stands now; see `Operations.check_operation`."""
+    """Return the current state of an operation; see `Operations.check_operation`."""
     known = _operation(operation)
     name = await _started_by(registry, known)
     action: OperationAction = await registry.get(ActionKind.CHECK_OPERATION, f"{name}/check")
@@ -120,7 +120,7 @@ async def check_operation(registry: Registry, operation: OperationLike) -> Opera
 
 
 async def cancel_operation(registry: Registry, operation: OperationLike) -> Operation:
-    """Returns the operation after asking for its end; see `Operations.cancel_operation`."""
+    """Request the end of an operation; see `Operations.cancel_operation`."""
     known = _operation(operation)
     name = await _started_by(registry, known)
     action: OperationAction | None = await registry.resolve(ActionKind.CANCEL_OPERATION, f"{name}/cancel")
@@ -137,7 +137,7 @@ async def cancel_operation(registry: Registry, operation: OperationLike) -> Oper
 async def wait_for_operation(
     registry: Registry, operation: OperationLike, *, poll_seconds: float = POLL_SECONDS, timeout: float | None = None
 ) -> Operation:
-    """Returns the operation when it has ended; see `Operations.wait_for_operation`."""
+    """Wait until an operation has ended; see `Operations.wait_for_operation`."""
     for argument, seconds in (("poll_seconds", poll_seconds), ("timeout", timeout)):
         if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
             raise invalid(argument, seconds, "must be a number of seconds above 0")
@@ -172,7 +172,7 @@ def _operation(raw: OperationLike) -> Operation:
 
 
 async def _started_by(registry: Registry, operation: Operation) -> str:
-    """Returns the name of the background model that started it."""
+    """Return the name of the background model that started the operation."""
     if not operation.action:
         raise invalid(
             "operation",

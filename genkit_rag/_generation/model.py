@@ -39,7 +39,7 @@ class GenerationConfig(DataWireModel):
 
 
 class ToolDefinition(WireModel):
-    """What a model is told of a tool; `name` is the short one (after the last slash)."""
+    """The description of a tool for a model; `name` is the short one (after the last slash)."""
 
     name: str
     key: str | None = None
@@ -69,7 +69,7 @@ class ModelRequest(WireModel):
     docs: list[Document] | None = None
 
     def typed_config(self) -> GenerationConfig:
-        """Returns the config as `GenerationConfig`, whatever mapping or model it was given as."""
+        """Return the config as `GenerationConfig`, converting a mapping or another model."""
         if isinstance(self.config, GenerationConfig):
             return self.config
         if self.config is None:
@@ -109,12 +109,12 @@ class SoFar:
         self._joined = ""
 
     def add(self, chunk: ModelResponseChunk) -> None:
-        """Makes the chunk the newest one."""
+        """Append a chunk."""
         self._contents.append(chunk.content)
         vars(chunk)["_so_far"] = (self, len(self._contents))
 
     def text(self, count: int) -> str:
-        """Returns the text of the first chunks; reading on from where the last reader was costs the new ones only."""
+        """Return the text of the first `count` chunks; only chunks after the previous call are processed."""
         if count < self._pieces:
             return "".join(join_text(content) for content in self._contents[:count])
         joined, self._joined = self._joined, ""  # the only name of the text: it is then lengthened where it stands
@@ -124,7 +124,7 @@ class SoFar:
         return joined
 
     def output(self, count: int) -> Any:
-        """Returns what the format makes of the first chunks."""
+        """Return the format's result for the first `count` chunks."""
         if self._parse is None:
             return None
         previous = self.text(count - 1)
@@ -161,9 +161,9 @@ class ModelResponseChunk(DataWireModel):
 
     @property
     def output(self) -> Any:
-        """What the output format makes of the message so far, as plain data; None where there is nothing yet.
+        """The format's result for the message so far, as plain data; None if there is none yet.
 
-        `json` gives the object as far as it has come, `array` and `jsonl` the items that this chunk completed.
+        `json` returns the object as far as it is complete, `array` and `jsonl` the items that this chunk completed.
         """
         found = self._position
         return found[0].output(found[1]) if found else None
@@ -266,7 +266,7 @@ def set_results(
 
 
 class ModelSupports(WireModel):
-    """What a model can do; absent means that nobody said."""
+    """The capabilities of a model; absent means unknown."""
 
     multiturn: bool | None = None
     media: bool | None = None
@@ -302,7 +302,7 @@ def model_action(
     provider: str | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> ModelAction:
-    """Returns a model action.
+    """Create a model action.
 
     Args:
         name: `<plugin>/<model>`.
@@ -332,12 +332,12 @@ def model_action(
 
 
 def model_info(action: Action[Any, Any, Any]) -> ModelInfo:
-    """Returns what a model action says of itself."""
+    """Return the declared properties of a model action."""
     return ModelInfo.model_validate(action.metadata.get("model") or {})
 
 
 def model_supports(action: Action[Any, Any, Any]) -> Mapping[str, Any]:
-    """Returns what a model says that it can do, in wire names."""
+    """Return the declared capabilities of a model, with wire names."""
     return (action.metadata.get("model") or {}).get("supports") or {}
 
 

@@ -1,4 +1,4 @@
-"""What happens when passages were to be given and there are none."""
+"""The behaviour of a generation whose `docs` are empty."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ FINISH_MESSAGE = "NO_CONTEXT: no passage was found, so no model was asked."
 
 @dataclass(frozen=True, slots=True)
 class NoContext:
-    """What a generation does whose `docs` are empty, or too long for their budget.
+    """The behaviour of a generation whose `docs` are empty, or exceed the budget.
 
     Args:
-        action: `answer` asks the model without passages; `refuse` gives the message in place of an answer, and asks no
-            model; `raise` is NOT_FOUND.
-        message: What `refuse` says.
+        action: `answer` calls the model without passages; `refuse` returns the message without calling a model; `raise`
+            raises NOT_FOUND.
+        message: The answer of `refuse`.
     """
 
     action: WithoutContext = "answer"
@@ -42,19 +42,19 @@ NoContextLike = WithoutContext | NoContext
 
 
 def to_no_context(given: Any) -> NoContext:
-    """Returns the choice; raises INVALID_ARGUMENT for one that there is not."""
+    """Convert to `NoContext`; INVALID_ARGUMENT for an unknown choice."""
     return given if isinstance(given, NoContext) else NoContext(given)
 
 
 def response_without_context(
     no_context: NoContextLike, docs: str | Document | Sequence[str | Document] | None, augmentation: AugmentWithContext
 ) -> ModelResponse | None:
-    """Returns the answer of a generation that shall not ask a model, having nothing to answer from; None when it shall.
+    """Return the answer of a generation without passages that must not call a model; None if it may call one.
 
     Args:
-        no_context: The choice.
-        docs: What was given as `docs`; None when nothing was, which is no failed search.
-        augmentation: What puts passages before the model: documents that are all over its budget are none.
+        no_context: The behaviour.
+        docs: The `docs` argument; None if it was not given, which is not an empty search result.
+        augmentation: The augmentation, whose budget may exclude all documents.
 
     Raises:
         GenkitError: NOT_FOUND for `raise`.

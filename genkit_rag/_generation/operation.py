@@ -19,15 +19,15 @@ class OperationError(DataWireModel):
 
 
 class Operation(DataWireModel):
-    """Work that was started: keep it (it is plain JSON, see `to_wire`) and ask for its state later.
+    """A long-running operation: keep it (it is plain JSON, see `to_wire`) and query its state later.
 
     Attributes:
-        id: The provider's name for it.
+        id: The provider's id.
         action: The key of the action that started it, such as `/background-model/veo/veo-3`; set by the framework.
-        done: Whether it has ended, well or not; absent means that nobody said, which counts as no.
-        output: What came of it, a `ModelResponse` for a background model; set when it has ended well.
-        error: Why it failed; set when it has ended badly.
-        metadata: What the provider says beside: progress, links.
+        done: Whether it has ended; absent means no.
+        output: The result, a `ModelResponse` for a background model; set after success.
+        error: The error; set after a failure.
+        metadata: Further data of the provider: progress, links.
     """
 
     nulls: ClassVar[tuple[str, ...]] = ("output",)

@@ -33,19 +33,20 @@ _JOINING = frozenset(("fusion", "candidates"))
 
 
 class QueryRewriter(Plugin, Generic[OptionsT]):
-    """Registers `/retriever/<plugin>/<name>`: others, asked with queries that a model wrote. Override `write`.
+    """Registers `/retriever/<plugin>/<name>`: retrievers queried with LLM-written queries. Override `write`.
 
-    All queries are asked at once and their rankings joined, by `rrf` unless the options say otherwise. `k`, `fusion`,
-    `candidates` and the fields that `options_type` adds are the plugin's; all other options go to the inner retriever.
+    All queries run concurrently and their rankings are fused, by `rrf` unless the options say otherwise. `k`, `fusion`,
+    `candidates` and the fields of `options_type` are the plugin's own; all other options are passed to the inner
+    retriever.
 
     Args:
-        retrievers: For each name, the name of the retriever to ask.
+        retrievers: The names of the retrievers, with the names of those that they query.
         model: The name of the model.
-        prompt: What the model is asked.
-        fields: What may stand in braces in the prompt; `query` must.
-        config: The model's settings.
-        on_error: `raise`, or `degrade`: go on without the model, or without a query, that failed, and say so.
-        name: The plugin's name.
+        prompt: The prompt for the model.
+        fields: The allowed placeholders in the prompt; `query` is required.
+        config: The model's config.
+        on_error: `raise`, or `degrade`: continue without the failed model or query, with a notice.
+        name: The name of the plugin.
     """
 
     options_type: ClassVar[type[RetrieverOptions]] = RetrieverOptions
@@ -75,15 +76,15 @@ class QueryRewriter(Plugin, Generic[OptionsT]):
         self._own = _JOINING | (self.options_type.model_fields.keys() - RetrieverOptions.model_fields.keys())
 
     async def init(self) -> Sequence[RetrieverAction]:
-        """Returns one retriever for each name."""
+        """Create one retriever for each name."""
         return [self._action(name, retriever) for name, retriever in self.retrievers.items()]
 
     @abstractmethod
     async def write(self, query: Document, options: OptionsT) -> tuple[dict[str, Document], list[str]]:
-        """Returns the queries to ask, at least one, by the names that their scores get; and what there is to say."""
+        """Return the queries, at least one, by the names of their scores, and the notices."""
 
     async def answers(self, prompt: str, count: int = 1) -> list[str | Exception]:
-        """Returns what the model answers to a prompt, `count` times at once; with `degrade`, its errors among them."""
+        """Call the model `count` times concurrently with a prompt; with `degrade`, return errors among the answers."""
 
         async def one() -> str | Exception:
             try:

@@ -48,22 +48,22 @@ def resource_action(
     description: str | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> ResourceAction:
-    """Returns a resource; give it to `generate(resources=[...])`, or register it.
+    """Create a resource action for `generate(resources=[...])`, or to register.
 
     Args:
-        fn: Sync or async; gives text, a part, or a list of them. A parameter with the name of a hole of the template
-            gets its value, as the type that it is annotated with; `uri` gets the URI, `ctx` (or what is annotated
+        fn: Sync or async; returns text, a part, or a list of them. A parameter with the name of a template variable
+            receives its value, converted to the annotated type; `uri` receives the URI, `ctx` (or a parameter annotated
             `ActionContext`) the context.
         name: The URI or template by default.
-        uri: The one URI that it answers for.
-        template: The URIs that it answers for: `docs://{shelf}/{+path}`; `{x}` takes one segment, `{+x}` or `{x*}` the
-            rest. Values are percent-decoded, so a value may hold a slash: check it before you use it as a path.
-        description: The docstring's first line by default.
+        uri: The URI of a single resource.
+        template: A URI template: `docs://{shelf}/{+path}`; `{x}` matches one segment, `{+x}` or `{x*}` the rest. Values
+            are percent-decoded, so a value may contain a slash: validate it before you use it as a path.
+        description: The first line of the docstring by default.
         metadata: Further metadata.
 
     Raises:
-        GenkitError: INVALID_ARGUMENT for none or both of `uri` and `template`, for a template that can be matched in
-            more than one way, and for a parameter that there is no value for.
+        GenkitError: INVALID_ARGUMENT for none or both of `uri` and `template`, for an ambiguous template, and for a
+            parameter without a value.
     """
     if (uri is None) == (template is None):
         raise invalid(
@@ -87,7 +87,7 @@ def resource_action(
 
 
 def _run(fn: ResourceFn, form: UriTemplate, template: str | None) -> Handler[ResourceInput, ResourceOutput]:
-    """Returns the handler: matches the URI, calls the function, and writes down where each part comes from."""
+    """Create the handler: match the URI, call the function, and record the origin of each part."""
     bind = _binder(fn, form)
     is_async = inspect.iscoroutinefunction(fn)
 
@@ -113,7 +113,7 @@ def _run(fn: ResourceFn, form: UriTemplate, template: str | None) -> Handler[Res
 
 
 def _binder(fn: ResourceFn, form: UriTemplate) -> Callable[[Mapping[str, str], str, ActionContext], dict[str, Any]]:
-    """Returns what makes the function's arguments, all by name."""
+    """Create the function that builds the keyword arguments of a call."""
     hints = schema.hints(fn)
     wanted: dict[str, Any] = {}
     for parameter in inspect.signature(fn).parameters.values():
@@ -142,7 +142,7 @@ def _binder(fn: ResourceFn, form: UriTemplate) -> Callable[[Mapping[str, str], s
 
 
 def _from(part: Part, origin: dict[str, Any]) -> Part:
-    """Returns the part with its origin; one that has an origin already keeps it and gets this one as its parent."""
+    """Return the part with its origin; an existing origin is kept and gets the new one as its parent."""
     metadata = dict(part.metadata or {})
     known = metadata.get("resource")
     if isinstance(known, Mapping):
@@ -155,14 +155,14 @@ def _from(part: Part, origin: dict[str, Any]) -> Part:
 async def resolve_resources(
     registry: Registry, messages: list[Message], resources: Sequence[ResourceLike] = ()
 ) -> list[Message]:
-    """Returns the messages with content in place of the parts that name a resource; the same list if there are none.
+    """Replace parts that refer to a resource by its content; return the same list if there are none.
 
-    The call's own `resources` are asked first, then the registry's; the first that a URI matches answers for it. Each
-    URI is read once, all of them at the same time; the first failure ends the others.
+    The `resources` of the call take precedence over the registry; the first match is used. Each URI is read once, all
+    of them concurrently; the first failure cancels the others.
 
     Raises:
-        GenkitError: NOT_FOUND for a URI that no resource matches; a failure names its resource in
-            `error.details['resource']`, INTERNAL when it was no `GenkitError`.
+        GenkitError: NOT_FOUND for a URI without a matching resource. Other failures name the resource in
+            `error.details['resource']`; INTERNAL if the cause was not a `GenkitError`.
     """
     uris = {part.resource.uri: None for message in messages for part in message.content if part.resource is not None}
     if not uris:
@@ -210,7 +210,7 @@ async def _read(registry: Registry, own: Sequence[ResourceAction], uri: str) -> 
 
 
 async def _find(registry: Registry, own: Sequence[ResourceAction], uri: str) -> ResourceAction:
-    """Returns the resource that answers for the URI: the call's, else a registered one, else a plugin's."""
+    """Return the resource that matches the URI: the call's, otherwise a registered one, otherwise a plugin's."""
     for action in [*own, *_registered(registry)]:
         if _matches(action.metadata, uri):
             return action
@@ -228,7 +228,7 @@ async def _find(registry: Registry, own: Sequence[ResourceAction], uri: str) -> 
 
 
 def _registered(registry: Registry | None) -> list[ResourceAction]:
-    """Returns what is registered, the nearest registry first, without asking the plugins, which may be slow."""
+    """Return the registered resources, the nearest registry first, without asking plugins, which may be slow."""
     found: list[ResourceAction] = []
     while registry is not None:
         found += registry.registered(ActionKind.RESOURCE)
@@ -242,7 +242,7 @@ def _form(metadata: Mapping[str, Any] | None) -> str:
 
 
 def _matches(metadata: Mapping[str, Any] | None, uri: str) -> bool:
-    """Returns whether a listed resource answers for the URI; a template that we cannot read matches nothing."""
+    """Return whether a listed resource matches the URI; an invalid template matches nothing."""
     try:
         return _template(_form(metadata)).match(uri) is not None
     except GenkitError:
@@ -255,7 +255,7 @@ def _template(form: str) -> UriTemplate:
 
 
 async def _together(calls: Sequence[Any]) -> list[Any]:
-    """Returns the results in order; the first failure, or a cancellation, ends the others and waits for them."""
+    """Return the results in order; the first failure, or a cancellation, cancels the others and waits for them."""
     tasks = [asyncio.ensure_future(call) for call in calls]
     try:
         return list(await asyncio.gather(*tasks))

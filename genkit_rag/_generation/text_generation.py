@@ -14,7 +14,7 @@ from genkit_rag._generation.model import ModelRequest, ModelResponse
 
 
 def check_prompt_template(prompt: str, fields: Collection[str]) -> None:
-    """Raises INVALID_ARGUMENT for a prompt that names a field there is not, or leaves the query out."""
+    """Raise INVALID_ARGUMENT for a prompt with an unknown placeholder or without the query."""
     hint = f"Fields: {', '.join(f'{{{field}}}' for field in fields)}; write {{{{ and }}}} for braces."
     try:
         parsed = list(Formatter().parse(prompt))
@@ -29,7 +29,7 @@ def check_prompt_template(prompt: str, fields: Collection[str]) -> None:
 
 
 async def generate_text(registry: Registry, model: str, prompt: str, config: Mapping[str, Any] | None) -> str:
-    """Returns what a named model answers to a prompt, without its reasoning and without what is no Unicode text."""
+    """Generate text with a named model; return it without reasoning and invalid Unicode."""
     action = await registry.get(ActionKind.MODEL, model)
     message = Message.user(prompt)
     response: ModelResponse = await action(ModelRequest(messages=[message], config=dict(config) if config else None))

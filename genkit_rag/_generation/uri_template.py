@@ -51,7 +51,7 @@ class UriTemplate:
             )
 
     def match(self, uri: str) -> dict[str, str] | None:
-        """Returns the values by name, percent-decoded; None when the URI is not of this form."""
+        """Return the percent-decoded values by name; None if the URI does not match."""
         fixed = self._fixed
         if len(fixed) == 1:
             return {} if uri == fixed[0] else None
@@ -86,7 +86,7 @@ class UriTemplate:
 
 
 def exact_uri(uri: str) -> UriTemplate:
-    """Returns the template of one URI; INVALID_ARGUMENT when it has holes."""
+    """Return the template of one URI; INVALID_ARGUMENT if it has variables."""
     if "{" in uri or "}" in uri:
         raise GenkitError("INVALID_ARGUMENT", f"`uri` has holes, got {uri!r}.", hint="Pass it as `template=`.")
     return UriTemplate(uri)

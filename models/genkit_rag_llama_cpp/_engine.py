@@ -1,4 +1,4 @@
-"""The one module that touches xllamacpp: a loaded model on a thread of its own."""
+"""The only module that uses xllamacpp: a loaded model on its own thread."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _END = object()
 class Engine:
     """A model file, loaded at the first request.
 
-    Loading, generating and freeing run on one thread, one after the other: llama.cpp is at its fastest with one answer
-    at a time on the cores of a small machine, and whoever waits can be cancelled without having cost anything.
+    Loading, generating and freeing run sequentially on one thread: on few cores llama.cpp is fastest with one answer at
+    a time, and a waiting request can be cancelled at no cost.
 
     Args:
-        find: Gives the path of the GGUF file; called at the first request.
+        find: Returns the path of the GGUF file; called at the first request.
         n_ctx: Tokens of prompt and answer together.
-        n_threads: Threads that compute.
+        n_threads: Computing threads.
     """
 
     def __init__(self, name: str, find: Callable[[], Path], n_ctx: int, n_threads: int) -> None:
@@ -38,7 +38,7 @@ class Engine:
         self._server: Any = None
 
     async def chat(self, body: Mapping[str, Any]) -> AsyncGenerator[Any]:
-        """Yields the chunks of a chat completion as they are computed.
+        """Yield the chunks of a chat completion while they are computed.
 
         When the caller leaves, the computation stops at the next token (a prompt is read to its end first).
         """
@@ -109,7 +109,7 @@ class Engine:
         params.cpuparams_batch.n_threads = self._n_threads
         params.verbosity = _QUIET
         params.cache_ram_mib = 0  # its store of old prompts may otherwise grow to gigabytes
-        # The library always listens on a loopback port. Nobody knows the key, so nobody else gets in.
+        # The library always listens on a loopback port. The random key keeps other processes out.
         params.api_keys = [secrets.token_hex(32)]
         params.ui = False
         params.endpoint_slots = False

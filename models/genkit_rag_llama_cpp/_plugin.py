@@ -43,17 +43,17 @@ _SUPPORTS = ModelSupports(
 class LlamaCpp(Plugin):
     """Language models in this process: `llama-cpp/smollm2-135m`, and every GGUF file that you name.
 
-    A model is loaded at its first request and answers one request at a time. Output schemas are kept by a grammar, so
-    an answer that was not cut off always parses. There are no tools. The config takes what `GenerationConfig` has, and
-    llama.cpp's own (`seed`, `min_p`, `repeat_penalty`); temperature is 0 unless said otherwise, so that the same
-    request gives the same answer.
+    A model is loaded at its first request and answers one request at a time. Output schemas are enforced by a grammar,
+    so an answer that was not cut off always parses. Tools are not supported. The config has the fields of
+    `GenerationConfig` and llama.cpp's own (`seed`, `min_p`, `repeat_penalty`). The default temperature is 0, so that
+    the same request has the same answer.
 
     Args:
-        models: Name -> path of a GGUF file, beyond `smollm2-135m`, whose file `genkit-rag models pull` fetches.
-        name: The first part of the names of its actions.
-        n_ctx: Tokens of prompt and answer together; the memory that is reserved grows with it.
+        models: Names and paths of GGUF files, besides `smollm2-135m`, which `genkit-rag models pull` downloads.
+        name: The prefix of the names of its actions.
+        n_ctx: Tokens of prompt and answer together; reserved memory grows with it.
         n_threads: Threads that compute an answer.
-        max_output_tokens: Where an answer ends when the config does not say: small models may not end by themselves.
+        max_output_tokens: The default limit of an answer, since small models may not stop by themselves.
     """
 
     provides = ("model",)
@@ -79,18 +79,18 @@ class LlamaCpp(Plugin):
         self._engines: dict[str, Engine] = {}
 
     async def init(self) -> Sequence[Action[Any, Any, Any]]:
-        """Returns the models; none is loaded yet."""
+        """Return the models without loading them."""
         return [self._action(model) for model in {DEFAULT_MODEL: None, **self._paths}]
 
     async def resolve(self, kind: str, name: str) -> Action[Any, Any, Any] | None:
-        """Returns the model of that name; None when it was not named."""
+        """Return the model with that name; None if it is not configured."""
         model = name.removeprefix(f"{self.name}/")
         if kind != ActionKind.MODEL or (model != DEFAULT_MODEL and model not in self._paths):
             return None
         return self._action(model)
 
     async def list_actions(self) -> Sequence[ActionMetadata]:
-        """Returns nothing beyond what `init` gave."""
+        """Return nothing; `init` returns all models."""
         return []
 
     async def close(self) -> None:
@@ -119,7 +119,7 @@ class _Chat:
         self._defaults = {"temperature": 0, "max_tokens": max_output_tokens}
 
     async def __call__(self, request: ModelRequest, ctx: ActionContext) -> ModelResponse:
-        """Returns the model's answer; sends it in chunks when somebody listens."""
+        """Generate an answer; stream chunks if the caller listens."""
         stream = openai_wire.ChatStream(request)
         body = {**self._defaults, **openai_wire.chat_body(self._model, self._without_tools(request))}
         try:
@@ -140,7 +140,7 @@ class _Chat:
         return stream.response()
 
     def _without_tools(self, request: ModelRequest) -> ModelRequest:
-        """Returns the request without tools that may not be called; raises UNIMPLEMENTED for others."""
+        """Return the request without tools that may not be called; UNIMPLEMENTED for others."""
         if not request.tools:
             return request
         if request.tool_choice == "none":
@@ -153,7 +153,7 @@ class _Chat:
 
 
 def _checked(chunk: Any) -> Any:
-    """Returns the chunk; raises INVALID_ARGUMENT, with both numbers, for a prompt that does not fit."""
+    """Return the chunk; INVALID_ARGUMENT with both numbers for a prompt that is too long."""
     error = cast(dict[str, Any], chunk).get("error") if isinstance(chunk, dict) else None
     if isinstance(error, dict) and error.get("type") == "exceed_context_size_error":
         tokens, room = error["n_prompt_tokens"], error["n_ctx"]

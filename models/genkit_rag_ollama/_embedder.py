@@ -26,7 +26,7 @@ _BATCHING = Batching(max_texts=64, max_characters=100_000, concurrency=1)
 
 
 def make_embedder(name: str, model: str, connection: Connection, settings: Mapping[str, Any]) -> EmbedderAction:
-    """Returns the embedder action for a model of the server; `settings` go with every request."""
+    """Create the embedder action for a model of the server; `settings` are sent with every request."""
 
     async def embed(documents: list[Document], options: EmbedderOptions) -> Vectors:
         texts = [_text(position, document) for position, document in enumerate(documents)]

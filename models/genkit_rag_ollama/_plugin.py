@@ -38,17 +38,18 @@ _SUPPORTS = ModelSupports(
 class Ollama(Plugin):
     """Models and embedders of an Ollama server: `ollama/llama3.2:1b`, `ollama/nomic-embed-text`.
 
-    The config takes what `GenerationConfig` has; other names become Ollama's options (`num_ctx`, `seed`), except
-    `think` and `keep_alive`, which stand beside them. Ollama cannot be forced to call a tool: `tool_choice='required'`
-    is UNIMPLEMENTED, and so are tools together with a schema that the server is to keep.
+    The config has the fields of `GenerationConfig`; other names become Ollama's options (`num_ctx`, `seed`), except
+    `think` and `keep_alive`, which are top-level fields. Ollama cannot force a tool call: `tool_choice='required'` is
+    UNIMPLEMENTED, and so are tools together with a schema that the server must enforce.
 
     Args:
-        host: Where the server is; default: OLLAMA_HOST, else `http://127.0.0.1:11434`.
-        models: What the models can do, by their names; names alone only show in the listing.
-        name: The first part of the names of its actions.
-        timeout: Seconds without a byte after which a call is given up (connecting: 10); loading a model counts.
-        keep_alive: How long the server keeps an embedder loaded, such as `10m`, or seconds; its own default by default.
-        truncate: Whether the server cuts texts that are too long for an embedder; otherwise it refuses them.
+        host: The server's address; default: OLLAMA_HOST, otherwise `http://127.0.0.1:11434`.
+        models: The capabilities of models, by name; plain names only appear in the listing.
+        name: The prefix of the names of its actions.
+        timeout: Read timeout in seconds (10 for connecting); it includes the loading of a model.
+        keep_alive: How long the server keeps an embedder loaded, such as `10m`, or seconds; the server's default if
+            None.
+        truncate: Whether the server cuts texts that are too long for an embedder; otherwise they raise an error.
     """
 
     provides = ("model", "embedder")
@@ -72,7 +73,7 @@ class Ollama(Plugin):
         return f"Ollama({self._connection.shown_url!r})"
 
     async def resolve(self, kind: str, name: str) -> Action[Any, Any, Any] | None:
-        """Returns the model or embedder of that name; whether the server has it shows at the first call."""
+        """Return the model or embedder with that name; the first call shows whether the server has it."""
         model = name.removeprefix(f"{self.name}/")
         if kind == ActionKind.MODEL:
             return model_action(name, _Chat(self._connection, model), info=self._info(model), provider="ollama")
@@ -81,7 +82,7 @@ class Ollama(Plugin):
         return None
 
     async def list_actions(self) -> Sequence[ActionMetadata]:
-        """Returns what the server has; what was configured when it is not there."""
+        """List the server's models; the configured ones if it is unreachable."""
         found: dict[str, ActionMetadata] = {model: self._metadata(model, None) for model in self._models}
         try:
             tags = await self._connection.get("/api/tags")
@@ -95,7 +96,7 @@ class Ollama(Plugin):
         return list(found.values())
 
     async def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         await self._connection.close()
 
     def _metadata(self, model: str, capabilities: Sequence[str] | None) -> ActionMetadata:
@@ -122,14 +123,14 @@ class _Chat:
         self._model = model
 
     async def __call__(self, request: ModelRequest, ctx: ActionContext) -> ModelResponse:
-        """Returns the model's answer; sends it in chunks when somebody listens."""
+        """Generate an answer; stream chunks if the caller listens."""
         body = {**chat_body(self._model, request), "stream": ctx.streaming}
         stream = ChatStream(request)
         try:
             if not ctx.streaming:
                 stream.add(await self._connection.post("/api/chat", body))
                 return stream.response()
-            # Closed at once when a chunk is refused, not whenever the garbage collector comes by.
+            # Close the stream as soon as a chunk raises, instead of at garbage collection.
             async with aclosing(self._connection.lines("/api/chat", body)) as lines:
                 async for line in lines:
                     _send(ctx, stream.add(line))

@@ -29,7 +29,7 @@ _EMPTY_AT_LIMIT = "its tokens were used up before it began (max_output_tokens)"
 
 
 def chat_body(model: str, request: ModelRequest) -> Json:
-    """Returns the body of a chat request. Unknown names of the config become options (`num_ctx`, `seed`).
+    """Build the body of a chat request. Unknown keys of the config become options (`num_ctx`, `seed`).
 
     Raises UNIMPLEMENTED for a tool that must be called, and for tools together with a schema: the server holds every
     token to the schema, those of a call too.
@@ -144,7 +144,7 @@ class ChatStream:
         return "".join(self._text)
 
     def add(self, line: Any) -> list[Part]:
-        """Takes one line in and returns the parts that are new; raises what an error line says."""
+        """Add a line and return its new parts; raise the error of an error line."""
         body: Json = cast(Json, line) if isinstance(line, dict) else {}
         if body.get("error"):
             raise GenkitError(
@@ -186,7 +186,7 @@ class ChatStream:
         return part
 
     def response(self) -> ModelResponse:
-        """Returns the response of everything that was added; one without a message when the answer was empty."""
+        """Return the response of all added lines; without a message if the answer was empty."""
         content = [*self._said_so_far(), *self._calls]
         reason = str(self._last.get("done_reason") or "stop")
         note = None if reason in _FINISH else reason
@@ -201,7 +201,7 @@ class ChatStream:
         )
 
     def partial(self) -> ModelResponse:
-        """Returns what had come of an answer that broke off; calls of tools are left out: there may be more of them."""
+        """Return the part of a broken answer, without tool calls, which may be incomplete."""
         content = self._said_so_far()
         return ModelResponse(
             message=Message(role="model", content=content) if content else None,

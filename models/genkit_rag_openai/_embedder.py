@@ -47,7 +47,7 @@ _BATCHING = Batching(max_texts=512, max_characters=600_000, concurrency=4)
 
 
 def make_embedder(name: str, model: str, connection: Connection, info: EmbedderInfo | None) -> EmbedderAction:
-    """Returns the embedder action for a model of the server."""
+    """Create the embedder action for a model of the server."""
     shown = info or EmbedderInfo(supports=EmbedderSupports(input=["text"]))
 
     async def embed(documents: list[Document], options: EmbedderOptions) -> EmbedResponse:
@@ -88,7 +88,7 @@ def _text(position: int, document: Document) -> str:
 
 
 def _vectors(answer: Any, count: int) -> Vectors:
-    """Returns the vectors in the order of the texts: an answer's items say whose they are."""
+    """Return the vectors in the order of the texts, by the index of each item."""
     rows: list[Any] = [None] * count
     try:
         for item in answer["data"]:
@@ -103,14 +103,14 @@ def _vectors(answer: Any, count: int) -> Vectors:
 
 
 def _tokens(answer: Any) -> int:
-    """Returns how many tokens the server has counted; 0 where it does not say."""
+    """Return the number of tokens that the server counted; 0 if it does not report it."""
     usage = answer.get("usage") if isinstance(answer, dict) else None
     tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
     return tokens if isinstance(tokens, int) else 0
 
 
 def _numbers(embedding: Any) -> Any:
-    """Returns the numbers of a vector; servers that know no base64 send them as a list."""
+    """Decode the numbers of a vector; servers without base64 support send a list."""
     if isinstance(embedding, str):
         return np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4")
     return embedding

@@ -41,19 +41,19 @@ _NEITHER = re.compile(r"whisper|tts|dall-e|moderation|image|transcribe|realtime|
 
 
 class OpenAI(Plugin):
-    """Models and embedders of OpenAI, or of any server that speaks its protocol.
+    """Models and embedders of OpenAI, or of any server with its protocol.
 
-    Every model of the server is there as `<name>/<model>`: `openai/gpt-4.1-mini`. The config takes what
-    `GenerationConfig` has, and passes on what it does not know (`seed`, `logprobs`, `reasoning_effort`). Failed calls
-    are not repeated: that is the retry middleware's.
+    Every model of the server is available as `<name>/<model>`: `openai/gpt-4.1-mini`. The config has the fields of
+    `GenerationConfig`; other fields are passed on (`seed`, `logprobs`, `reasoning_effort`). Failed calls are not
+    retried: use the retry middleware.
 
     Args:
-        name: The first part of the names of its actions.
-        base_url: Up to and without `/chat/completions`; default: OPENAI_BASE_URL, else OpenAI's own.
-        api_key: Default: OPENAI_API_KEY. Needed at the first call to OpenAI's own servers, optional elsewhere.
-        models: What the models can do, by their ids; ids alone only show in the listing.
-        embedders: What the embedders are, by their ids, beyond OpenAI's own.
-        timeout: Seconds without a byte after which a call is given up (connecting: 10).
+        name: The prefix of the names of its actions.
+        base_url: The URL up to and without `/chat/completions`; default: OPENAI_BASE_URL, otherwise OpenAI's own.
+        api_key: Default: OPENAI_API_KEY. Required at the first call to OpenAI's servers, optional elsewhere.
+        models: The capabilities of models, by id; plain ids only appear in the listing.
+        embedders: The properties of embedders, by id, besides OpenAI's own.
+        timeout: Read timeout in seconds (10 for connecting).
     """
 
     provides = ("model", "embedder")
@@ -78,7 +78,7 @@ class OpenAI(Plugin):
         return f"OpenAI({self.name!r}, base_url={self._connection.shown_url!r})"
 
     async def resolve(self, kind: str, name: str) -> Action[Any, Any, Any] | None:
-        """Returns the model or embedder of that name; whether the server has it shows at the first call."""
+        """Return the model or embedder with that name; the first call shows whether the server has it."""
         model = name.removeprefix(f"{self.name}/")
         if kind == ActionKind.MODEL:
             info = self._info(model)
@@ -88,7 +88,7 @@ class OpenAI(Plugin):
         return None
 
     async def list_actions(self) -> Sequence[ActionMetadata]:
-        """Returns what the server lists; what was configured when it cannot be asked."""
+        """List the server's models; the configured ones if it is unreachable."""
         found = {model: ActionKind.MODEL for model in self._models}
         found |= {model: ActionKind.EMBEDDER for model in self._listed_embedders}
         try:
@@ -104,7 +104,7 @@ class OpenAI(Plugin):
         ]
 
     async def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         await self._connection.close()
 
     def _info(self, model: str) -> ModelInfo:
@@ -131,7 +131,7 @@ class _Chat:
         self._supports = info.supports or _SUPPORTS
 
     async def __call__(self, request: ModelRequest, ctx: ActionContext) -> ModelResponse:
-        """Returns the model's answer; sends it in chunks when somebody listens."""
+        """Generate an answer; stream chunks if the caller listens."""
         self._check_tools(request)
         key = "max_completion_tokens" if self._connection.official else "max_tokens"
         body = openai_wire.chat_body(self._model, request, max_tokens_key=key)
@@ -142,7 +142,7 @@ class _Chat:
         stream = openai_wire.ChatStream(request)
         whole = False
         try:
-            # Closed at once when a chunk is refused, not whenever the garbage collector comes by.
+            # Close the stream as soon as a chunk raises, instead of at garbage collection.
             async with aclosing(self._connection.events("/chat/completions", body, api_key)) as events:
                 async for event in events:
                     if event is DONE:
@@ -158,7 +158,7 @@ class _Chat:
         return stream.response()
 
     def _check_tools(self, request: ModelRequest) -> None:
-        """Refuses what the model was said to lack: many servers leave out silently what they cannot do."""
+        """Raise an error for capabilities that the model is configured without, since many servers ignore them silently."""
         choice = request.tool_choice
         if not request.tools or choice == "none":
             return

@@ -42,7 +42,7 @@ class Outermost:
                 value, at = decode(text, start)
             except json.JSONDecodeError as error:
                 self.broken = start
-                # The text has a key and a value, so it is meant as JSON, and values inside of it are not the answer.
+                # The text has a key and a value, so it is intended as JSON, and values inside of it are not the answer.
                 if ":" in text[start : error.pos] or _is_open_string(error):
                     return
                 at = max(error.pos, start + 1)

@@ -36,7 +36,7 @@ class ToolOptions(TypedDict, total=False):
 
 
 def to_tool(fn: ToolFn) -> Tool[Any]:
-    """Returns the tool of a plain function, made once in the function's life."""
+    """Convert a plain function to a tool; the tool is cached on the function."""
     attributes: dict[str, Any] = getattr(fn, "__dict__", {})
     known = attributes.get(_TOOL)
     # functools.wraps copies attributes: a wrapper is not the function that the tool was made of.
@@ -62,7 +62,7 @@ def tool_action(
     multipart: bool | None = None,
     timeout: float | None = None,
 ) -> Tool[Any]:
-    """Returns a tool action for a function; `await action(input)` runs it.
+    """Create a tool action from a function; `await action(input)` runs it.
 
     The parameters become the fields of one object: types, defaults, `Annotated[..., Field(description=...)]` and the
     docstring's `Args:` section go into the schema. A single parameter that is a pydantic model, dataclass or TypedDict
@@ -108,7 +108,7 @@ def tool_action(
 
 
 class _Signature:
-    """What a function takes, the context apart."""
+    """The parameters of a function without the context."""
 
     def __init__(self, fn: ToolFn) -> None:
         plain = fn.func if isinstance(fn, functools.partial) else fn
@@ -140,13 +140,13 @@ class _Signature:
         return parameter.name == "ctx" or self.hints.get(parameter.name) is ActionContext
 
     def bind(self, ctx: ActionContext, values: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-        """Returns the arguments for a call."""
+        """Return the arguments of a call."""
         args = [ctx if key is None else values[key] for key in self._positional]
         return args, {name: ctx if key is None else values[key] for name, key in self._keywords}
 
 
 def _from_signature(signature: _Signature, name: str, doc: str) -> tuple[Any, Handler[Any, Any]]:
-    """Returns the input type that a signature asks for, and the handler."""
+    """Return the input type that a signature implies, and the handler."""
     if len(signature.data) == 1:
         annotation = signature.hints.get(signature.data[0].name)
         if _is_object_type(annotation):
@@ -165,7 +165,7 @@ def _is_object_type(annotation: Any) -> bool:
 
 
 def _whole(signature: _Signature, input_type: Any) -> Handler[Any, Any]:
-    """Returns a handler that hands the input on as one argument."""
+    """Create a handler that passes the input as a single argument."""
     names = [parameter.name for parameter in signature.data]
     try:
         schema.json_schema(input_type)
@@ -182,7 +182,7 @@ def _whole(signature: _Signature, input_type: Any) -> Handler[Any, Any]:
 
 
 def _spread(signature: _Signature, model: type[BaseModel], fields: Mapping[str, str], name: str) -> Handler[Any, Any]:
-    """Returns a handler that hands the fields of the input on as arguments."""
+    """Create a handler that passes the fields of the input as arguments."""
 
     async def run(value: Any, ctx: ActionContext) -> Any:
         if type(value) is not model:
@@ -195,7 +195,7 @@ def _spread(signature: _Signature, model: type[BaseModel], fields: Mapping[str, 
 
 
 def _input_model(signature: _Signature, name: str, doc: str) -> tuple[type[BaseModel], dict[str, str]]:
-    """Returns the object type of the parameters, and its field for each parameter.
+    """Return the object type of the parameters, and its field for each parameter.
 
     The fields are numbered and the parameters are their aliases: a parameter may be called `schema` or `_x`, a field
     of a pydantic model may not.
@@ -233,14 +233,14 @@ def _no_json_form(name: str, error: PydanticUserError) -> GenkitError:
 
 
 def _without_titles(found: dict[str, Any]) -> None:
-    """Takes generated titles away: the model would pay tokens for the names a second time."""
+    """Remove generated titles: they repeat the names and cost tokens."""
     found.pop("title", None)
     for field in found.get("properties", {}).values():
         field.pop("title", None)
 
 
 def _output_type(signature: _Signature) -> Any:
-    """Returns the return annotation when it has a JSON form."""
+    """Return the return annotation if it has a JSON form."""
     annotation = signature.hints.get("return")
     if annotation is None or annotation is Any or annotation is type(None):
         return None
@@ -252,7 +252,7 @@ def _output_type(signature: _Signature) -> Any:
 
 
 def _summary(doc: str) -> str:
-    """Returns the first paragraph in one line."""
+    """Return the first paragraph as one line."""
     return " ".join(doc.split("\n\n", 1)[0].split())
 
 
@@ -261,7 +261,7 @@ _ARGUMENT = re.compile(r"^\*{0,2}(\w+)[ \t]*(?:\([^)\n]*\))?:[ \t]*(.*)$")
 
 
 def _described_arguments(doc: str) -> dict[str, str]:
-    """Returns the descriptions of a Google-style `Args:` section by parameter."""
+    """Return the descriptions of a Google-style `Args:` section by parameter."""
     section = _SECTION.search(doc)
     if section is None:
         return {}

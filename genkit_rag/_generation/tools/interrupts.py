@@ -1,4 +1,4 @@
-"""Interrupts: a tool stops the generation to ask somebody, and the generation is resumed with the answers."""
+"""Interrupts: a tool stops the generation to ask a person, and the generation is resumed with the answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from genkit_rag._documents.wire import WireModel
 
 _SAME: Any = object()
 RESTART_KEYS = ("resumed", "replacedInput")
-"""What the metadata of a request says when its tool runs again."""
+"""The metadata keys of a request whose tool runs again."""
 
 
 class Resume(WireModel):
@@ -33,12 +33,12 @@ ResumeLike = Resume | Part | Sequence[Part]
 
 
 def respond_to(interrupt: Part, output: Any, metadata: Mapping[str, Any] | None = None) -> Part:
-    """Returns the answer to an interrupt, for `generate(resume=...)`; the tool does not run.
+    """Create the answer to an interrupt, for `generate(resume=...)`; the tool does not run.
 
     Args:
         interrupt: One of `response.interrupts`.
-        output: What the model gets as the tool's output.
-        metadata: Stands as `interruptResponse` on the part; True when None.
+        output: The tool's output for the model.
+        metadata: The `interruptResponse` of the part; True if None.
     """
     request = _request_of(interrupt)
     response = ToolResponse(name=request.name, ref=request.ref, output=output)
@@ -46,12 +46,12 @@ def respond_to(interrupt: Part, output: Any, metadata: Mapping[str, Any] | None 
 
 
 def restart(interrupt: Part, metadata: Any = None, *, input: Any = _SAME) -> Part:
-    """Returns the order to run an interrupted tool again, for `generate(resume=...)`.
+    """Create the request to run an interrupted tool again, for `generate(resume=...)`.
 
     Args:
         interrupt: One of `response.interrupts`.
-        metadata: What the tool finds as `ctx.resumed`; True when None.
-        input: Another input, if the model's is to be replaced; the tool finds the model's as `ctx.original_input`.
+        metadata: The value of `ctx.resumed` in the tool; True if None.
+        input: An input that replaces the model's, which the tool finds as `ctx.original_input`.
     """
     request = _request_of(interrupt)
     known = {key: value for key, value in (interrupt.metadata or {}).items() if key != "interrupt"}
@@ -63,7 +63,7 @@ def restart(interrupt: Part, metadata: Any = None, *, input: Any = _SAME) -> Par
 
 
 def to_resume(resume: ResumeLike) -> Resume:
-    """Returns the answers and restarts among parts; raises INVALID_ARGUMENT for parts that are neither."""
+    """Return the answers and restarts among parts; INVALID_ARGUMENT for other parts."""
     if isinstance(resume, Resume):
         return resume
     parts = [resume] if isinstance(resume, Part) else list(resume)

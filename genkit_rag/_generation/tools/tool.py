@@ -23,12 +23,12 @@ _SAME: Any = object()
 
 
 class ToolOutput(DataWireModel):
-    """What a tool returns that gives more than one value: images, passages, facts for the next layer.
+    """The result of a tool with more than one value: images, passages, facts for the next layer.
 
     Attributes:
         output: The value, as any tool returns it.
-        content: Parts that the model gets beside it.
-        metadata: Stands on the part of the tool's response; models do not see it.
+        content: Further parts for the model.
+        metadata: The metadata of the tool response part; models do not see it.
     """
 
     nulls: ClassVar[tuple[str, ...]] = ("output",)
@@ -73,13 +73,13 @@ class Tool(Action[Any, Out, None], Generic[Out]):
 
     @property
     def definition(self) -> ToolDefinition:
-        """What a model is told of the tool."""
+        """The description of the tool for a model."""
         if self._definition is None:
             self._definition = _definition(self, self.result_type)
         return self._definition
 
     def respond(self, interrupt: Part, output: Any, metadata: Mapping[str, Any] | None = None) -> Part:
-        """Returns the answer to an interrupt of this tool, for `generate(resume=...)`; the tool does not run.
+        """Create the answer to an interrupt of this tool, for `generate(resume=...)`; the tool does not run.
 
         Raises INVALID_ARGUMENT for an output that does not match the tool's, or an interrupt of another tool.
         """
@@ -88,12 +88,12 @@ class Tool(Action[Any, Out, None], Generic[Out]):
         return respond_to(interrupt, schema.dump(output), metadata)
 
     def restart(self, interrupt: Part, metadata: Any = None, *, input: Any = _SAME) -> Part:
-        """Returns the order to run this tool again, for `generate(resume=...)`.
+        """Create the request to run this tool again, for `generate(resume=...)`.
 
         Args:
             interrupt: One of `response.interrupts`.
-            metadata: What the tool finds as `ctx.resumed`; True when there is nothing to say.
-            input: Another input, if the model's is to be replaced; checked against the tool's schema.
+            metadata: The value of `ctx.resumed` in the tool; True by default.
+            input: An input that replaces the model's, validated against the tool's schema.
         """
         self._check(interrupt)
         if input is _SAME:
@@ -115,14 +115,14 @@ class Tool(Action[Any, Out, None], Generic[Out]):
 def interrupt_tool(
     name: str, *, description: str, input_type: Any = None, output_type: Any = None, metadata: Any = None
 ) -> Tool[Any]:
-    """Returns a tool that never runs: a model that asks for it stops the generation, and a person answers.
+    """Create a tool that stops the generation when the model calls it, so that a person can answer.
 
     Args:
-        name: Its name.
-        description: When a model should ask.
-        input_type: A type or JSON Schema of what the model says.
+        name: The name of the tool.
+        description: When the model should call it.
+        input_type: A type or JSON Schema of the model's input.
         output_type: A type or JSON Schema of the answer.
-        metadata: What stands on the interrupt, or a function of the input that gives it.
+        metadata: The metadata of the interrupt, or a function of the input that returns it.
     """
 
     async def ask(value: Any, ctx: ActionContext) -> Any:
@@ -133,12 +133,12 @@ def interrupt_tool(
 
 
 def tool_definition(action: Action[Any, Any, Any]) -> ToolDefinition:
-    """Returns what a model is told of a tool action: its short name, description and schemas."""
+    """Return the description of a tool action for a model: its short name, description and schemas."""
     return action.definition if isinstance(action, Tool) else _definition(action, action.output_type)
 
 
 def short_name(name: str) -> str:
-    """Returns the name by which a model calls a tool: what follows the last slash."""
+    """Return the model's name for a tool: the part after the last slash."""
     return name.rpartition("/")[2]
 
 
@@ -155,7 +155,7 @@ def _definition(action: Action[Any, Any, Any], output_type: Any) -> ToolDefiniti
 
 
 def tool_input(action: Action[Any, Any, Any], raw: Any) -> Any:
-    """Returns a model's arguments as the tool's typed input; raises INVALID_ARGUMENT naming the JSON path.
+    """Parse a model's arguments as the tool's typed input; INVALID_ARGUMENT names the JSON path.
 
     Absent arguments are an empty object for tools that take an object.
     """

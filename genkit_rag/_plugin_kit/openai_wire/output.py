@@ -1,6 +1,6 @@
-"""The wished form of an answer: `response_format`, and what was put around an answer taken off again.
+"""Structured output: `response_format`, and unwrapping of answers that had to be wrapped in an object.
 
-What `strict` asks of a schema: https://platform.openai.com/docs/guides/structured-outputs#supported-schemas
+Rules of `strict` schemas: https://platform.openai.com/docs/guides/structured-outputs#supported-schemas
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ _SCHEMAS_BY_NAME = ("properties", "$defs", "definitions")
 
 
 class NotStrict(Exception):
-    """The schema cannot be said strictly without changing what it means."""
+    """The schema has no strict form with the same meaning."""
 
 
 def is_held(output: OutputConfig | None) -> bool:
-    """True when the answer is to be held to a schema by the provider."""
+    """Return whether the provider must constrain the answer to a schema."""
     if output is None or not output.schema_:
         return False
     return bool(output.constrained or (output.constrained is None and output.format in (None, "json")))
 
 
 def wants_json(output: OutputConfig | None) -> bool:
-    """True when the answer is to be JSON of any kind."""
+    """Return whether the answer must be JSON of any kind."""
     if output is None:
         return False
     return output.format == "json" or (output.format is None and output.content_type == "application/json")
 
 
 def response_format(request: ModelRequest) -> Json | None:
-    """Returns the `response_format` of a request; None for text.
+    """Return the `response_format` of a request; None for text.
 
     The root must be an object there: a schema of another kind (an array, an enum) becomes the one property of an
     object, which `Unwrapper` takes off the answer again. `strict` is set where the schema keeps its meaning under
@@ -69,7 +69,7 @@ def response_format(request: ModelRequest) -> Json | None:
 
 
 def is_wrapped(output: OutputConfig | None) -> bool:
-    """True when the answer comes as the one property of an object."""
+    """Return whether the answer is the only property of a wrapping object."""
     return is_held(output) and output is not None and not _is_object(output.schema_ or {})
 
 
@@ -85,7 +85,7 @@ def _wrapped(schema: Json) -> Json:
 
 
 def _moved(node: Any) -> Any:
-    """Returns the schema with its references to its own root led to where the root now is."""
+    """Return the schema with references to its root redirected to the new place of the root."""
     if isinstance(node, list):
         return [_moved(item) for item in node]
     if not isinstance(node, dict):
@@ -98,7 +98,7 @@ def _moved(node: Any) -> Any:
 
 
 def _strict(node: Any) -> Any:
-    """Returns the schema as `strict` wants it; raises NotStrict when that would change which answers are good."""
+    """Convert a schema to its `strict` form; NotStrict if that would change which answers are valid."""
     if not isinstance(node, dict):
         return node
     schema = cast(Json, node)
@@ -135,7 +135,7 @@ def _closed(schema: Json, found: Json) -> Json:
 
 
 def _can_be_filled(schema: Any) -> bool:
-    """True when there is something to say where nothing is known: null, or a default."""
+    """Return whether the schema has a value for "unknown": null, or a default."""
     node = cast(Json, schema) if isinstance(schema, dict) else {}
     kinds = node.get("type")
     return (
@@ -158,7 +158,7 @@ class Unwrapper:
         self._inside: bool | None = None
 
     def feed(self, piece: str) -> str:
-        """Returns what is certain to belong to the value."""
+        """Add a piece of text and return what certainly belongs to the value."""
         text = self._held + piece
         if self._inside is None:
             head = _HEAD.match(text)
@@ -174,7 +174,7 @@ class Unwrapper:
         return value
 
     def end(self) -> str:
-        """Returns what was held back and belongs to the text after all."""
+        """Return held-back text that belongs to the value after all."""
         held, self._held = self._held, ""
         is_frame = "}" in held if self._inside else _HEAD.match(held) is not None
         return "" if is_frame else held

@@ -19,7 +19,7 @@ from genkit_rag._plugin_kit.openai_wire.tools import (
 Json = dict[str, Any]
 
 PROVIDER_DATA = "openai"
-"""The name in a part's metadata under which stands what the provider wants to see again in the next request."""
+"""The metadata key of a part for provider data that the next request must repeat."""
 
 _ROLES = {"system": "system", "user": "user", "model": "assistant"}
 _OURS = ("stream", "stream_options")
@@ -27,10 +27,10 @@ _ASK_FOR_JSON = {"role": "system", "content": "Answer with one JSON value."}
 
 
 def chat_body(model: str, request: ModelRequest, *, max_tokens_key: str = "max_tokens") -> Json:
-    """Returns the body of a chat completion request.
+    """Build the body of a chat completion request.
 
-    Unknown names of the config stand in the body as they are. `max_tokens_key` is how the server calls
-    `max_output_tokens`. Raises INVALID_ARGUMENT for parts that the format cannot say.
+    Unknown keys of the config are passed unchanged. `max_tokens_key` is the server's name for `max_output_tokens`.
+    INVALID_ARGUMENT for parts that the format cannot express.
     """
     config = request.typed_config()
     known = {
@@ -55,7 +55,7 @@ def chat_body(model: str, request: ModelRequest, *, max_tokens_key: str = "max_t
 
 
 def chat_messages(request: ModelRequest) -> list[Json]:
-    """Returns the messages of a request."""
+    """Convert the messages of a request."""
     wrapped = wrapped_tools(request)
     users = [at for at, message in enumerate(request.messages) if message.role == "user"]
     found: list[Json] = []
@@ -63,7 +63,8 @@ def chat_messages(request: ModelRequest) -> list[Json]:
         if message.role == "tool":
             found += _tool_messages(message)
         elif message.role == "model":
-            # Between the calls of its tools a model goes on thinking; what it thought of earlier questions is no help.
+            # Reasoning is repeated within the current tool loop only: the model continues it there, and ignores that
+            # of earlier turns.
             found.append(_assistant_message(message, wrapped, thinks=at > (users[-1] if users else -1)))
         else:
             found.append({"role": _ROLES[message.role], "content": _content(message)})
@@ -71,7 +72,7 @@ def chat_messages(request: ModelRequest) -> list[Json]:
 
 
 def _tool_messages(message: Message) -> list[Json]:
-    """Media cannot stand in a tool message: a user message with them follows."""
+    """Build the tool messages, followed by a user message with media, which a tool message cannot contain."""
     found: list[Json] = []
     shown: list[Json] = []
     for part in message.content:
@@ -119,7 +120,7 @@ def _content(message: Message) -> str | list[Json]:
 
 
 def text_of(part: Part) -> str:
-    """Returns a part as text: data as JSON, reasoning as nothing; raises INVALID_ARGUMENT for what is no text."""
+    """Return a part as text: data as JSON, reasoning as nothing; INVALID_ARGUMENT for other kinds."""
     if part.text is not None:
         return part.text
     if part.is_data:

@@ -39,7 +39,7 @@ _EMPTY_AT_LIMIT = "its tokens were used up before it began (max_output_tokens)"
 
 
 def chat_response(request: ModelRequest, payload: Any) -> ModelResponse:
-    """Returns the response of a whole (not streamed) answer; raises INTERNAL for what is none."""
+    """Parse a complete answer without streaming; INTERNAL if it is invalid."""
     if not isinstance(payload, dict) or not ("choices" in payload or error_text(payload)):
         raise _malformed(payload)
     stream = ChatStream(request)
@@ -85,7 +85,7 @@ class ChatStream:
         return "".join(self._text)
 
     def add(self, chunk: Any) -> list[Part]:
-        """Takes one chunk in and returns the text and reasoning that are new; raises what an error chunk says."""
+        """Add a chunk and return its new text and reasoning; raise the error of an error chunk."""
         if not isinstance(chunk, dict):
             raise _malformed(chunk)
         try:
@@ -133,7 +133,7 @@ class ChatStream:
         return [Part(text=text)]
 
     def _thought(self, delta: Json) -> list[Part]:
-        """The name of the field is kept: a model that calls tools wants its thoughts back under it."""
+        """Add reasoning. The name of its field is kept: a model that calls tools expects its reasoning back under it."""
         if isinstance(details := delta.get("reasoning_details"), list):
             self._thoughts["reasoning_details"] = [*self._thoughts.get("reasoning_details", ()), *details]
         name = next((name for name in _THOUGHTS if isinstance(delta.get(name), str) and delta[name]), None)
@@ -144,7 +144,7 @@ class ChatStream:
         return [Part(reasoning=delta[name])]
 
     def _call(self, delta: Json) -> None:
-        """Adds to a call. It is named by its index; some servers leave that out, or give every call the same one."""
+        """Add to a tool call, identified by its index; some servers omit the index or use the same one for every call."""
         function: Json = delta.get("function") or {}
         ref, index = delta.get("id") or None, delta.get("index")
         call = self._slots.get(index) if index is not None else self._calls[-1] if self._calls else None
@@ -161,7 +161,7 @@ class ChatStream:
             call.arguments.append(arguments if isinstance(arguments, str) else json_text(arguments))
 
     def tool_requests(self) -> list[Part]:
-        """Returns the calls of tools; whole once the stream has ended."""
+        """Return the tool calls; complete after the end of the stream."""
         return [
             Part(
                 tool_request=ToolRequest(
@@ -175,7 +175,7 @@ class ChatStream:
         ]
 
     def response(self) -> ModelResponse:
-        """Returns the response of everything that was added; one without a message when the answer was empty."""
+        """Return the response of all added chunks; without a message if the answer was empty."""
         if self._unwrapper is not None:
             self._said(self._unwrapper.end())
         content = [*self._said_so_far(), *self.tool_requests()]
@@ -194,7 +194,7 @@ class ChatStream:
         )
 
     def partial(self) -> ModelResponse:
-        """Returns what had come of an answer that broke off; calls of tools are left out, none is known to be whole."""
+        """Return the part of a broken answer, without tool calls, which may be incomplete."""
         content = self._said_so_far()
         return ModelResponse(
             message=Message(role="model", content=content) if content else None,

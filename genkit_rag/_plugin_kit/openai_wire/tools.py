@@ -1,4 +1,4 @@
-"""Tools in function-calling form: their definitions, the calls of them and what they gave back."""
+"""Tools in function-calling form: definitions, calls and results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONE = "value"
 
 
 def function_tools(tools: Sequence[ToolDefinition]) -> list[Json]:
-    """Returns tools as function tools.
+    """Convert tools to function tools.
 
     Parameters must be a JSON object there: a tool that takes anything else (a string, say) is shown as a function of
     one parameter, `value`, and `tool_input` takes it out again.
@@ -28,12 +28,12 @@ def function_tools(tools: Sequence[ToolDefinition]) -> list[Json]:
 
 
 def wrapped_tools(request: ModelRequest) -> frozenset[str]:
-    """Returns the names of the request's tools whose input is not an object."""
+    """Return the names of the request's tools whose input is not an object."""
     return frozenset(tool.name for tool in request.tools or () if not _takes_object(tool.input_schema))
 
 
 def tool_input(arguments: Any, name: str, wrapped: frozenset[str]) -> Any:
-    """Returns the input of a tool from a call's arguments.
+    """Parse the arguments of a call to the tool's input.
 
     Arguments that are not JSON stay the text they are, so that the check of the tool's input reports them and the
     model may see it; for a tool of one plain value, which might take any text, they stay wrapped.
@@ -50,14 +50,14 @@ def tool_input(arguments: Any, name: str, wrapped: frozenset[str]) -> Any:
 
 
 def tool_arguments(call: ToolRequest, wrapped: frozenset[str]) -> Any:
-    """Returns the arguments, as data, of a call that a model made earlier; the inverse of `tool_input`."""
+    """Return the arguments of an earlier call, as data; the inverse of `tool_input`."""
     if call.name in wrapped:
         return {_LONE: call.input}
     return {} if call.input is None else call.input
 
 
 def tool_result(result: ToolResponse) -> tuple[str, list[Media]]:
-    """Returns what a tool gave back: as text (a string as it is, everything else as JSON), and its media."""
+    """Convert a tool's result to text (a string unchanged, anything else as JSON) and media."""
     pieces: list[str] = []
     media: list[Media] = []
     if result.output is not None or not result.content:
@@ -81,7 +81,7 @@ def tool_result(result: ToolResponse) -> tuple[str, list[Media]]:
 
 
 def json_text(value: Any) -> str:
-    """Returns JSON text; values that JSON does not know become strings."""
+    """Serialise as JSON text; values without a JSON form become strings."""
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
