@@ -96,7 +96,7 @@ def signature(value: object, name: str) -> str:
         found = inspect.signature(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return name
-    if "**data" in str(found) and isinstance(fields := getattr(value, "model_fields", None), dict):
+    if isinstance(fields := getattr(value, "model_fields", None), dict):
         return f"{name}({', '.join(fields)})"
     parameters, star = [], False
     for parameter in found.parameters.values():

@@ -111,7 +111,7 @@ class AugmentWithContext(Middleware):
         return items
 
     def _keys(self, docs: Sequence[Document]) -> list[str]:
-        """Return a unique key for each document: from its metadata if configured and present, otherwise its number from 1."""
+        """Return a unique key for each document: from its metadata if present, otherwise its number from 1."""
         keys: dict[str, None] = {}
         for number, doc in enumerate(docs, 1):
             value = doc.metadata.get(self.citation_key) if self.citation_key else None

@@ -158,7 +158,7 @@ class _Chat:
         return stream.response()
 
     def _check_tools(self, request: ModelRequest) -> None:
-        """Raise an error for capabilities that the model is configured without, since many servers ignore them silently."""
+        """Raise an error for capabilities that the model lacks, since many servers ignore them silently."""
         choice = request.tool_choice
         if not request.tools or choice == "none":
             return

@@ -51,7 +51,8 @@ def test_every_public_name_is_mentioned(documentation: str) -> None:
 
 def test_every_verb_of_genkit_is_mentioned(documentation: str) -> None:
     verbs = [name for name in dir(Genkit) if not name.startswith("_")]
-    assert missing([f"ai.{verb}" for verb in verbs], documentation) == []
+    owner = {"from_config": "Genkit"}  # a class method
+    assert missing([f"{owner.get(verb, 'ai')}.{verb}" for verb in verbs], documentation) == []
 
 
 def test_every_action_kind_in_use_is_in_the_reference() -> None:

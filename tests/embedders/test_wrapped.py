@@ -345,7 +345,7 @@ def test_wraps_that_make_no_sense_are_refused(embedders: Any) -> None:
 async def test_an_embedder_that_is_not_there_is_named() -> None:
     async with Genkit(plugins=[Words(), Wrapped({"w": WrappedConfig("inner/wrods")})]) as ai:
         assert "/embedder/wrapped/w" in {action.key for action in await ai.registry.list_actions()}
-        with pytest.raises(GenkitError, match="no embedder `inner/wrods`"):
+        with pytest.raises(GenkitError, match="Unknown embedder `inner/wrods`"):
             await ai.embed("wrapped/w", "cat")
 
 

@@ -70,7 +70,7 @@ FAULTS: dict[str, dict[str, str]] = {
     "a filter with an unknown operator, field or another type": {
         "faults/test_queries.py": "a_filter_that_cannot_be_meant_is_refused_with_what_there_is "
         "an_unknown_field_matches_nothing_and_types_never_mix",
-        "blocks/test_filters.py": "any_filter_parses_and_agrees_with_the_naive_reading",
+        "documents/test_filters.py": "any_filter_parses_and_agrees_with_the_naive_reading",
     },
     "deleting what is not there, again, or while it is read": {
         "faults/test_queries.py": "a_document_that_is_not_there_is_no_error_and_one_that_comes_again_is_found "
@@ -108,7 +108,7 @@ FAULTS: dict[str, dict[str, str]] = {
     "other vectors for the same text": {
         "embedders/test_wrapped_cache.py": "a_text_is_embedded_once_ever "
         "two_processes_on_one_file_agree_on_every_vector",
-        "blocks/test_embedding_service.py": "the_same_text_is_embedded_once",
+        "rag/test_embedding_service.py": "the_same_text_is_embedded_once",
     },
     "ten thousand searches at once, and writers in line": {
         "faults/test_concurrency.py": "ten_thousand_searches_at_once_are_answered_and_leave_nothing "

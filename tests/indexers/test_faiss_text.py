@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from genkit_rag.plugin_api import Document, Media, Part, parse_filter
-from genkit_rag_faiss import FaissStore, _text
+from genkit_rag_faiss import FaissStore
+from genkit_rag_faiss._index import text as text_index
 
 TEXTS = {
     "fox": "The quick brown foxes were running over the lazy dogs.",
@@ -103,7 +104,7 @@ async def test_only_the_text_of_a_document_with_media_is_searched(store: FaissSt
 async def test_k_hits_pass_the_filter_when_k_exist(
     tmp_path: Path, selective: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_text, "SELECTIVE_ROWS", selective)  # both ways to the same answer
+    monkeypatch.setattr(text_index, "SELECTIVE_ROWS", selective)  # both ways to the same answer
     store = await FaissStore.open(tmp_path / "docs")
     documents = [Document("apple " * (1 + i % 7) + f"pear{i}", {"c": i % 50, "i": i}, id=str(i)) for i in range(2000)]
     await store.upsert(documents, ones(2000))

@@ -250,10 +250,6 @@ class Histories(RuleBasedStateMachine):
         self.ingest(self.sink)
         self.check()
 
-    @rule()
-    def change_the_embedder(self) -> None:
-        self.sink.embedder += "+"
-
 
 TestHistories = Histories.TestCase
 TestHistories.settings = settings(max_examples=40, stateful_step_count=8, deadline=None)

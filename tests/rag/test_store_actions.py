@@ -341,7 +341,7 @@ async def test_a_write_that_fails_reaches_the_caller() -> None:
 
 async def test_a_missing_embedder_is_named(ai: Genkit) -> None:
     ai.registry.add_plugin(Memory(["x"], name="lost", embedder="fake/word"))
-    with pytest.raises(GenkitError, match=r"no embedder `fake/word`.*Did you mean `fake/words`"):
+    with pytest.raises(GenkitError, match=r"Unknown embedder `fake/word`.*Did you mean `fake/words`"):
         await ai.index("lost/x", ["a"])
 
 
@@ -495,7 +495,7 @@ async def test_a_store_that_was_not_named_is_found_when_the_plugin_knows_it(embe
     assert await ai.delete("memory/found", filter={}) == 1
     with pytest.raises(GenkitError, match=r"NOT_FOUND.*memory/docs"):
         await ai.retrieve("memory/lost", "fox")
-    with pytest.raises(GenkitError, match="NOT_FOUND: No plugin owns a store `lost/docs`"):
+    with pytest.raises(GenkitError, match="NOT_FOUND: Unknown indexer `lost/docs`"):
         await ai.store("lost/docs")
 
 

@@ -103,7 +103,7 @@ async def test_an_unknown_model_is_an_error_even_when_it_may_degrade() -> None:
             Hyde({"docs": "memory/docs"}, model="nobody", on_error="degrade"),
         ]
     )
-    with pytest.raises(GenkitError, match="no model `nobody`"):
+    with pytest.raises(GenkitError, match="Unknown model `nobody`"):
         await ai.retrieve("hyde/docs", QUERY)
 
 

@@ -203,7 +203,7 @@ def test_outside_of_dev_nothing_is_imported_and_nothing_is_served(tmp_path: Path
 
 
 def test_a_missing_extra_is_a_warning_and_the_app_runs(tmp_path: Path) -> None:
-    code = "import sys\nsys.modules['starlette.applications'] = None\n" + APP
+    code = "import sys\nsys.modules['starlette'] = None\n" + APP
     code += "async def main(): await asyncio.sleep(0.2); return 'ran'\nprint(ai.run_main(main()))\n"
     with program(tmp_path, code) as made:
         said, _ = made.process.communicate(timeout=15)

@@ -133,7 +133,7 @@ class ChatStream:
         return [Part(text=text)]
 
     def _thought(self, delta: Json) -> list[Part]:
-        """Add reasoning. The name of its field is kept: a model that calls tools expects its reasoning back under it."""
+        """Add reasoning. The name of its field is kept, since the next request must repeat it under that name."""
         if isinstance(details := delta.get("reasoning_details"), list):
             self._thoughts["reasoning_details"] = [*self._thoughts.get("reasoning_details", ()), *details]
         name = next((name for name in _THOUGHTS if isinstance(delta.get(name), str) and delta[name]), None)
@@ -144,7 +144,7 @@ class ChatStream:
         return [Part(reasoning=delta[name])]
 
     def _call(self, delta: Json) -> None:
-        """Add to a tool call, identified by its index; some servers omit the index or use the same one for every call."""
+        """Add to a tool call, identified by its index; some servers omit the index or repeat the same one."""
         function: Json = delta.get("function") or {}
         ref, index = delta.get("id") or None, delta.get("index")
         call = self._slots.get(index) if index is not None else self._calls[-1] if self._calls else None
