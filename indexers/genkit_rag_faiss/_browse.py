@@ -18,7 +18,7 @@ _BLOCK = 65_536
 
 
 class Wanted(NamedTuple):
-    """What is looked through: the documents of a namespace that pass, with ids that begin so."""
+    """The documents to browse: a namespace, a filter and an id prefix."""
 
     filter: Filter | None
     namespace: str
@@ -32,7 +32,7 @@ WHERE namespace = :namespace AND id >= :prefix AND id < :end AND id > :after ORD
 
 
 def begins_so(engine: Engine, wanted: Wanted, after: str | None, limit: int) -> tuple[list[Document], str | None]:
-    """Returns the documents whose ids begin with a prefix, in the order of their ids, and the last id of a full page.
+    """Return the documents whose ids begin with a prefix, in the order of their ids, and the last id of a full page.
 
     The index of ids is walked: wherever they stand, no other document is looked at.
     """
@@ -51,7 +51,7 @@ def begins_so(engine: Engine, wanted: Wanted, after: str | None, limit: int) -> 
 
 
 def _behind(prefix: str) -> str | bytes:
-    """Returns the least value that is greater than all texts which begin so: UTF-8 sorts as code points do."""
+    """Return the least string greater than all strings with the prefix; UTF-8 sorts by code points."""
     kept = prefix.rstrip("\U0010ffff")
     if not kept:
         return b""  # to SQLite every blob is greater than every text
@@ -60,7 +60,7 @@ def _behind(prefix: str) -> str | bytes:
 
 
 def start_of(after: str | None, view: View) -> int:
-    """Returns the first row behind a cursor, which is a sequence number; INVALID_ARGUMENT for any other text."""
+    """Return the first row after a cursor, which is a sequence number; INVALID_ARGUMENT for any other text."""
     if after is None:
         return 0
     if not (after.isascii() and after.isdigit() and len(after) < 19):
@@ -69,7 +69,7 @@ def start_of(after: str | None, view: View) -> int:
 
 
 def page(engine: Engine, view: View, wanted: Wanted, start: int, limit: int) -> tuple[list[Document], str | None]:
-    """Returns the documents of the next living rows from a row on, and the sequence number of the last one."""
+    """Return the documents of the next live rows from a row on, and the sequence number of the last one."""
     chosen = _rows(engine, view, wanted, start, limit + 1)
     seqs = view.seqs[chosen].tolist()
     return _documents(engine, seqs[:limit]), str(seqs[limit - 1]) if len(seqs) > limit else None
@@ -99,7 +99,7 @@ def _rows(engine: Engine, view: View, wanted: Wanted, start: int, limit: int) ->
 
 
 def sample(engine: Engine, view: View, wanted: Wanted, limit: int) -> list[str]:
-    """Returns the ids of rows that are spread over those that pass."""
+    """Return the ids of rows that are spread over the matching ones."""
     rows: Ints | None = engine.filters.rows(wanted.filter, wanted.namespace, view)
     if rows is None:
         rows = np.flatnonzero(view.alive)

@@ -28,7 +28,7 @@ _PATIENCE = 100
 
 
 class Contents:
-    """What a store holds, in memory. Everything that changes it runs in one thread; readers take `view` once."""
+    """The content of a store in memory. One thread changes it; readers take `view` once."""
 
     def __init__(self, path: Path, options: FaissConfig) -> None:
         self.path = path
@@ -50,7 +50,7 @@ class Contents:
     # Opening and following.
 
     def open(self) -> None:
-        """Opens the store, creating it when it is not there."""
+        """Open the store; create it if it does not exist."""
         complete = read_format(self.path)
         if self.options.mode == "w":
             make_directory(self.path)
@@ -91,7 +91,7 @@ class Contents:
         self.publish()
 
     def _load_saved(self, connection: Any, state: State, dimensions: int) -> bool:
-        """Takes the rows from segments and follows what has changed since; returns whether that gives this state."""
+        """Load the rows from segments and apply later changes; return whether the result has this state."""
         saved = self.caches.rows(self.database.segments(connection), dimensions)
         if saved is None:
             return False
@@ -112,7 +112,7 @@ class Contents:
             raise damaged("it has other documents than its state record says")
 
     def _catch_up(self, connection: Any) -> None:
-        """Removes what is known to be gone and adds what is new."""
+        """Remove deleted rows and add new ones."""
         assert self._rows is not None
         gone = self._rows.keys_of(self.database.gone(connection))
         self._rows.remove(gone)
@@ -121,7 +121,7 @@ class Contents:
         self._append_from(connection, self.database.keys(connection, last))
 
     def _append_from(self, connection: Any, keys: Sequence[Key]) -> None:
-        """Adds the rows of the database that are newer than those in memory."""
+        """Add the rows of the database that are newer than those in memory."""
         assert self._rows is not None
         last = int(self._rows.seqs[self._rows.n - 1]) if self._rows.n else 0
         seqs, vectors = self.database.vectors(connection, last, self._rows.dimensions)
@@ -145,7 +145,7 @@ class Contents:
             )
 
     def _is_lost(self, seqs: set[int]) -> bool:
-        """Returns whether rows that the database does not have are in the newest view all the same."""
+        """Return whether rows that the database does not have are live in the newest view."""
         for _ in range(_PATIENCE):
             view = self.view
             if view is None or self.behind():
@@ -156,11 +156,11 @@ class Contents:
         return True
 
     def behind(self) -> bool:
-        """Returns whether another process has written since; a few microseconds."""
+        """Return whether another process has committed since the last refresh; takes a few microseconds."""
         return not self.lock.held and self.database.version() != self._version
 
     def refresh(self) -> None:
-        """Takes up what another process has written. Also a barrier: every earlier write is in the view after it."""
+        """Apply the commits of other processes. Also a barrier: afterwards every earlier write is in the view."""
         if self.behind():
             self._follow()
 
@@ -196,14 +196,14 @@ class Contents:
         self._state = State(self._state.live + count, (self._state.digest + digest) % 2**62)
 
     def publish(self) -> View:
-        """Makes what is in memory visible; one assignment."""
+        """Publish the rows in memory as a new view; a single assignment."""
         assert self._rows is not None
         if self._rows.wasteful:
             self._rows = self._rows.compacted()
         self.view = self._rows.view()
         return self.view
 
-    # What it is tied to, and what must be in it.
+    # Checks against the bound embedding model and for lost rows.
 
     def bind(self, fingerprint: Fingerprint) -> None:
         """Remembers the embedder, to be stored with the first documents, or checks it against the stored one."""
@@ -216,13 +216,13 @@ class Contents:
         self.fingerprint = self.bound = fingerprint
 
     def check_bound(self) -> None:
-        """Raises FAILED_PRECONDITION when another process has changed the embedder that this one is tied to."""
+        """Raise FAILED_PRECONDITION if another process has changed the bound embedding model."""
         if self.bound is not self.fingerprint and self.bound is not None and self.bound != self.fingerprint:
             assert self.fingerprint is not None
             raise fingerprint_mismatch(self.path.name, self.fingerprint, self.bound)
 
     def find(self, connection: Any, namespace: str, ids: Sequence[str]) -> list[Key]:
-        """Returns the keys of the ids that are there; DATA_LOSS when the database does not find one that is."""
+        """Return the keys of the existing ids; DATA_LOSS if the database does not find a live one."""
         keys = self.database.find(connection, namespace, ids)
         if len(keys) < len(ids) and self.view is not None:
             found = {key.id for key in keys}
@@ -230,13 +230,13 @@ class Contents:
         return keys
 
     def check_findable(self, namespace: str, ids: Sequence[str]) -> None:
-        """Raises DATA_LOSS when the database does not find ids that are in the newest view."""
+        """Raise DATA_LOSS if the database does not find ids of the newest view."""
         self.refresh()
         with self.database.errors():
             self.find(self.database.reader, namespace, list(dict.fromkeys(ids)))
 
     def check_absent(self, namespace: str, ids: Sequence[str]) -> None:
-        """Raises DATA_LOSS when a row in memory has one of the ids, which the database did not find."""
+        """Raise DATA_LOSS if a row in memory has an id that the database did not find."""
         lost = self.view.holds(namespace, ids) if self.view is not None else []
         if lost:
             raise damaged(f"{len(lost)} documents cannot be found by their ids, such as {lost[0]!r}")

@@ -55,7 +55,7 @@ class Engine(Contents):
     # Writing.
 
     def upsert(self, documents: Sequence[Document], vectors: Vectors, namespace: str) -> None:
-        """Adds or replaces documents in one transaction; durable when it returns."""
+        """Add or replace documents durably in one transaction."""
         check_names("namespace", [namespace])
         ids = check_documents(documents)
         self.check_bound()
@@ -77,7 +77,7 @@ class Engine(Contents):
         self.publish()
 
     def delete(self, ids: Sequence[str] | None, filter: Filter | None, namespace: str) -> int:
-        """Removes documents by id or by filter in one transaction; returns how many there were."""
+        """Remove documents by id or by filter in one transaction; return their number."""
         if (ids is None) == (filter is None):
             raise invalid("ids", ids, "or `filter` must be given, and only one of them", hint="All: filter=And(()).")
         with self._writing():
@@ -151,7 +151,7 @@ class Engine(Contents):
         return self.normalized(vectors, ids)
 
     def normalized(self, vectors: Vectors, ids: Sequence[str] | None = None) -> Vectors:
-        """Returns vectors of length 1 for the metric `cosine`; raises INVALID_ARGUMENT for zero vectors."""
+        """Return unit vectors for the metric `cosine`; INVALID_ARGUMENT for zero vectors."""
         if self.options.metric != "cosine":
             return vectors
         if len(vectors) == 1 and abs(vectors[0] @ vectors[0] - 1) <= 2 * _UNIT:
@@ -173,16 +173,16 @@ class Engine(Contents):
     # Changing the embedder.
 
     def begin_reindex(self, fingerprint: Fingerprint) -> None:
-        """Prepares for the vectors of another embedder, or goes on where an earlier run was."""
+        """Start re-embedding with another model, or continue an earlier run."""
         with self._writing():
             staging.begin(self.database, fingerprint)
 
     def without_new_vector(self, after: int, limit: int) -> list[Row]:
-        """Returns rows above a sequence number that have no new vector yet."""
+        """Return rows above a sequence number that have no new vector yet."""
         return staging.missing(self.database, after, limit)
 
     def lay_aside(self, rows: Sequence[Row], raw: Vectors, dimensions: int) -> None:
-        """Keeps the new vectors of rows until all are there."""
+        """Stage the new vectors of rows until all rows have one."""
         vectors = checked_vectors(raw, dimensions, argument="embeddings")
         if len(vectors) != len(rows):
             raise invalid("embeddings", len(vectors), f"must be as many as the documents ({len(rows)})")
@@ -206,20 +206,20 @@ class Engine(Contents):
         self._load()
         return live
 
-    # What is derived.
+    # Derived data.
 
     def ann_is_due(self) -> bool:
-        """Returns whether there should be an approximate index that covers more than it does."""
+        """Return whether an approximate index should be built or extended."""
         return self.caches.ann_is_due(self.view)
 
     def synced_text(self, namespace: str, view: View) -> TextIndex:
-        """Returns the index of a namespace's words, with what is in the view."""
+        """Return the text index of a namespace, in step with the view."""
         text = self.caches.open_text(namespace, writable=self.lock.held)
         text.sync(view)
         return text
 
     def install(self, view: View, ann: Ann) -> None:
-        """Publishes an index, unless the rows were numbered anew, or one that covers more was made, since."""
+        """Publish an index, unless the rows were renumbered or a larger one was published since."""
         if self._rows is None or self._rows.layout != view.layout:
             return
         if self._rows.ann is None or self._rows.ann.n < ann.n:
@@ -227,7 +227,7 @@ class Engine(Contents):
             self.publish()
 
     def compact(self) -> None:
-        """Drops dead rows, builds what is due, writes segments, and gives space back to the disk."""
+        """Drop dead rows, build due indexes, write segments, and release disk space."""
         with self._writing():
             if self._rows is not None:
                 if self._rows.live < self._rows.n:
@@ -239,7 +239,7 @@ class Engine(Contents):
             self.database.tidy()
 
     def close(self) -> None:
-        """Saves what is due and closes the files. What is durable does not depend on it."""
+        """Save due data and close the files. Durability does not depend on it."""
         if self._poisoned is None and self.view is not None and self.lock.held:
             try:
                 self.caches.save(self.view, self._state.digest)

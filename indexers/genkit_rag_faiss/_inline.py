@@ -9,7 +9,7 @@ BUDGET = 3e-3
 LONGEST = 2e-3
 """Seconds of estimated work that one search may take there."""
 BYTES_PER_SECOND = 20e9
-"""How fast a scan goes, about: half of what one core of a server reads from memory."""
+"""The approximate scan speed: half of the memory bandwidth of a server core."""
 
 
 class InlineBudget:
@@ -20,7 +20,7 @@ class InlineBudget:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def take(self, seconds: float) -> bool:
-        """Returns whether work of this length may run right here, and books it."""
+        """Return whether work of this duration may run on the event loop, and account for it."""
         if seconds > LONGEST:
             return False
         loop = asyncio.get_running_loop()

@@ -14,18 +14,18 @@ Metric = Literal["cosine", "dot"]
 
 
 class FaissConfig(WireModel):
-    """How a store is opened.
+    """How to open a FAISS store.
 
     Attributes:
-        mode: `r` never writes; `w` may: the writer lock is taken at the first write and kept until `close`.
+        mode: `r` never writes; `w` may write: the writer lock is taken at the first write and kept until `close`.
         index: `flat` is always exact. The others are exact below `ann_threshold` and approximate above it, with a
             recall of at least 0.95; `auto` is `ivf`, which builds ten times faster than `hnsw`.
-        ann_threshold: From so many documents on there is an approximate index.
-        quantize: Shortens the vectors in the approximate index, never those that are stored: what it finds is scored
-            again with the true ones. `auto` shortens those of `auto` indexes to a byte a number, which takes a quarter
-            of the memory and the time.
-        metric: `cosine` scores in [-1, 1] and refuses zero vectors; `dot` takes vectors as they are. Fixed by the
-            first write.
+        ann_threshold: The number of documents from which an approximate index is used.
+        quantize: Quantise the vectors in the approximate index, never the stored ones; results are rescored with the
+            stored vectors. `auto` stores a byte a number for `auto` indexes, which takes a quarter of the memory and
+            the time.
+        metric: `cosine` scores in [-1, 1] and rejects zero vectors; `dot` uses vectors unchanged. Fixed by the first
+            write.
         lock_timeout: Seconds to wait for another writer.
     """
 
@@ -37,7 +37,7 @@ class FaissConfig(WireModel):
     lock_timeout: float = Field(default=0.0, ge=0)
 
     def changed(self, changes: Mapping[str, Any]) -> FaissConfig:
-        """Returns the options with some of them changed; raises INVALID_ARGUMENT that says which there are."""
+        """Return a copy with changed options; INVALID_ARGUMENT lists the valid ones."""
         return plugin_options(FaissConfig, changes, self)
 
     @property

@@ -54,7 +54,7 @@ class Faiss(StorePlugin):
             check_store_name(store)
 
     async def open_store(self, store: str) -> FaissStore:
-        """Returns the store of this name, opened, created when it is not there."""
+        """Open the store with this name; create it if it does not exist."""
         return await FaissStore.open(self.path / check_store_name(store), self.options)
 
     async def list_stores(self) -> Sequence[str]:
@@ -69,7 +69,7 @@ class Faiss(StorePlugin):
         return await FaissStore.salvage(self.path / check_store_name(store), self.path / check_store_name(to))
 
     def knows(self, store: str) -> bool:
-        """Returns whether there is a store of this name in the folder."""
+        """Return whether the folder has a store with this name."""
         try:
             return (self.path / check_store_name(store) / "FORMAT").is_file()
         except Exception:  # a name that is no folder name is no store

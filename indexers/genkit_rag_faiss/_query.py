@@ -23,7 +23,7 @@ from genkit_rag_faiss._inline import BYTES_PER_SECOND
 Hits: TypeAlias = list[list[Hit]]
 
 TEXT_SECONDS = (100e-6, 10e-9)
-"""What a search by words takes: about this, and this for each document."""
+"""The cost of a keyword search: a constant, and seconds for each document."""
 TOGETHER = 32
 """How many searches become one: a matrix product of so many queries takes a fifth of as many scans."""
 WORKERS = 2
@@ -63,7 +63,7 @@ class Query:
         return 1 if isinstance(self.query, str) else len(self.query)
 
     def seconds(self) -> float:
-        """Returns about how long it takes."""
+        """Estimate the duration in seconds."""
         view = self.view
         if isinstance(self.query, str):
             return TEXT_SECONDS[0] + TEXT_SECONDS[1] * view.n
@@ -71,7 +71,7 @@ class Query:
         return len(self.query) * scanned(view, rows) * int(view.matrix.shape[1]) * 4 / BYTES_PER_SECOND
 
     def run_here(self) -> Hits | None:
-        """Returns what `run` does, with one thread for FAISS, whatever this thread is set to."""
+        """Run the search with one FAISS thread, whatever the setting of this thread."""
         before = threads()
         if before == 1:
             return self.run()
@@ -82,13 +82,13 @@ class Query:
             set_threads(before)
 
     def again(self, engine: Engine) -> Hits | None:
-        """Returns what `run` does on the newest view; called where the writing is done, so that none comes between."""
+        """Run the search on the newest view; called on the writer thread, so that no write intervenes."""
         engine.refresh()
         self.view = engine.view or self.view
         return self.run_here()
 
     def run(self) -> Hits | None:
-        """Returns the hits of each query; None when documents of hits are gone by now."""
+        """Return the hits of each query; None if their documents were deleted in the meantime."""
         view = self.view
         rows = self.engine.filters.rows(self.filter, self.namespace, view)
         if not isinstance(self.query, str):
@@ -101,7 +101,7 @@ class Query:
         return None if one is None else [one]
 
     def hits(self, scores: Vectors, rows: Ints) -> Hits | None:
-        """Returns the hits for what `search` found; None when documents of hits are gone by now."""
+        """Return the hits of the search results; None if their documents were deleted in the meantime."""
         if self.engine.options.metric == "cosine" and scores.size and scores.max() > 1.0:
             scores = np.minimum(scores, 1.0)  # rounding
         hits: Hits = []
@@ -133,7 +133,7 @@ class Query:
 
 
 def run_together(jobs: Sequence[Query]) -> list[Hits | BaseException | None]:
-    """Returns what each search gives, or the error that it raised; those through the same rows are done at once."""
+    """Run several searches and return their results or errors; searches of the same rows share one scan."""
     results: dict[int, Hits | BaseException | None] = {}
     order = sorted(range(len(jobs)), key=lambda i: repr(jobs[i].group))
     for _, members in groupby(order, key=lambda i: jobs[i].group):
@@ -170,7 +170,7 @@ class Crowd:
         self._lock = threading.Lock()
 
     async def run(self, job: Query) -> Hits | None:
-        """Returns what the search gives."""
+        """Run the search together with concurrent ones and return its result."""
         future: asyncio.Future[Hits | None] = asyncio.get_running_loop().create_future()
         with self._lock:
             self._waiting.append((job, future))

@@ -1,4 +1,4 @@
-"""The store: durable, embedded, and never in the way of the event loop."""
+"""The durable, embedded vector store. Blocking work runs in threads."""
 
 from __future__ import annotations
 
@@ -69,15 +69,15 @@ class FaissStore(VectorStore):
 
     @classmethod
     async def open(cls, path: str | os.PathLike[str], options: FaissConfig | None = None, **changes: Any) -> FaissStore:
-        """Returns the store in a directory, creating it when it is not there.
+        """Open the store in a directory; create it if it does not exist.
 
         Args:
-            path: Its directory; the last part is its name.
+            path: The directory; its last part is the name of the store.
             options: How to open it.
             **changes: Single options by name: `mode='r'`, `index='hnsw'`.
 
         Raises:
-            GenkitError: INVALID_ARGUMENT for a name that is no safe folder name, NOT_FOUND for nothing to read,
+            GenkitError: INVALID_ARGUMENT for an unsafe name, NOT_FOUND if there is no store to read,
                 FAILED_PRECONDITION for another format or metric, DATA_LOSS for a damaged store.
         """
         directory = Path(path)
@@ -107,25 +107,25 @@ class FaissStore(VectorStore):
     async def upsert(
         self, documents: Sequence[Document], vectors: Vectors, *, namespace: str = DEFAULT_NAMESPACE
     ) -> None:
-        """Adds documents, replacing those whose ids are there; all or none. Returning means that it is on disk."""
+        """Add documents atomically and durably, replacing those with the same ids."""
         await self._write(Engine.upsert, documents, vectors, namespace)
         self._keep_up()
 
     async def delete(
         self, *, ids: Sequence[str] | None = None, filter: Filter | None = None, namespace: str = DEFAULT_NAMESPACE
     ) -> int:
-        """Returns how many documents were there and are gone, on disk too."""
+        """Delete documents durably and return their number."""
         return await self._write(Engine.delete, ids, filter, namespace)
 
     async def compact(self) -> None:
-        """Drops the rows of deleted documents, builds the indexes that are due and writes all of it to disk.
+        """Drop the rows of deleted documents, build due indexes and write them to disk.
 
         Never needed for correctness: it saves memory, disk, and time at the next opening.
         """
         await self._write(Engine.compact)
 
     async def reindex(self, fingerprint: Fingerprint, embed: Embed, *, batch_size: int = 256) -> int:
-        """Returns how many documents have got the vectors of another embedder, all at once; a killed run goes on."""
+        """Re-embed all documents with another model and swap the vectors at once; a killed run can continue."""
         await self._write(Engine.begin_reindex, fingerprint)
         while True:
             after = 0
@@ -149,7 +149,7 @@ class FaissStore(VectorStore):
         namespace: str = DEFAULT_NAMESPACE,
         payload: bool = True,
     ) -> list[list[Hit]]:
-        """Returns, for each query vector, the best `k` that pass the filter, best first; k of them when k exist."""
+        """Return for each query vector the best `k` matching documents, best first; `k` of them if `k` exist."""
         check_k(k)
         view = await self._current()
         if view is None or k == 0:
@@ -167,7 +167,7 @@ class FaissStore(VectorStore):
         namespace: str = DEFAULT_NAMESPACE,
         payload: bool = True,
     ) -> list[Hit]:
-        """Returns the best `k` by words (BM25). Any string is a query: there is no query syntax."""
+        """Return the best `k` documents by keyword search (BM25). Any string is a query; there is no query syntax."""
         check_k(k)
         view = await self._current()
         if view is None or k == 0:
@@ -194,7 +194,7 @@ class FaissStore(VectorStore):
     # Reading.
 
     async def get(self, ids: Sequence[str], *, namespace: str = DEFAULT_NAMESPACE) -> list[Document | None]:
-        """Returns the documents in the order of the ids; None where there is none."""
+        """Return the documents in the order of the ids; None for unknown ids."""
         await self._current()
         if len(ids) <= INLINE_DOCUMENTS:
             found = self._get(ids, namespace)
@@ -208,14 +208,14 @@ class FaissStore(VectorStore):
         return [rows[name].document() if name in rows else None for name in ids]
 
     async def _check_absent(self, namespace: str, ids: Sequence[str]) -> None:
-        """Raises DATA_LOSS when ids were not found that are there."""
+        """Raise DATA_LOSS if existing ids were not found."""
         view = self._engine.view
         if ids and view is not None and view.holds(namespace, ids):
             # Just deleted, perhaps, or just added: where the writing is done, none comes between.
             await self._write(Engine.check_findable, namespace, ids)
 
     async def vectors(self, ids: Sequence[str], *, namespace: str = DEFAULT_NAMESPACE) -> list[Vectors | None]:
-        """Returns the vectors, as they are searched, in the order of the ids; None where there is none."""
+        """Return the vectors, as they are searched, in the order of the ids; None for unknown ids."""
         view = await self._current()
         if view is None:
             return [None] * len(ids)
@@ -226,7 +226,7 @@ class FaissStore(VectorStore):
         return [view.matrix[row].copy() if (row := rows.get(name, -1)) >= 0 else None for name in ids]
 
     async def count(self, *, filter: Filter | None = None, namespace: str | None = None) -> int:
-        """Returns the number of live documents that pass; `namespace=None` counts all namespaces."""
+        """Count the live documents that match the filter; `namespace=None` counts all namespaces."""
         view = await self._current()
         if view is None:
             return 0
@@ -236,7 +236,7 @@ class FaissStore(VectorStore):
         return view.live if rows is None else len(rows)
 
     async def ids(self, *, filter: Filter | None = None, namespace: str = DEFAULT_NAMESPACE) -> list[str]:
-        """Returns the ids of the documents that pass, oldest first."""
+        """Return the ids of the matching documents, oldest first."""
         view = await self._current()
         if view is None:
             return []
@@ -253,7 +253,7 @@ class FaissStore(VectorStore):
         namespace: str = DEFAULT_NAMESPACE,
         prefix: str = "",
     ) -> tuple[list[Document], str | None]:
-        """Returns up to `limit` documents, the oldest first or by id under a prefix, and where the next page begins."""
+        """Return up to `limit` documents, oldest first or by id under a prefix, and the start of the next page."""
         view = await self._current()
         if view is None:
             return [], None
@@ -266,24 +266,24 @@ class FaissStore(VectorStore):
     async def sample(
         self, limit: int, *, filter: Filter | None = None, namespace: str = DEFAULT_NAMESPACE
     ) -> list[str]:
-        """Returns the ids of up to `limit` documents that pass, spread from the oldest to the newest."""
+        """Return the ids of up to `limit` matching documents, spread from the oldest to the newest."""
         view = await self._current()
         if view is None:
             return []
         return await self._in(self._searchers, sample, self._engine, view, Wanted(filter, namespace), limit)
 
     async def namespaces(self, limit: int) -> dict[str, int]:
-        """Returns how many live documents the namespaces have, largest first."""
+        """Return the number of live documents of each namespace, largest first."""
         view = await self._current()
         counts = [] if view is None else [one for one in view.counts.items() if one[1]]
         return dict(sorted(counts, key=lambda one: -one[1])[:limit])
 
     async def problems(self) -> list[str]:
-        """Returns what is wrong with the documents after reading every byte of them."""
+        """Read every byte of the documents and return the problems found."""
         return list((await self.verify()).problems)
 
     async def describe(self) -> StoreInfo:
-        """Returns what the store is and holds."""
+        """Return the properties of the store."""
         view = await self._current()
         cosine = self._engine.options.metric == "cosine"
         vector = ScoreInfo("cosine", -1.0, 1.0) if cosine else ScoreInfo("dot")
@@ -297,16 +297,18 @@ class FaissStore(VectorStore):
         )
 
     async def verify(self) -> Report:
-        """Returns what is wrong with the store after reading every byte of it; may take minutes."""
+        """Read every byte of the store and report problems; may take minutes."""
         await self._current()
         return await self._in(self._background, verify, self._engine)
 
     @classmethod
     async def salvage(cls, path: str | os.PathLike[str], target: str | os.PathLike[str]) -> Salvage:
-        """Returns what was saved: every document of a damaged store whose checksums hold is in the new store `target`.
+        """Copy every document of a damaged store whose checksums hold into the new store `target`.
 
-        Nothing is written to the damaged one, which must be closed. NOT_FOUND without its `store.db`;
-        FAILED_PRECONDITION for a target that is not empty.
+        The damaged store must be closed and is not changed.
+
+        Raises:
+            GenkitError: NOT_FOUND without its `store.db`; FAILED_PRECONDITION for a target that is not empty.
         """
         wreck = await run_in_thread(Wreck, Path(path) / "store.db")
         metric = wreck.setting("metric") or "cosine"
@@ -324,7 +326,7 @@ class FaissStore(VectorStore):
             wreck.close()
 
     async def close(self) -> None:
-        """Writes what makes the next opening fast and frees everything. Safe to call twice."""
+        """Save the data for a fast opening and free all resources. Safe to call twice."""
         if self._closed or os.getpid() != self._pid:
             self._closed = True
             return

@@ -18,7 +18,7 @@ IndexKind = Literal["auto", "flat", "hnsw", "ivf"]
 Quantize = Literal["fp16", "sq8"]
 
 TARGET_RECALL = 0.97
-"""What the tuned effort reaches on a sample; above the promised 0.95 because the sample is one."""
+"""The recall that tuning reaches on a sample; above the promised 0.95 as a margin for sampling error."""
 _SAMPLE = 100
 Bits = NDArray[np.uint8]
 
@@ -39,13 +39,13 @@ class Ann:
 
     Attributes:
         index: The FAISS index.
-        n: How many rows it covers: those from 0 on.
-        kind: What it is, with its quantizer.
+        n: The number of rows it covers, from 0 on.
+        kind: The index type.
         effort: `nprobe` or `efSearch` that reaches the target recall without a filter.
-        quantize: How its vectors are shortened; then the best are scored again with the true ones.
-        exact_rows: Up to so many rows a scan is as good, and exact.
-        trained_on: How many rows there were when its lists were chosen.
-        saved: Whether it stands in a segment.
+        quantize: The quantisation of its vectors; the best results are then rescored with the full vectors.
+        exact_rows: The number of rows up to which an exact scan is as fast.
+        trained_on: The number of rows when its lists were trained.
+        saved: Whether it is saved in a segment.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Ann:
         return self.quantize is None
 
     def search(self, queries: Vectors, k: int, bits: Bits | None, effort: int = 1) -> Found:
-        """Returns scores and row numbers `(queries, k)`, best first; -1 where it found no more.
+        """Search the index: scores and row numbers `(queries, k)`, best first; -1 for missing results.
 
         Args:
             queries: Vectors `(n, d)`.
@@ -79,7 +79,7 @@ class Ann:
         return found
 
     def _parameters(self, selector: Any, effort: int, k: int) -> Any:
-        # Objects of their own for each search: changing the index's attributes would race with other threads.
+        # Create parameters for each search: changing the attributes of the index would race with other threads.
         if self.kind == "ivf":
             return _faiss.SearchParametersIVF(sel=selector, nprobe=min(self.effort * effort, self.index.nlist))
         if self.kind == "hnsw":
@@ -87,7 +87,7 @@ class Ann:
         return _faiss.SearchParameters(sel=selector)
 
     def tune(self, matrix: Vectors) -> None:
-        """Raises the effort until a sample of the rows finds its neighbours."""
+        """Double the effort until a sample of the rows finds its neighbours."""
         if self.kind == "flat":
             return
         step = max(1, self.n // _SAMPLE)

@@ -34,7 +34,7 @@ _FACTORY = {None: "Flat", "fp16": "SQfp16", "sq8": "SQ8"}
 
 
 def build(view: View, kind: str, quantize: Quantize | None, exact_rows: int = EXACT_ROWS) -> Ann:
-    """Returns an index over all rows of a view. Uses all processors, for seconds to minutes: run it in a thread."""
+    """Build an index over all rows of a view. Uses all cores for seconds to minutes: run it in a thread."""
     before = threads()
     set_threads(os.cpu_count() or 1)
     try:
@@ -59,9 +59,9 @@ def build(view: View, kind: str, quantize: Quantize | None, exact_rows: int = EX
 
 
 def extend(view: View, ann: Ann) -> Ann:
-    """Returns an index that covers all rows of a view, made of one that covers the first ones; they share nothing.
+    """Copy an index and add the newer rows of a view.
 
-    Much cheaper than `build`, and as good until there are `RETRAIN` times as many rows as its lists were chosen for.
+    Much cheaper than `build`, and as good until there are `RETRAIN` times as many rows as its lists were trained on.
     """
     before = threads()
     set_threads(os.cpu_count() or 1)
@@ -75,7 +75,7 @@ def extend(view: View, ann: Ann) -> Ann:
 
 
 def search_ann(view: View, ann: Ann, queries: Vectors, k: int, allowed: Allowed | None) -> Found:
-    """Returns the best of a view: from the index for the rows it covers, exactly for the newer ones, merged.
+    """Search a view: the index for the rows it covers, an exact scan for newer ones, merged.
 
     Rows that the index did not find are -1.
     """
@@ -94,7 +94,7 @@ def search_ann(view: View, ann: Ann, queries: Vectors, k: int, allowed: Allowed 
 
 
 def write_ann(directory: Path, view: View, ann: Ann) -> Segment:
-    """Returns the manifest entry of an index after writing it."""
+    """Save an index and return its manifest entry."""
     name = segment_name(view, f"{ann.kind}.faiss")
     data = memoryview(_faiss.serialize_index(ann.index))
 
@@ -114,7 +114,7 @@ def write_ann(directory: Path, view: View, ann: Ann) -> Segment:
 
 
 def read_ann(directory: Path, segment: Segment, dimensions: int, exact_rows: int = EXACT_ROWS) -> Ann:
-    """Returns the index of a segment; raises `DamagedSegment` unless every byte is right.
+    """Load the index of a segment; raise `DamagedSegment` unless every byte matches its checksum.
 
     FAISS files carry no checksum and damaged ones load without an error, so nothing is parsed before ours holds.
     """

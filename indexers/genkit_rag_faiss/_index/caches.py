@@ -50,9 +50,9 @@ class Caches:
         """The open indexes of words, by namespace."""
 
     def rows(self, segments: Sequence[Segment], dimensions: int) -> tuple[Rows, int] | None:
-        """Returns the rows that the segments have, with their index, and the sum of the living keys' checksums.
+        """Load the rows of the segments with their index, and the sum of the live keys' checksums.
 
-        None when there are no segments, or one is missing or damaged.
+        None if there are no segments, or one is missing or damaged.
         """
         found = {segment.kind: segment for segment in segments}
         if VECTORS not in found or KEYS not in found:
@@ -79,14 +79,14 @@ class Caches:
     # The approximate index.
 
     def ann_is_due(self, view: View | None) -> bool:
-        """Returns whether there should be an approximate index that covers more than it does."""
+        """Return whether an approximate index should be built or extended."""
         threshold = self._options.ann_threshold
         if view is None or self._options.ann_kind is None or view.live < threshold:
             return False
         return view.ann is None or view.n - view.ann.n > max(view.ann.n // 64, min(_LATECOMERS, threshold // 20))
 
     def build_ann(self, view: View) -> Ann:
-        """Returns an approximate index over a view. Runs in any thread, takes long."""
+        """Build an approximate index over a view. Slow; may run in any thread."""
         kind = self._options.ann_kind
         assert kind is not None
         if view.ann is not None and view.n <= RETRAIN * view.ann.trained_on:
@@ -100,9 +100,9 @@ class Caches:
     # The index of words.
 
     def open_text(self, namespace: str, *, writable: bool) -> TextIndex:
-        """Returns the index of a namespace's words, opened at the first call, and again once this process may write it.
+        """Return the text index of a namespace; open it at the first call, and again when this process may write.
 
-        At most `MAX_TEXTS` stay open; what is closed is opened again when it is asked for.
+        At most `MAX_TEXTS` stay open; others are closed and reopened on demand.
         """
         with self._lock:
             text = self.texts.get(namespace)
@@ -119,7 +119,7 @@ class Caches:
         return [segment for segment in self._database.segments() if segment.kind == TEXT]
 
     def _save_texts(self, view: View, *, force: bool) -> list[Segment]:
-        """Returns the manifest of the words: of the namespaces that are open, or of all, after bringing them to a view.
+        """Bring the text indexes of the open or all namespaces in step with a view and return their manifest.
 
         The others keep the entry that they have; they follow when they are next asked for.
         """
@@ -144,7 +144,7 @@ class Caches:
     # Files.
 
     def save(self, view: View, digest: int, *, force: bool = False) -> None:
-        """Writes what spares the next opening the way through all rows; the caller holds the writer lock.
+        """Write segments so that the next opening does not read every row; the caller holds the writer lock.
 
         Args:
             view: The newest one.

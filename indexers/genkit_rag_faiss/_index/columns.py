@@ -1,8 +1,8 @@
-"""Metadata by columns: filters to row numbers, with every condition evaluated once for each distinct value.
+"""Metadata columns: they resolve filters to row numbers and evaluate each condition once per distinct value.
 
-A column maps rows to codes of distinct values; it is made from the database when a filter first names its field, and
-extended when rows were added. Conditions on values are decided by `matches_value`, so filters mean here what they
-mean everywhere; only equality and order of numbers have a faster way to the same answer.
+A column maps rows to codes of distinct values. It is built from the database when a filter first uses its field, and
+extended when rows are added. `matches_value` decides conditions on values, so filters mean the same in every store;
+only equality and order of numbers have a faster path to the same result.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Column:
 
     @classmethod
     def of(cls, saved: SavedColumn) -> Column:
-        """Returns the column that was saved."""
+        """Create a column from its saved form."""
         column = cls()
         for value in saved.values[1:]:
             column.code(value)
@@ -60,18 +60,18 @@ class Column:
         return column
 
     def saved(self, n: int) -> SavedColumn:
-        """Returns what to save of the first n rows."""
+        """Return the saved form of the first n rows."""
         return SavedColumn(self.codes[:n], self.values)
 
     def extend(self, n: int) -> None:
-        """Makes room for n rows; until set they miss the field."""
+        """Extend the column to n rows, whose field is missing until it is set."""
         if n > len(self.codes):
             grown = np.zeros(max(n, len(self.codes) * 3 // 2), np.int32)
             grown[: self.n] = self.codes[: self.n]
             self.codes = grown
 
     def code(self, value: Any) -> int:
-        """Returns the code of a value."""
+        """Return the code of a value."""
         if value is MISSING:
             return 0
         key = _key(value)
@@ -87,13 +87,13 @@ class Column:
         return code
 
     def passing(self, op: str, wanted: Any) -> Mask:
-        """Returns, for each code, whether its value passes the condition."""
+        """Return, for each code, whether its value satisfies the condition."""
         if op in ("$ne", "$nin"):
             return ~self.passing("$eq" if op == "$ne" else "$in", wanted)
         size = len(self.values)
         table = np.zeros(size, np.bool_)
         if op in ("$eq", "$in"):
-            # A value that is no list passes by being equal, and equal values have one code.
+            # A scalar matches by equality, and equal values have the same code.
             codes = [self._code_of.get(_key(item), -1) for item in (wanted if op == "$in" else (wanted,))]
             table[[code for code in codes if 0 <= code < size]] = True
             rest: Sequence[int] = self._lists
@@ -146,7 +146,7 @@ class Filters:
         self._cached_bytes = 0
 
     def quick(self, tree: Filter | None, view: View) -> bool:
-        """Returns whether `rows` would take no more than a millisecond or two."""
+        """Return whether `rows` takes at most a millisecond or two."""
         if tree is None:
             return True
         if view.n > INLINE_ROWS or self._layout != view.layout:
@@ -157,7 +157,7 @@ class Filters:
         )
 
     def rows(self, tree: Filter | None, namespace: str | None, view: View) -> Ints | None:
-        """Returns the living rows of the namespace that pass, ascending; None for all the living ones.
+        """Return the matching live rows of the namespace, ascending; None for all live rows.
 
         A namespace of None means all of them.
         """
@@ -211,13 +211,13 @@ class Filters:
             return columns
 
     def adopt(self, layout: int, saved: SavedColumns) -> None:
-        """Takes columns from a segment for a layout, as long as no filter was resolved in it."""
+        """Use columns from a segment for a layout, unless a filter was already resolved in it."""
         with self._lock:
             self._columns.clear()
             self._layout, self._saved = layout, saved
 
     def to_save(self, view: View) -> dict[str, SavedColumn]:
-        """Returns the columns of a view that are known, and those that a segment has."""
+        """Return the built columns of a view, and those in a segment."""
         with self._lock:
             if self._layout != view.layout:
                 return {}

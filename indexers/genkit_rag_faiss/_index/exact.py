@@ -24,24 +24,24 @@ Found = tuple[Vectors, Ints]
 
 
 def threads() -> int:
-    """Returns how many threads FAISS uses in this thread."""
+    """Return the number of threads that FAISS uses in this thread."""
     return int(_faiss.omp_get_max_threads())
 
 
 def set_threads(count: int) -> None:
-    """Sets how many threads FAISS uses in this thread: two never make a single query faster."""
+    """Set the number of threads that FAISS uses in this thread; a single query is never faster with two."""
     _faiss.omp_set_num_threads(count)
 
 
 def scan(queries: Vectors, matrix: Vectors, k: int) -> Found:
-    """Returns the best of all rows by inner product."""
+    """Return the best of all rows by inner product."""
     if len(queries) >= MANY_QUERIES:
         return _products(queries, matrix, k, None)
     return _scan(queries, matrix, k, None)
 
 
 def scan_rows(queries: Vectors, matrix: Vectors, k: int, rows: Ints) -> Found:
-    """Returns the best of the given rows by inner product; `k` is at most their number."""
+    """Return the best of the given rows by inner product; `k` is at most their number."""
     if len(rows) > SCAN_SHARE * len(matrix):
         mask = np.zeros(len(matrix), np.bool_)
         mask[rows] = True
@@ -69,7 +69,7 @@ def scan_rows(queries: Vectors, matrix: Vectors, k: int, rows: Ints) -> Found:
 
 
 def scan_mask(queries: Vectors, matrix: Vectors, k: int, mask: Mask) -> Found:
-    """Returns the best of the rows of a mask by inner product; `k` is at most their number."""
+    """Return the best of the rows of a mask by inner product; `k` is at most their number."""
     if len(queries) >= MANY_QUERIES:
         return _products(queries, matrix, k, mask)
     bits = np.packbits(mask, bitorder="little")
@@ -77,7 +77,7 @@ def scan_mask(queries: Vectors, matrix: Vectors, k: int, mask: Mask) -> Found:
 
 
 def bitmap(bits: Any) -> Any:
-    """Returns a selector of the rows whose bits are set; `bits` must outlive it."""
+    """Create a selector of the rows whose bits are set; `bits` must outlive it."""
     return _faiss.IDSelectorBitmap(len(bits), _faiss.swig_ptr(bits))
 
 

@@ -17,7 +17,7 @@ _MERGE_FROM = 65_536
 
 
 def name_crc(namespace: str, name: str) -> int:
-    """Returns what `Names` knows of a namespace and an id."""
+    """Return the checksum of a namespace and an id that `Names` stores."""
     return zlib.crc32(f"{namespace}\0{name}".encode())
 
 
@@ -30,7 +30,7 @@ class Names:
         self._recent: set[int] = set()
 
     def add(self, crcs: Sequence[int]) -> None:
-        """Adds names."""
+        """Add names."""
         self._recent.update(crcs)
         if len(self._recent) > _MERGE_FROM + len(self._base) // 4:
             more = np.fromiter(self._recent, np.uint32, len(self._recent))
@@ -38,7 +38,7 @@ class Names:
             self._recent = set()
 
     def maybe(self, crcs: Crcs) -> NDArray[np.bool_]:
-        """Returns which of the names may be there; the others surely are not."""
+        """Return which of the names may exist; the others certainly do not."""
         recent = self._recent  # before the base: a merge adds to the base first
         if not self._sorted:
             self._base, self._sorted = np.sort(self._base), True  # 80 ms for a million, when first asked

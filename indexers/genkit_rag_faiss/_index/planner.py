@@ -17,11 +17,11 @@ from genkit_rag_faiss._index.exact import Found, scan, scan_mask, scan_rows
 from genkit_rag_faiss._index.view import View
 
 ANN_COST = 5_000
-"""A search of the approximate index costs about what an exact scan of so many rows does."""
+"""The cost of a search of the approximate index, in rows of an exact scan."""
 
 
 def search(view: View, queries: Vectors, k: int, rows: Ints | None) -> Found:
-    """Returns scores and row numbers `(queries, min(k, rows))`, best first.
+    """Search a view: scores and row numbers `(queries, min(k, rows))`, best first.
 
     Args:
         view: What to search.
@@ -66,7 +66,7 @@ _RECENT = 16
 def _allowed(view: View, rows: Ints | None) -> Allowed | None:
     if rows is None:
         return None if view.live == view.n else Allowed(view.alive, view.live)
-    # Resolved filters are kept while the view is the newest: the same array stands for the same filter.
+    # A resolved filter is cached while its view is the newest, so the array identifies the filter.
     kept = _recent.get(id(rows))
     if kept is not None and kept[0]() is rows and len(kept[1].mask) == view.n:
         return kept[1]
@@ -81,7 +81,7 @@ def _allowed(view: View, rows: Ints | None) -> Allowed | None:
 
 
 def scanned(view: View, rows: Ints | None) -> int:
-    """Returns about how many rows an exact search looks at, weighted by what one costs; for estimates."""
+    """Estimate the number of rows that an exact search scans, weighted by cost."""
     size = view.live if rows is None else len(rows)
     if view.ann is not None and size > view.ann.exact_rows:
         return ANN_COST + view.n - view.ann.n

@@ -1,7 +1,7 @@
-"""Columns of metadata in a segment, so that the first filter after an opening need not read every row.
+"""Metadata columns in a segment, so that the first filter after an opening does not read every row.
 
-`seg/<name>.cols`: a header, its length first, that says for each field where its codes (int32) and its distinct values
-(JSON) stand. A field is decoded when a filter first names it.
+`seg/<name>.cols`: a header, preceded by its length, has for each field the position of its codes (int32) and its
+distinct values (JSON). A field is decoded when a filter first uses it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class SavedColumn(NamedTuple):
 
 
 def write_columns(directory: Path, view: View, columns: Mapping[str, SavedColumn]) -> Segment:
-    """Returns the manifest entry of the columns of a view after writing them."""
+    """Write the columns of a view and return their manifest entry."""
     places: dict[str, tuple[int, int, int]] = {}
     blobs: list[bytes] = []
     at = 0
@@ -69,12 +69,12 @@ class SavedColumns:
         return int(self._segment.params["rows"])
 
     def fields(self) -> list[str]:
-        """Returns the fields that it has."""
+        """Return the names of the saved fields."""
         self._read()
         return list(self._places)
 
     def get(self, field: str, missing: Any) -> SavedColumn | None:
-        """Returns the column of a field, with `missing` for code 0; None when it is not here."""
+        """Return the column of a field, with `missing` for code 0; None if it is not saved."""
         data = self._read()
         if field not in self._places:
             return None

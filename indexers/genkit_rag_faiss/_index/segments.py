@@ -32,17 +32,17 @@ _VERSION = 2
 
 
 class DamagedSegment(Exception):
-    """A segment that is missing or not what the manifest says; its text says which and why."""
+    """A segment that is missing or differs from the manifest; the message names it and the reason."""
 
 
 def segment_name(view: View, suffix: str) -> str:
-    """Returns the file name for the rows of a view."""
+    """Return the file name for the rows of a view."""
     digest = hashlib.blake2b(view.seqs.tobytes(), digest_size=4).hexdigest()
     return f"{int(view.seqs[-1]) if view.n else 0:012d}-{digest}.{suffix}"
 
 
 def write_vectors(directory: Path, view: View) -> Segment:
-    """Returns the manifest entry of the vectors of a view, those of dead rows included, after writing them."""
+    """Write the vectors of a view, with those of dead rows, and return their manifest entry."""
     name = segment_name(view, VECTORS)
 
     def write(file: BinaryIO) -> None:
@@ -53,7 +53,7 @@ def write_vectors(directory: Path, view: View) -> Segment:
 
 
 def write_keys(directory: Path, view: View, digest: int) -> Segment:
-    """Returns the manifest entry of the keys of a view after writing them.
+    """Write the keys of a view and return their manifest entry.
 
     Args:
         directory: The store's.
@@ -76,7 +76,7 @@ def write_keys(directory: Path, view: View, digest: int) -> Segment:
 
 
 def read_vectors(directory: Path, segment: Segment, dimensions: int) -> Vectors:
-    """Returns the vectors of a segment; raises `DamagedSegment` unless every byte is right."""
+    """Read the vectors of a segment; raise `DamagedSegment` unless every byte matches its checksum."""
     path = directory / "seg" / segment.name
     rows = int(segment.params["rows"])
     try:
@@ -106,7 +106,7 @@ def read_vectors(directory: Path, segment: Segment, dimensions: int) -> Vectors:
 
 
 def read_keys(directory: Path, segment: Segment) -> SavedKeys:
-    """Returns the keys of a segment; raises `DamagedSegment` unless every byte is right."""
+    """Read the keys of a segment; raise `DamagedSegment` unless every byte matches its checksum."""
     path = directory / "seg" / segment.name
     try:
         data = path.read_bytes()
@@ -143,7 +143,7 @@ def _parse_keys(data: bytes) -> SavedKeys:
 
 
 def _fill(file: FileIO, target: bytearray | memoryview) -> int:
-    """Returns how many bytes were read into the target; a single read may stop early."""
+    """Read into the target and return the number of bytes; a single read may stop early."""
     view, done = memoryview(target), 0
     while done < len(view) and (count := file.readinto(view[done:])):
         done += count
@@ -155,7 +155,7 @@ def _bytes(array: NDArray[Any]) -> memoryview:
 
 
 def remove_strangers(directory: Path, known: set[str]) -> None:
-    """Removes the files of `seg/` that the manifest does not name: left by a crash, or replaced."""
+    """Remove the files of `seg/` that are not in the manifest: leftovers of a crash, or replaced ones."""
     with contextlib.suppress(OSError):  # they are in nobody's way; the next time will do
         for path in (directory / "seg").iterdir():
             if path.name not in known:

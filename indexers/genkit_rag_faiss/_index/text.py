@@ -1,10 +1,10 @@
-"""Search by words: a tantivy index for each namespace, which follows the database.
+"""Keyword search: a tantivy index for each namespace, kept in step with the database.
 
-It is made again whenever it cannot be trusted. Namespaces share no statistics: how rare a word is elsewhere changes no
-score.
+It is rebuilt whenever it cannot be trusted. Namespaces share no statistics, so the frequency of a word in one does not
+affect scores in another.
 
-Scores are BM25 (k1 = 1.2, b = 0.75, as in Lucene). Text is split at what is no letter or digit, lower-cased, freed of
-accents and English stop words, and stemmed (Porter2).
+Scores are BM25 (k1 = 1.2, b = 0.75, as in Lucene). Text is split at characters other than letters and digits,
+lower-cased, stripped of accents and English stop words, and stemmed (Porter2).
 """
 
 from __future__ import annotations
@@ -67,15 +67,15 @@ def _analyzer() -> Any:
 
 
 class TextIndex:
-    """The words of one namespace. All methods block; `sync` before `search`.
+    """The full-text index of one namespace. Methods block; call `sync` before `search`.
 
     Args:
-        database: The truth.
-        directory: The folder of all of them.
+        database: The source of truth.
+        directory: The folder of all text indexes.
         namespace: The namespace.
-        manifest: What was recorded when it was last closed; None when nothing was.
-        writable: Whether this process may write there; others read it as long as it is up to date, and else make their
-            own in memory.
+        manifest: The record of its last closing; None if there is none.
+        writable: Whether this process may write; other processes read the index while it is up to date, otherwise they
+            build their own in memory.
     """
 
     def __init__(
@@ -133,11 +133,11 @@ class TextIndex:
         return index
 
     def covers(self, view: View) -> bool:
-        """Returns whether it has what is in this view, so that a search needs no `sync`."""
+        """Return whether the index covers this view, so that a search needs no `sync`."""
         return self._stamp == view.stamps.get(self.namespace, 0)
 
     def sync(self, view: View) -> None:
-        """Brings it to a view: adds what is new, removes what is gone."""
+        """Bring the index in step with a view: add new documents, remove deleted ones."""
         with self._lock:
             stamp = view.stamps.get(self.namespace, 0)
             if self._stamp >= stamp:
@@ -180,13 +180,13 @@ class TextIndex:
         self._searcher = self._index.searcher()
 
     def search(self, query: str, k: int, view: View, rows: Ints | None) -> list[tuple[int, float]]:
-        """Returns `(row, score)` of the best k, best first; k of them when k exist.
+        """Search by keywords: `(row, score)` of the best k, best first; k of them if k exist.
 
         Args:
-            query: Any text; there is no syntax.
-            k: How many.
-            view: What is there; hits outside of it are never returned.
-            rows: The rows that may be found; None for all living ones.
+            query: Any text; there is no query syntax.
+            k: The number of results.
+            view: The current view; hits outside of it are never returned.
+            rows: The rows to search; None for all live ones.
         """
         words = self._query(query)
         size = view.live if rows is None else len(rows)
@@ -226,7 +226,7 @@ class TextIndex:
         return make.boolean_query([(must, words), (must, named)])
 
     def manifest(self) -> Segment | None:
-        """Returns what to record so that the files can be trusted at the next opening; None for one in memory."""
+        """Return the record by which the next opening can trust the files; None for an index in memory."""
         if not self.writable:
             return None
         try:
@@ -239,17 +239,17 @@ class TextIndex:
         return Segment(self._directory.name, TEXT, digest, params)
 
     def count(self) -> int:
-        """Returns how many documents it holds."""
+        """Return the number of indexed documents."""
         return int(self._searcher.num_docs)
 
 
 def folder_name(namespace: str) -> str:
-    """Returns the name of the folder with a namespace's words; a hash, since namespaces may be any text."""
+    """Return the folder name of a namespace's text index: a hash, since a namespace may be any text."""
     return hashlib.blake2b(namespace.encode(), digest_size=8).hexdigest()
 
 
 def _without(these: Ints, others: Ints) -> Ints:
-    """Returns what is in one ascending array and not in the other."""
+    """Return the elements of one ascending array that are not in the other."""
     if not len(others):
         return these
     at = np.searchsorted(others, these)
@@ -259,7 +259,7 @@ def _without(these: Ints, others: Ints) -> Ints:
 
 
 def _indexed(searcher: Any) -> Ints:
-    """Returns the sequence numbers that an index holds, ascending."""
+    """Return the sequence numbers in an index, ascending."""
     if not searcher.num_docs:
         return np.empty(0, np.int64)
     hits = searcher.search(_tantivy.Query.all_query(), searcher.num_docs, count=False).hits

@@ -1,7 +1,7 @@
-"""The rows in memory: vectors, ids and namespaces side by side, published as immutable views.
+"""The rows in memory: vectors, ids and namespaces in parallel arrays, published as immutable views.
 
-One writer appends beyond the published length, so what an older view covers never changes. Removing rows copies the
-mask of the living (a byte for each row); nothing is moved until the rows are compacted into a new layout.
+One writer appends after the published length, so the data of an older view never changes. Removing rows copies the mask
+of live rows (a byte a row); rows are moved only by compaction into a new layout.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from genkit_rag_faiss._storage.database import Key
 
 @dataclass(frozen=True, slots=True)
 class SavedKeys:
-    """What a segment knows of the rows besides their vectors.
+    """The keys of rows in a segment.
 
     Attributes:
         seqs: Sequence numbers `(n,)`, ascending.
         spaces: Codes of the namespaces `(n,)`: positions in `namespaces`.
-        alive: Which rows were there `(n,)`.
-        crcs: Their names `(n,)`.
-        ids: Their ids.
+        alive: The live rows `(n,)`.
+        crcs: The checksums of the names `(n,)`.
+        ids: The ids.
         namespaces: The names of the namespaces.
-        digest: The sum of the key checksums of the living ones.
+        digest: The sum of the key checksums of the live rows.
     """
 
     seqs: Ints
@@ -50,23 +50,23 @@ _stamps = itertools.count(1)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """What one query sees.
+    """An immutable snapshot of the rows for one query.
 
     Attributes:
-        layout: The numbering of rows; another one after a compaction.
-        generation: Different for every view.
-        n: Number of rows, dead ones included.
-        live: Number of living rows.
+        layout: The numbering of rows; a compaction changes it.
+        generation: Unique for every view.
+        n: The number of rows, with dead ones.
+        live: The number of live rows.
         matrix: Vectors `(n, d)`.
         seqs: Sequence numbers `(n,)`, ascending.
         spaces: Codes of the namespaces `(n,)`.
-        alive: Which rows are there `(n,)`.
-        crcs: The rows' names as `Names` knows them `(n,)`.
+        alive: The live rows `(n,)`.
+        crcs: The checksums of the rows' names `(n,)`, as in `Names`.
         names: The names of at least these rows.
-        ids: Ids of the rows; may already be longer than n.
-        codes: Namespace -> code.
-        counts: Namespace -> number of living rows.
-        stamps: Namespace -> a number that grows whenever its rows change.
+        ids: The ids of the rows; may be longer than n.
+        codes: The codes of the namespaces.
+        counts: The number of live rows of each namespace.
+        stamps: For each namespace a number that grows whenever its rows change.
         ann: The approximate index over the first rows, if there is one.
     """
 
@@ -87,7 +87,7 @@ class View:
     generation: int = field(default_factory=_generations.__next__)
 
     def rows_of_seqs(self, seqs: Ints) -> Ints:
-        """Returns the rows of sequence numbers; -1 for those that are not here or dead."""
+        """Return the rows of sequence numbers; -1 for missing or dead ones."""
         if not self.n:
             return np.full(len(seqs), -1, np.int64)
         rows = np.searchsorted(self.seqs, seqs).astype(np.int64)
@@ -96,7 +96,7 @@ class View:
         return rows
 
     def living(self, namespace: str) -> Ints:
-        """Returns the sequence numbers of a namespace's living rows, ascending."""
+        """Return the sequence numbers of a namespace's live rows, ascending."""
         alive = self.alive
         if self.counts.get(namespace, 0) != self.live:
             alive = alive & (self.spaces == self.codes.get(namespace, -1))
@@ -104,7 +104,7 @@ class View:
         return living
 
     def holds(self, namespace: str, ids: Sequence[str]) -> list[str]:
-        """Returns those of the ids that living rows have; cheap when there are none."""
+        """Return those of the ids that live rows have; fast if there are none."""
         if not ids or namespace not in self.codes:
             return []
         crcs = np.array([name_crc(namespace, name) for name in ids], np.uint32)
@@ -141,7 +141,7 @@ class Rows:
 
     @classmethod
     def adopt(cls, matrix: Vectors, keys: SavedKeys) -> Rows:
-        """Returns rows over what stands in segments."""
+        """Create rows from the arrays of segments."""
         rows = cls(matrix.shape[1])
         rows.n = len(matrix)
         rows.matrix, rows.seqs, rows.spaces, rows.alive = matrix, keys.seqs, keys.spaces, keys.alive
@@ -155,7 +155,7 @@ class Rows:
         return rows
 
     def keys_of(self, seqs: Sequence[int]) -> list[Key]:
-        """Returns the keys of those living rows that have one of the sequence numbers."""
+        """Return the keys of the live rows with these sequence numbers."""
         wanted = np.array(seqs, np.int64)
         at = np.searchsorted(self.seqs[: self.n], wanted)
         names = {code: namespace for namespace, code in self.codes.items()}
@@ -166,7 +166,7 @@ class Rows:
         ]
 
     def append(self, keys: Sequence[Key], vectors: Vectors) -> None:
-        """Adds living rows; they are seen with the next view."""
+        """Append live rows, visible in the next view."""
         end = self.n + len(keys)
         if end > len(self.seqs):
             self._grow(end)
@@ -181,7 +181,7 @@ class Rows:
         self.live += len(keys)
 
     def remove(self, keys: Sequence[Key]) -> None:
-        """Marks rows as dead; older views go on seeing them."""
+        """Mark rows as dead; older views still see them."""
         if not keys:
             return
         gone = np.searchsorted(self.seqs[: self.n], [key.seq for key in keys])
@@ -192,7 +192,7 @@ class Rows:
             self._code(key.namespace, -1)
 
     def view(self) -> View:
-        """Returns what is there now."""
+        """Create a view of the current rows."""
         n = self.n
         return View(
             self.layout,
@@ -212,7 +212,7 @@ class Rows:
         )
 
     def compacted(self) -> Rows:
-        """Returns the living rows alone, numbered anew."""
+        """Return the live rows only, renumbered."""
         keep = np.flatnonzero(self.alive[: self.n])
         rows = Rows(self.dimensions)
         rows.n = rows.live = len(keep)

@@ -34,7 +34,7 @@ class Connections:
         self._watch: sqlite3.Connection | None = None
         self._inode: int | None = None
         self._still: object = None
-        """What the file was when it was opened as one that nobody writes."""
+        """The state of the file when it was opened as immutable."""
         self._lock = threading.Lock()
 
     @property
@@ -76,7 +76,7 @@ class Connections:
 
     @contextlib.contextmanager
     def transaction(self) -> Generator[sqlite3.Connection]:
-        """Gives the writing connection inside a transaction: all of it is durable at the end, or none of it."""
+        """Open a transaction on the writing connection: it commits durably or rolls back."""
         with self.errors():
             writer = self.writer
             self._check_place()
@@ -92,7 +92,7 @@ class Connections:
 
     @contextlib.contextmanager
     def snapshot(self) -> Generator[sqlite3.Connection]:
-        """Gives the thread's reading connection inside a transaction: everything read is of one commit."""
+        """Open a read transaction on the thread's connection: all reads see the same commit."""
         with self.errors():
             reader = self.reader
             reader.execute("BEGIN")
@@ -102,7 +102,7 @@ class Connections:
                 reader.execute("COMMIT")
 
     def version(self) -> int:
-        """Returns a number that changes when another process has committed; a few microseconds."""
+        """Return a number that changes when another process commits; takes a few microseconds."""
         if self._still is not None and self._still != unwritten(self.path):
             raise GenkitError(
                 "FAILED_PRECONDITION",
@@ -115,7 +115,7 @@ class Connections:
             return int(self._watch.execute("PRAGMA data_version").fetchone()[0])
 
     def tidy(self) -> None:
-        """Gives the space of removed rows back when it is over a quarter, and moves the log into the file."""
+        """Vacuum if over a quarter of the file is free, and move the write-ahead log into the file."""
         with self.errors():
             free, pages = (
                 self.writer.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_count")
@@ -125,13 +125,13 @@ class Connections:
             self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def integrity(self) -> list[str]:
-        """Returns what SQLite finds wrong with the file."""
+        """Return the problems that SQLite finds in the file."""
         with self.errors():
             found = [row[0] for row in self.reader.execute("PRAGMA integrity_check(20)")]
         return [] if found == ["ok"] else found
 
     def close(self) -> None:
-        """Closes every connection, the writing one last."""
+        """Close every connection, the writing one last."""
         with self._lock:
             readers, self._readers = self._readers, []
             if self._watch is not None:
@@ -161,7 +161,7 @@ class Connections:
 
     @contextlib.contextmanager
     def errors(self) -> Generator[None]:
-        """Turns SQLite's errors into ours."""
+        """Convert SQLite's errors to `GenkitError`."""
         try:
             yield
         except sqlite3.Error as error:

@@ -47,7 +47,7 @@ class State(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """A derived file and what it must be."""
+    """A derived file with its expected checksum and parameters."""
 
     name: str
     kind: str
@@ -72,7 +72,7 @@ class Database(Connections):
         """Set by the owner of the rows in memory: whether rows that were not found should exist."""
 
     def create(self) -> None:
-        """Makes the tables unless they are there; the caller holds the writer lock."""
+        """Create the tables if they do not exist; the caller holds the writer lock."""
         with self.errors():
             create_private(self.path)
             writer = self.writer  # also takes back what a crash left half done, which a reading connection may not
@@ -87,7 +87,7 @@ class Database(Connections):
             writer.execute("COMMIT")
 
     def initialised(self) -> bool:
-        """Returns whether the tables are there; raises FAILED_PRECONDITION when they are of a newer format."""
+        """Return whether the tables exist; FAILED_PRECONDITION if they have a newer format."""
         if not self.path.exists() or self.path.stat().st_size == 0:
             return False
         with self.errors():
@@ -96,10 +96,10 @@ class Database(Connections):
             raise other_format(self.path, version)
         return bool(version)
 
-    # What is there.
+    # Reading.
 
     def state(self, connection: sqlite3.Connection) -> State:
-        """Returns count and digest of the live rows."""
+        """Return count and digest of the live rows."""
         raw = self.meta("state", connection)
         live, digest, settings = json.loads(raw) if raw is not None else (0, 0, -1)
         if settings != _settings(connection):
@@ -107,7 +107,7 @@ class Database(Connections):
         return State(live, digest)
 
     def meta(self, key: str, connection: sqlite3.Connection | None = None) -> str | None:
-        """Returns a value of the table `meta`."""
+        """Return a value of the table `meta`."""
         with self.errors():
             found = (connection or self.reader).execute("SELECT value, crc FROM meta WHERE key = ?", (key,)).fetchone()
         if found is not None and zlib.crc32(f"{key}\0{found[0]}".encode()) != found[1]:
@@ -115,7 +115,7 @@ class Database(Connections):
         return None if found is None else cast(str, found[0])
 
     def keys(self, connection: sqlite3.Connection, after: int = 0) -> list[Key]:
-        """Returns the keys of the live rows above a sequence number, in its order."""
+        """Return the keys of the live rows above a sequence number, in order."""
         query = "SELECT seq, namespace, id FROM doc NOT INDEXED WHERE seq > ? ORDER BY seq"
         keys = [Key(*row) for row in connection.execute(query, (after,))]
         if not after:
@@ -125,11 +125,11 @@ class Database(Connections):
         return keys
 
     def gone(self, connection: sqlite3.Connection) -> list[int]:
-        """Returns the sequence numbers that were removed since the segment of keys was written, and are in it."""
+        """Return the sequence numbers in the segment of keys that were removed since it was written."""
         return [row[0] for row in connection.execute("SELECT seq FROM gone")]
 
     def vectors(self, connection: sqlite3.Connection, after: int, dimensions: int) -> tuple[list[int], Vectors]:
-        """Returns sequence numbers and vectors of the rows above a sequence number, in its order, checked."""
+        """Return checked sequence numbers and vectors of the rows above a sequence number, in order."""
         seqs: list[int] = []
         blobs: list[bytes] = []
         for seq, data, crc in connection.execute("SELECT seq, data, crc FROM vec WHERE seq > ? ORDER BY seq", (after,)):
@@ -141,24 +141,24 @@ class Database(Connections):
         return seqs, np.frombuffer(b"".join(blobs), dtype="<f4").reshape(-1, dimensions)
 
     def rows(self, seqs: Sequence[int]) -> list[Row]:
-        """Returns the rows of sequence numbers, without those that are gone, in any order; not yet checked."""
+        """Return the existing rows of sequence numbers, in any order, unchecked."""
         query = f"SELECT {ROW} FROM json_each(?) j CROSS JOIN doc d ON d.seq = j.value"  # noqa: S608
         with self.errors():
             return self.reader.execute(query, (json.dumps(list(seqs)),)).fetchall()
 
     def check_lost(self, missing: set[int]) -> None:
-        """Raises DATA_LOSS when rows that were not found have not been deleted."""
+        """Raise DATA_LOSS if missing rows were not deleted."""
         if missing and self.is_lost(missing):
             raise damaged(f"{len(missing)} documents are missing, such as the row {min(missing)}")
 
     def rows_between(self, first: int, last: int) -> Iterator[Row]:
-        """Yields the rows from one sequence number to another, both included, in their order; not yet checked."""
+        """Yield the rows of a range of sequence numbers, both ends included, in order, unchecked."""
         query = f"SELECT {ROW} FROM doc d WHERE d.seq BETWEEN ? AND ? ORDER BY d.seq"  # noqa: S608
         with self.errors():
             yield from self.reader.execute(query, (first, last))
 
     def rows_of(self, namespace: str, ids: Sequence[str]) -> list[Row]:
-        """Returns the rows of ids, without those that are not there, in any order, checked."""
+        """Return the existing rows of ids, in any order, checked."""
         query = f"SELECT {ROW} FROM json_each(?) j CROSS JOIN doc d ON d.namespace = ? AND d.id = j.value"  # noqa: S608
         with self.errors():
             rows: list[Row] = self.reader.execute(query, (json.dumps(list(ids)), namespace)).fetchall()
@@ -167,12 +167,12 @@ class Database(Connections):
         return rows
 
     def seqs_of(self, namespace: str, ids: Sequence[str]) -> dict[str, int]:
-        """Returns the sequence numbers of the ids that are there."""
+        """Return the sequence numbers of the existing ids."""
         with self.errors():
             return {key.id: key.seq for key in self.find(self.reader, namespace, ids)}
 
     def segments(self, connection: sqlite3.Connection | None = None) -> list[Segment]:
-        """Returns what the manifest says of derived files."""
+        """Return the manifest of derived files."""
         with self.errors():
             rows = (connection or self.reader).execute("SELECT name, kind, digest, params FROM segment").fetchall()
         try:
@@ -183,12 +183,12 @@ class Database(Connections):
     # What changes it; always inside `transaction()`.
 
     def next_seq(self, writer: sqlite3.Connection) -> int:
-        """Returns the sequence number of the next row; numbers are never used twice."""
+        """Return the sequence number of the next row; numbers are never reused."""
         found = writer.execute("SELECT seq FROM sqlite_sequence WHERE name = 'doc'").fetchone()
         return 1 + (found[0] if found else 0)
 
     def insert(self, writer: sqlite3.Connection, rows: list[Row], vectors: Vectors) -> None:
-        """Adds rows and their vectors."""
+        """Insert rows and their vectors."""
         width = 4 * vectors.shape[1]
         block = vectors.data.cast("B")
         blobs = [
@@ -199,14 +199,14 @@ class Database(Connections):
         writer.executemany("INSERT INTO vec VALUES (?, ?, ?)", blobs)
 
     def find(self, connection: sqlite3.Connection, namespace: str, ids: Sequence[str]) -> list[Key]:
-        """Returns the keys of the ids that are there."""
+        """Return the keys of the existing ids."""
         query = (
             "SELECT d.seq, d.namespace, d.id FROM json_each(?) j CROSS JOIN doc d ON d.namespace = ? AND d.id = j.value"
         )
         return [Key(*row) for row in connection.execute(query, (json.dumps(list(ids)), namespace))]
 
     def remove(self, writer: sqlite3.Connection, keys: Sequence[Key]) -> int:
-        """Removes rows; returns the sum of their key checksums."""
+        """Delete rows and return the sum of their key checksums."""
         seqs = [(key.seq,) for key in keys]
         writer.executemany("DELETE FROM doc WHERE seq = ?", seqs)
         writer.executemany("DELETE FROM vec WHERE seq = ?", seqs)
@@ -223,7 +223,7 @@ class Database(Connections):
         *,
         without: str = "",
     ) -> State:
-        """Adds to count and digest, and new settings, and drops one; returns the new state."""
+        """Update count, digest and settings, optionally removing one setting; return the new state."""
         old = self.state(writer)
         new = State(old.live + count, (old.digest + digest) % 2**62)
         for key, value in (settings or {}).items():
@@ -233,7 +233,7 @@ class Database(Connections):
         return new
 
     def set_meta(self, writer: sqlite3.Connection, key: str, value: str) -> None:
-        """Sets a value of the table `meta`."""
+        """Set a value of the table `meta`."""
         crc = zlib.crc32(f"{key}\0{value}".encode())
         writer.execute("INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", (key, value, crc))
 
@@ -241,7 +241,7 @@ class Database(Connections):
         self.set_meta(writer, "state", json.dumps([*state, _settings(writer)]))
 
     def set_segments(self, writer: sqlite3.Connection, kinds: Sequence[str], segments: Sequence[Segment]) -> None:
-        """Replaces the manifest's entries of some kinds."""
+        """Replace the manifest entries of some kinds."""
         writer.executemany("DELETE FROM segment WHERE kind = ?", [(kind,) for kind in kinds])
         if "keys" in kinds:
             writer.execute("DELETE FROM gone")  # the segment knows

@@ -1,6 +1,6 @@
-"""Checksums of files: a CRC-32 for each piece, hashed into one. Four times as fast as a cryptographic hash of it all.
+"""Checksums of files: a CRC-32 of each piece, hashed together; four times as fast as a cryptographic hash.
 
-They tell damage, and one file from another; they are no defence against somebody who may write into the folder.
+They detect damage and distinguish files, but do not protect against deliberate changes.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 BLOCK = 32 << 20
-"""What one thread reads at a time; a multiple of the piece."""
+"""The number of bytes that one thread reads at a time; a multiple of the piece size."""
 PIECE = 1 << 18
 """A CRC-32 finds every burst of up to 32 bits, and all but one of four billion others, whatever the length."""
 
 
 def block_digest(*parts: bytes | memoryview) -> bytes:
-    """Returns the checksums of the pieces of one block, given in parts."""
+    """Compute the checksums of the pieces of one block, given in parts."""
     return b"".join(
         zlib.crc32(part[at : at + PIECE]).to_bytes(4, "little") for part in parts for at in range(0, len(part), PIECE)
     )
 
 
 def whole_digest(blocks: Sequence[bytes]) -> str:
-    """Returns the checksum of what consists of these blocks."""
+    """Combine the checksums of blocks."""
     return hashlib.blake2b(b"".join(blocks), digest_size=32).hexdigest()
 
 
 def each_block(size: int, work: Callable[[int], bytes]) -> list[bytes]:
-    """Returns what `work` gives for the offset of each block; hashing and reading leave the interpreter to others."""
+    """Apply `work` to the offset of each block in threads; hashing and reading release the GIL."""
     offsets = range(0, max(size, 1), BLOCK)
     if len(offsets) == 1:
         return [work(0)]
@@ -40,12 +40,12 @@ def each_block(size: int, work: Callable[[int], bytes]) -> list[bytes]:
 
 
 def data_digest(data: memoryview) -> str:
-    """Returns the checksum of bytes in memory."""
+    """Compute the checksum of bytes in memory."""
     return whole_digest(each_block(len(data), lambda at: block_digest(data[at : at + BLOCK])))
 
 
 def file_digest(path: Path) -> str:
-    """Returns the checksum of a file."""
+    """Compute the checksum of a file."""
 
     def block(at: int) -> bytes:
         with open(path, "rb") as file:

@@ -24,7 +24,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}\Z")
 
 
 def check_store_name(name: str) -> str:
-    """Returns a name that is safe as a folder; raises INVALID_ARGUMENT for others."""
+    """Return a name that is safe as a folder name; INVALID_ARGUMENT for others."""
     if not _NAME.match(name):
         raise invalid(
             "name",
@@ -36,7 +36,7 @@ def check_store_name(name: str) -> str:
 
 
 def make_directory(path: Path) -> None:
-    """Creates the store's directories, for this user only; their names are durable before anything is in them."""
+    """Create the store's directories durably with access for this user only."""
     try:
         missing = [folder for folder in path.absolute().parents if not folder.exists()]
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ def make_directory(path: Path) -> None:
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], None], *, tmp: Path) -> str:
-    """Returns the checksum of a file that is in place, complete and on disk.
+    """Write a file atomically and durably, and return its checksum.
 
     Written to `tmp` first, synced, read back, renamed, and its folder synced: a crash leaves the old file or the new.
     """
@@ -71,7 +71,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None], *, tmp: Path
 
 
 def sync_directory(path: Path) -> None:
-    """Makes renames and removals in a folder durable, where the system can."""
+    """Make renames and removals in a folder durable if the system supports it."""
     if os.name == "nt":
         return
     handle = os.open(path, os.O_RDONLY)
@@ -82,7 +82,7 @@ def sync_directory(path: Path) -> None:
 
 
 def io_error(error: OSError, path: Path) -> GenkitError:
-    """Returns an operating system's error as ours, with the path and what to do."""
+    """Convert an operating system's error, adding the path and a hint."""
     import errno
 
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -103,7 +103,7 @@ def io_error(error: OSError, path: Path) -> GenkitError:
 
 
 def full(path: Path, error: BaseException) -> GenkitError:
-    """Returns the error of a full disk."""
+    """Create the error for a full disk."""
     return GenkitError(
         "RESOURCE_EXHAUSTED",
         f"There is no space left for `{path}`.",
@@ -114,7 +114,7 @@ def full(path: Path, error: BaseException) -> GenkitError:
 
 
 def read_format(path: Path) -> bool:
-    """Returns whether the store was completely created; raises FAILED_PRECONDITION when it is of a newer format."""
+    """Return whether the store was completely created; FAILED_PRECONDITION for a newer format."""
     try:
         raw: Any = json.loads((path / "FORMAT").read_bytes())
         needed = int(cast(Any, raw)["min_reader"])
@@ -128,7 +128,7 @@ def read_format(path: Path) -> bool:
 
 
 def other_format(path: Path, needed: int) -> GenkitError:
-    """Returns the error for a store that a newer version wrote, or one before the first release."""
+    """Create the error for a store of a newer or a pre-release version."""
     if needed < FORMAT:
         return GenkitError(
             "FAILED_PRECONDITION",
@@ -145,7 +145,7 @@ def other_format(path: Path, needed: int) -> GenkitError:
 
 
 def read_identity(path: Path) -> str | None:
-    """Returns which store the directory is of; None when the note does not say, or is damaged."""
+    """Return the identity of the store in the directory; None if its note is missing or damaged."""
     try:
         name, crc = cast(Any, json.loads((path / "FORMAT").read_bytes()))["store"]
         return name if zlib.crc32(name.encode()) == crc else None
@@ -154,14 +154,14 @@ def read_identity(path: Path) -> str | None:
 
 
 def write_format(path: Path, identity: str | None) -> None:
-    """Writes the note that says which layout the directory has; it is written last, when the store is complete."""
+    """Write the note with the directory's format; written last, when the store is complete."""
     store = None if identity is None else (identity, zlib.crc32(identity.encode()))
     note = json.dumps({"format": FORMAT, "min_reader": FORMAT, "store": store}).encode()
     write_atomically(path / "FORMAT", lambda file: cast(None, file.write(note)), tmp=path / "tmp")
 
 
 def unwritten(database: Path) -> object:
-    """Returns what changes with a database file; None without it, and while somebody has it open for writing."""
+    """Return a fingerprint of a database file; None if it does not exist or is open for writing."""
     try:
         found = database.stat()
     except OSError:
@@ -179,7 +179,7 @@ class WriterLock:
         self.held = False
 
     def acquire(self, timeout: float) -> None:
-        """Takes the lock, waiting up to `timeout` seconds; raises FAILED_PRECONDITION that names its owner."""
+        """Acquire the lock within `timeout` seconds; FAILED_PRECONDITION names its owner."""
         if self.held:
             return
         try:
@@ -204,7 +204,7 @@ class WriterLock:
             pass  # the note is for people; the lock itself is held
 
     def release(self) -> None:
-        """Gives the lock back."""
+        """Release the lock."""
         if self.held:
             self.held = False
             self._lock.release()

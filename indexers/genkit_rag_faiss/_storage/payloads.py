@@ -13,7 +13,7 @@ MAX_ROWS = 50_000
 
 
 class Payloads:
-    """Two generations of rows: what is used moves to the young one, and when that is half full the old one goes."""
+    """A cache of rows in two generations: used rows move to the young one; the old one is dropped when it fills."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -23,7 +23,7 @@ class Payloads:
         self._lock = threading.Lock()
 
     def fetch(self, seqs: Sequence[int]) -> dict[int, Payload]:
-        """Returns the payloads by sequence number, without those of rows that are gone; may read the disk."""
+        """Return the payloads of existing rows by sequence number; may read the disk."""
         found: dict[int, Payload] = {}
         missing: list[int] = []
         for seq in seqs:
@@ -39,7 +39,7 @@ class Payloads:
         return found
 
     def forget(self) -> None:
-        """Drops everything."""
+        """Drop all cached rows."""
         with self._lock:
             self._young, self._old, self._bytes = {}, {}, 0
 

@@ -31,7 +31,7 @@ class Payload(NamedTuple):
         return 400 + len(self.content) + (len(self.metadata) if isinstance(self.metadata, str) else 100)
 
     def document(self, score: float | None = None) -> Document:
-        """Returns a document that shares nothing that can be changed."""
+        """Create a document that shares no mutable state."""
         metadata = self.metadata
         if isinstance(metadata, str):
             metadata = cast("dict[str, Any]", from_json(metadata))
@@ -42,7 +42,7 @@ class Payload(NamedTuple):
 
 
 def encode(documents: Sequence[Document], first_seq: int, namespace: str) -> tuple[list[Row], int]:
-    """Returns the rows of documents, which were checked, and the sum of their key checksums."""
+    """Encode validated documents to rows; also return the sum of their key checksums."""
     rows: list[Row] = []
     digest = 0
     for seq, document in enumerate(documents, first_seq):
@@ -57,7 +57,7 @@ def encode(documents: Sequence[Document], first_seq: int, namespace: str) -> tup
 
 
 def decode(row: Row) -> Payload:
-    """Returns the payload of a row; raises DATA_LOSS when its checksum does not hold."""
+    """Decode a row to its payload; DATA_LOSS if its checksum does not match."""
     check_row(row)
     _, _, name, kind, content, metadata, _ = row
     parsed = cast("dict[str, Any]", from_json(metadata))
@@ -66,7 +66,7 @@ def decode(row: Row) -> Payload:
 
 
 def check_row(row: Row) -> None:
-    """Raises DATA_LOSS when the row's checksum does not hold."""
+    """Raise DATA_LOSS if the row's checksum does not match."""
     seq, namespace, name, kind, content, metadata, crc = row
     try:
         blob = f"\0{kind}\0{content}\0{metadata}".encode()
@@ -78,29 +78,29 @@ def check_row(row: Row) -> None:
 
 
 def key_crc(seq: int, namespace: str, name: str) -> int:
-    """Returns the checksum of what identifies a row; the sum of all of them stands in the table `meta`."""
+    """Return the checksum of a row's key; the table `meta` has the sum of all of them."""
     return zlib.crc32(f"{seq}\0{namespace}\0{name}".encode())
 
 
 def vector_crc(seq: int, data: bytes | memoryview) -> int:
-    """Returns the checksum of a vector in its row."""
+    """Return the checksum of a vector in its row."""
     return zlib.crc32(data, seq & 0xFFFFFFFF)
 
 
 def check_vector(seq: int, data: object, crc: object) -> None:
-    """Raises DATA_LOSS when the vector's checksum does not hold."""
+    """Raise DATA_LOSS if the vector's checksum does not match."""
     if not isinstance(data, bytes) or vector_crc(seq, data) != crc:
         raise damaged(f"the vector {seq} does not match its checksum")
 
 
 def metadata_of(row: Row) -> dict[str, Any]:
-    """Returns the metadata of a row, checked."""
+    """Return the checked metadata of a row."""
     check_row(row)
     return cast("dict[str, Any]", from_json(row[5]))
 
 
 def text_of(row: Row) -> str:
-    """Returns the text of a row, checked: what a search by words sees."""
+    """Return the checked text of a row, as the text index sees it."""
     check_row(row)
     if row[3] == TEXT:
         return row[4]
@@ -108,7 +108,7 @@ def text_of(row: Row) -> str:
 
 
 def damaged(what: str) -> GenkitError:
-    """Returns the DATA_LOSS error for damaged data."""
+    """Create the DATA_LOSS error for damaged data."""
     return GenkitError(
         "DATA_LOSS",
         f"The store is damaged: {what}.",

@@ -26,12 +26,12 @@ _ROWS = (
 
 @dataclass(frozen=True, slots=True)
 class Salvage:
-    """What was saved.
+    """The result of a salvage.
 
     Attributes:
-        copied: How many documents are in the new store.
-        lost: How many were there and could not be read; at least: what the damage hides is not counted.
-        notes: What else people should know.
+        copied: The number of documents in the new store.
+        lost: The number of documents found unreadable; a lower bound, since damage may hide others.
+        notes: Further notes for people.
     """
 
     copied: int
@@ -58,7 +58,7 @@ class Wreck:
         self.lost = 0
 
     def setting(self, key: str) -> str | None:
-        """Returns a setting; None when it is lost."""
+        """Return a setting; None if it is lost."""
         try:
             found = self._connection.execute("SELECT value, crc FROM meta WHERE key = ?", (key,)).fetchone()
         except sqlite3.Error:
@@ -68,7 +68,7 @@ class Wreck:
         return str(found[0])
 
     def fingerprint(self) -> Fingerprint | None:
-        """Returns whose vectors they are; None when that is lost."""
+        """Return the fingerprint of the embedding model; None if it is lost."""
         raw = self.setting("fingerprint")
         if raw is None:
             return None
@@ -77,7 +77,7 @@ class Wreck:
         return Fingerprint(**stored)
 
     def batches(self) -> Iterator[Saved]:
-        """Yields what can be read, batch by batch."""
+        """Yield the readable documents in batches."""
         last = self._last()
         for first in range(1, last + 1, BATCH):
             good: Good = defaultdict(dict)
@@ -99,7 +99,7 @@ class Wreck:
         return 0
 
     def _between(self, first: int, last: int) -> list[Any]:
-        """Returns the rows of a range; around damage it halves the range down to the row."""
+        """Return the rows of a range, bisecting it around damaged rows."""
         try:
             return self._connection.execute(_ROWS, (first, last)).fetchall()
         except sqlite3.Error:
@@ -119,7 +119,7 @@ class Wreck:
             self.lost += 1
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         self._connection.close()
 
 

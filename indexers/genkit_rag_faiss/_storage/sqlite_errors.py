@@ -12,7 +12,7 @@ from genkit_rag_faiss._storage.records import damaged
 
 
 def sqlite_error(error: sqlite3.Error, path: Path) -> GenkitError:
-    """Returns an error of SQLite as ours, with the path and what to do."""
+    """Convert an error of SQLite, adding the path and a hint."""
     name = getattr(error, "sqlite_errorname", None) or ""
     if name == "SQLITE_FULL":
         return full(path, error)

@@ -1,6 +1,6 @@
-"""Changing the embedder: new vectors are laid beside the old ones, batch by batch, and take their place at once.
+"""Re-embedding: new vectors are staged batch by batch beside the old ones and swapped at once.
 
-What is laid aside is durable and belongs to one embedder: a run that was stopped goes on where it was.
+Staged vectors are durable and belong to one embedding model, so a stopped run can continue.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _KEY = "next_fingerprint"
 
 
 def begin(database: Database, fingerprint: Fingerprint) -> None:
-    """Keeps what an earlier run laid aside for this embedder; drops what belongs to another."""
+    """Keep the vectors that an earlier run staged for this model; drop those of another."""
     wanted = json.dumps(asdict(fingerprint))
     with database.transaction() as writer:
         if database.meta(_KEY, writer) != wanted:
@@ -27,7 +27,7 @@ def begin(database: Database, fingerprint: Fingerprint) -> None:
 
 
 def missing(database: Database, after: int, limit: int) -> list[Row]:
-    """Returns rows above a sequence number that have no new vector yet, checked."""
+    """Return checked rows above a sequence number that have no new vector yet."""
     query = (
         f"SELECT {ROW} FROM doc d WHERE d.seq > ? "  # noqa: S608
         "AND NOT EXISTS (SELECT 1 FROM next_vec n WHERE n.seq = d.seq) ORDER BY d.seq LIMIT ?"
@@ -40,7 +40,7 @@ def missing(database: Database, after: int, limit: int) -> list[Row]:
 
 
 def lay_aside(database: Database, seqs: Sequence[int], vectors: Vectors) -> None:
-    """Adds new vectors of rows; durable when it returns."""
+    """Stage new vectors of rows durably."""
     with database.transaction() as writer:
         blobs = [(seq, data := row.tobytes(), vector_crc(seq, data)) for seq, row in zip(seqs, vectors, strict=True)]
         writer.executemany("INSERT OR REPLACE INTO next_vec VALUES (?, ?, ?)", blobs)
