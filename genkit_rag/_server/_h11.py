@@ -25,12 +25,12 @@ class ImpatientH11(H11Protocol):
         self.access_log = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Starts the clock."""
+        """Start the timeout of the request head."""
         super().connection_made(transport)
         self._due = self.loop.call_later(HEAD_SECONDS, transport.close)
 
     def data_received(self, data: bytes) -> None:
-        """Stops the clock when the head is complete, starts it when the next one begins."""
+        """Stop the timeout when the head is complete; start it for the next one."""
         super().data_received(data)
         waiting = self.conn.their_state is h11.IDLE
         if not waiting:
@@ -39,7 +39,7 @@ class ImpatientH11(H11Protocol):
             self._due = self.loop.call_later(HEAD_SECONDS, self.transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stops the clock."""
+        """Stop the timeout."""
         self._stop_clock()
         super().connection_lost(exc)
 

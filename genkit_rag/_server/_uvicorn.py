@@ -25,10 +25,10 @@ class QuietConfig(uvicorn.Config):
     """Configures no logger."""
 
     def configure_logging(self) -> None:
-        """Does nothing: uvicorn would empty the handlers of `uvicorn.access`."""
+        """Do nothing: uvicorn would remove the handlers of `uvicorn.access`."""
 
     def load(self) -> None:
-        """Loads what uvicorn loads, with a lifespan that logs to us and without the middleware that logs messages."""
+        """Load uvicorn's settings with our lifespan logging and without the middleware that logs messages."""
         super().load()
         if isinstance(self.loaded_app, MessageLoggerMiddleware):  # the user's loggers are at their lowest level
             self.loaded_app = self.loaded_app.app
@@ -57,7 +57,7 @@ class QuietServer(uvicorn.Server):
     """Takes no signals, and logs nothing of its life."""
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Returns when it was told to exit; cancelled, as by the end of the loop, it leaves no client hanging."""
+        """Run until shutdown is requested. On cancellation, close all client connections."""
         if not self.config.loaded:
             self.config.load()
         self.lifespan = self.config.lifespan_class(self.config)
@@ -74,7 +74,7 @@ class QuietServer(uvicorn.Server):
             await self.shutdown(sockets=sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stops listening; requests that do not end in time are cancelled."""
+        """Stop listening and cancel requests that do not end in time."""
         self._stop_listening(sockets)
         for connection in list(self.server_state.connections):
             connection.shutdown()

@@ -47,23 +47,23 @@ _JSON = "application/json"
 
 @dataclass(frozen=True)
 class GuardPolicy:
-    """What a server's guard lets through.
+    """The rules of a server's guard.
 
     Attributes:
-        token: The secret that every request must show: programs as `Authorization: Bearer` or `X-Genkit-Token`, a
-            browser as the cookie that a one-time URL gave it (`Guard.sign_in_path`). None asks for none, which is
-            for servers on the loopback that a foreign program drives.
-        hosts: Further values of Host, `name` or `name:port`, beside the address that the connection came in on and,
-            on the loopback, `localhost`, `127.0.0.1` and `[::1]`.
-        browser: Whether pages of this server may call it; when False any Origin is refused and no cookie is given.
-        open_paths: Paths that need no token (a health check); everything else of the guard holds for them.
-        media_types: Path -> media types that its writes may have beside `application/json`.
-        gzip_paths: Paths whose bodies may be compressed with gzip.
+        token: The secret of every request: `Authorization: Bearer` or `X-Genkit-Token` for programs, a cookie from a
+            one-time
+            URL (`Guard.sign_in_path`) for browsers. None requires none, for loopback servers that foreign programs use.
+        hosts: Further values of Host, `name` or `name:port`, besides the address of the connection and, on the
+            loopback, `localhost`, `127.0.0.1` and `[::1]`.
+        browser: Whether pages of this server may call it; otherwise any Origin is rejected and no cookie is set.
+        open_paths: Paths without a token (a health check); all other rules apply to them.
+        media_types: For each path the media types of writes besides `application/json`.
+        gzip_paths: Paths that accept gzip bodies.
         max_body: Bytes of a body, before and after decompression.
-        max_depth: How deep the brackets of a JSON body may nest.
-        max_headers: Number of header fields.
-        max_header_bytes: Their size together.
-        body_seconds: How long a body may take to arrive.
+        max_depth: The maximum nesting of a JSON body.
+        max_headers: The maximum number of header fields.
+        max_header_bytes: Their maximum total size.
+        body_seconds: Timeout for receiving a body.
         content_security_policy: Sent with every response.
     """
 
@@ -91,12 +91,12 @@ class GuardPolicy:
 
 
 def new_token() -> str:
-    """Returns a random session token of 256 bits."""
+    """Return a random session token of 256 bits."""
     return secrets.token_urlsafe(32)
 
 
 class Refusal(Exception):
-    """A request that the guard turns away: the HTTP code, and what the small JSON body says."""
+    """A rejected request: the HTTP status code and the text of the small JSON body."""
 
     def __init__(self, http: int, status: Status, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -104,7 +104,7 @@ class Refusal(Exception):
         self.http, self.message, self.hint = http, message, hint
 
     def body(self) -> bytes:
-        """Returns the JSON body; nothing of the request stands in it."""
+        """Return the JSON body, which repeats nothing of the request."""
         wire: dict[str, Any] = {"code": STATUS_CODES[self.status], "message": self.message, "details": {}}
         return json.dumps(wire | ({"hint": self.hint} if self.hint else {})).encode()
 
@@ -121,7 +121,7 @@ class Guard:
         self._closing = False
 
     def sign_in_path(self) -> str:
-        """Returns `/?token=...`, which signs one browser in, once; append it to the server's URL.
+        """Return `/?token=...`, which signs one browser in, once; append it to the server's URL.
 
         The code in it is not the session token: what stays in a history or a log is worthless after its first use.
         """
@@ -132,7 +132,7 @@ class Guard:
         return f"/?token={code}"
 
     async def close(self, grace: float = 0.25) -> None:
-        """Ends every open request: what is not done after `grace` seconds, streams above all, is cut short."""
+        """End all open requests; those that do not end within `grace` seconds, such as streams, are cancelled."""
         self._closing = True
         if self._running:
             await asyncio.wait(set(self._running), timeout=grace)
@@ -206,7 +206,7 @@ class Guard:
     # -- the head of a request
 
     def _admit(self, scope: Scope) -> Head:
-        """Returns the headers of a request whose form, Host, origin and method are allowed; else raises `Refusal`."""
+        """Return the headers of a request with valid form, Host, origin and method; otherwise raise `Refusal`."""
         head: Head = {}
         for name, value in scope["headers"]:
             head.setdefault(name.lower(), []).append(value)
@@ -251,7 +251,7 @@ class Guard:
     # -- the token
 
     async def _signs_in(self, scope: Scope, head: Head, answer: _Answer) -> bool:
-        """Returns whether this was a one-time URL: then the browser has its cookie and goes on to the bare URL."""
+        """Handle a one-time URL: set the cookie, redirect to the bare URL and return True."""
         if scope["method"] != "GET" or scope["path"] != "/" or not scope["query_string"].startswith(b"token="):
             return False
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
@@ -295,7 +295,7 @@ class Guard:
     # -- the body
 
     async def _bounded(self, scope: Scope, head: Head, receive: Receive) -> Receive:
-        """Returns a `receive` that gives the checked body as one message, then what comes after it."""
+        """Return a `receive` that delivers the checked body as one message, then later messages."""
         length = _declared(head)
         if scope["method"] in _READS:
             if length or b"transfer-encoding" in head:
@@ -344,7 +344,7 @@ class _Answer:
         await self._send(message)
 
     async def refuse(self, refusal: Refusal) -> None:
-        # The rest of a body that nobody will read is not worth waiting for.
+        # Close without draining the body.
         await self.plain(
             refusal.http, [(b"content-type", b"application/json"), (b"connection", b"close")], refusal.body()
         )
@@ -356,7 +356,7 @@ class _Answer:
 
 
 def _own_hosts(scope: Scope) -> set[str]:
-    """Returns the Host values that name the address on which the connection came in."""
+    """Return the Host values of the address that received the connection."""
     address, port = scope.get("server") or ("", None)
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])

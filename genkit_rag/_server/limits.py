@@ -25,7 +25,7 @@ class Disconnected(Exception):
 
 
 def nests_deeper(body: bytes, depth: int) -> bool:
-    """Returns whether brackets nest deeper than `depth` anywhere in a JSON text, without recursion or parsing."""
+    """Return whether brackets nest deeper than `depth` in a JSON text, without recursion or parsing."""
     if body.count(b"[") + body.count(b"{") <= depth:
         return False
     level = 0
@@ -41,7 +41,7 @@ def nests_deeper(body: bytes, depth: int) -> bool:
 
 
 def inflate(body: bytes, limit: int) -> bytes:
-    """Returns the decompressed gzip body; RESOURCE_EXHAUSTED once it is longer than `limit` bytes."""
+    """Decompress a gzip body; RESOURCE_EXHAUSTED if the result exceeds `limit` bytes."""
     out, rest = b"", body
     try:
         while rest:  # a gzip file may have several members
@@ -58,7 +58,7 @@ def inflate(body: bytes, limit: int) -> bytes:
 
 
 def too_large(limit: int) -> GenkitError:
-    """Returns the error for a body over the limit."""
+    """Create the error for a body over the limit."""
     return GenkitError(
         "RESOURCE_EXHAUSTED",
         f"The body is larger than {limit} bytes.",
@@ -68,7 +68,7 @@ def too_large(limit: int) -> GenkitError:
 
 
 async def read_body(receive: Receive, limit: int, seconds: float) -> bytes:
-    """Returns the whole body; RESOURCE_EXHAUSTED over `limit` bytes, DEADLINE_EXCEEDED after `seconds`."""
+    """Read the whole body; RESOURCE_EXHAUSTED over `limit` bytes, DEADLINE_EXCEEDED after `seconds`."""
     chunks: list[bytes] = []
     size = 0
     try:
@@ -91,7 +91,7 @@ async def read_body(receive: Receive, limit: int, seconds: float) -> bytes:
 
 
 async def check_depth(body: bytes, depth: int) -> None:
-    """Raises INVALID_ARGUMENT when a JSON body nests deeper than `depth`."""
+    """Raise INVALID_ARGUMENT if a JSON body nests deeper than `depth`."""
     if len(body) <= _INLINE_BYTES:
         deeper = nests_deeper(body, depth)
     else:
@@ -101,5 +101,5 @@ async def check_depth(body: bytes, depth: int) -> None:
 
 
 async def decompress(body: bytes, limit: int) -> bytes:
-    """Returns `inflate(body, limit)`, worked out beside the event loop."""
+    """Run `inflate(body, limit)` in a thread."""
     return await run_in_thread(inflate, body, limit)

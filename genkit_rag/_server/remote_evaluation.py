@@ -46,16 +46,16 @@ _ANSWERS_AS_MODEL = ("model", "background-model", "executable-prompt")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to evaluate, and how.
+    """The plan of an evaluation.
 
     Attributes:
-        points: The rows, every one with an id.
-        target: The key of the action that runs on them; None takes the outputs that they have.
+        points: The rows, each with an id.
+        target: The key of the action that runs on them; None evaluates the outputs that they have.
         evaluators: Names, without `/evaluator/`.
-        options: By evaluator's name, its options.
-        concurrency: How many rows are worked on at a time, 1 to 256.
-        timeout: Seconds that the target may take for a row; None for no limit.
-        name: What the run is called.
+        options: The options of evaluators, by name.
+        concurrency: The number of concurrent rows, 1 to 256.
+        timeout: Seconds for the target of a row; None for no limit.
+        name: The name of the run.
     """
 
     points: Sequence[EvalDataPoint]
@@ -90,7 +90,7 @@ class RemoteEvaluation:
         self._done = 0
 
     async def run(self, evaluators: Sequence[EvaluatorLike]) -> EvalReport:
-        """Returns the report; a row that fails stops nothing, an app that goes away before any score raises.
+        """Run the evaluation and return the report; a failed row does not stop the others.
 
         Args:
             evaluators: Actions, of the app (see `remote_evaluator`) or of this process, alone or with their options.
@@ -147,7 +147,7 @@ class RemoteEvaluation:
 
 
 def target_input(key: str, value: Any) -> Any:
-    """Returns the input in the action's own form: a retriever's query and a model's question may be plain text."""
+    """Convert an input to the action's form: a retriever's query and a model's question may be plain text."""
     kind = key.split("/")[1]
     if isinstance(value, str) and kind == ActionKind.RETRIEVER:
         return RetrieverRequest(query=to_document(value)).to_wire()
@@ -163,7 +163,7 @@ def _typed(key: str, result: Any) -> Any:
 
 
 def remote_evaluator(runtimes: Runtimes, name: str, described: Mapping[str, Any]) -> EvaluatorAction:
-    """Returns an evaluator of the app as an action of this process."""
+    """Wrap an evaluator of the app as an action of this process."""
 
     async def run(request: EvalRequest, ctx: ActionContext) -> list[EvalFnResponse]:
         if not request.dataset:  # nothing to judge, and foreign evaluators may refuse an empty list
@@ -200,7 +200,7 @@ class _Retrieved:
         self._comes: bool | None = None  # whether this app's traces come to this store
 
     async def of(self, trace_id: str) -> dict[str, Any]:
-        """Returns `context` and `retrieved` of a data point; empty where no retriever ran or no trace came."""
+        """Return `context` and `retrieved` of a data point; empty without a retriever or a trace."""
         spans = await self._spans(trace_id)
         documents = [
             document
@@ -228,7 +228,7 @@ class _Retrieved:
 
 
 def _is_outermost_retriever(span: SpanData, spans: Sequence[SpanData]) -> bool:
-    """Returns whether this is a retriever that no other one asked."""
+    """Return whether this is a retriever that no other retriever called."""
     if derive.kind_of(span) != ActionKind.RETRIEVER:
         return False
     by_id = {one.span_id: one for one in spans}

@@ -48,13 +48,13 @@ class Runtime:
     version: str = ""
 
     def to_wire(self) -> Json:
-        """Returns what the page shows of it."""
+        """Convert to the form for the page."""
         return {"id": self.id, "pid": self.pid, "url": self.url, "name": self.name, "version": self.version}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an action returned, and its trace's id."""
+    """The output of an action and the id of its trace."""
 
     result: Any
     trace_id: str
@@ -78,7 +78,7 @@ class Runtimes:
         self._client: httpx.AsyncClient | None = None
 
     async def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
@@ -86,11 +86,11 @@ class Runtimes:
     # -- who is there
 
     async def found(self) -> list[Runtime]:
-        """Returns the runtimes that have a readable file, the newest first, whether they live or not."""
+        """Return the runtimes with a readable file, newest first, alive or not."""
         return await run_in_thread(read_runtimes, self.folder)
 
     async def choose(self, runtime_id: str) -> Runtime:
-        """Returns the runtime that is spoken to from now on, as long as it lives, then the newest of its name.
+        """Select a runtime and return it; after its end the newest one of the same name takes over.
 
         NOT_FOUND when no app of that id answers.
         """
@@ -107,14 +107,14 @@ class Runtimes:
         return sorted(found, key=lambda one: (one.id != chosen.id, one.name != chosen.name))
 
     async def alive(self) -> list[Runtime]:
-        """Returns the runtimes that answer: the one that is spoken to, then the others, the newest first."""
+        """Return the runtimes that answer: the selected one, then the others, newest first."""
         found = self._preferred(await self.found())
         answers = await asyncio.gather(*(self._answers(runtime) for runtime in found))
         self._health = {runtime.id: self._health[runtime.id] for runtime in found}
         return [runtime for runtime, answer in zip(found, answers, strict=True) if answer]
 
     async def current(self) -> Runtime | None:
-        """Returns the runtime that is spoken to; None when none answers."""
+        """Return the selected runtime; None if none answers."""
         for runtime in self._preferred(await self.found()):
             if await self._answers(runtime):
                 return runtime
@@ -141,17 +141,17 @@ class Runtimes:
             raise GenkitError("UNAVAILABLE", "No app is connected.", hint=_NOT_CONNECTED)
         return runtime
 
-    # -- what it has
+    # -- listing and running
 
     async def list_actions(self) -> dict[str, Json]:
-        """Returns the app's actions by key, as its reflection API describes them; UNAVAILABLE without an app."""
+        """Return the app's actions by key, as its reflection API describes them; UNAVAILABLE without an app."""
         found = await self._get("/api/actions")
         return {
             str(key): cast(Json, value) | {"key": str(key)} for key, value in found.items() if isinstance(value, dict)
         }
 
     async def values(self, kind: str) -> Json:
-        """Returns the app's registered values of a type (`defaultModel`, `middleware`); empty where it has none."""
+        """Return the app's registered values of a type (`defaultModel`, `middleware`); empty if it has none."""
         try:
             return await self._get("/api/values", {"type": kind})
         except GenkitError as error:
@@ -183,7 +183,7 @@ class Runtimes:
         context: Json | None = None,
         labels: Json | None = None,
     ) -> AsyncGenerator[Json]:
-        """Yields what happens: `{"traceId"}` first, `{"chunk"}` for each chunk, then `{"result"}` or `{"error"}`.
+        """Run an action: yield `{"traceId"}` first, `{"chunk"}` for each chunk, then `{"result"}` or `{"error"}`.
 
         The last one has the trace id too. Closing the generator cancels the action. Raises what is wrong before the
         action begins: UNAVAILABLE without an app, NOT_FOUND, INVALID_ARGUMENT with `details["problems"]`.
@@ -218,7 +218,7 @@ class Runtimes:
     async def call(
         self, key: str, value: Any = None, *, context: Json | None = None, labels: Json | None = None
     ) -> Outcome:
-        """Returns what an action returns, without streaming; raises `GenkitError` for what it raised."""
+        """Run an action without streaming and return its output; raise its error as `GenkitError`."""
         async with aclosing(self.run(key, value, stream=False, context=context, labels=labels)) as events:
             async for event in events:
                 if "error" in event:
@@ -228,7 +228,7 @@ class Runtimes:
         raise GenkitError("DATA_LOSS", f"`{key}` ended without a result.")
 
     async def cancel(self, trace_id: str) -> bool:
-        """Returns whether an action of that trace was running; it is being cancelled."""
+        """Cancel the actions of a trace and return whether any was running."""
         import httpx
 
         runtime = await self._connected()
@@ -261,7 +261,7 @@ class Runtimes:
 
 
 def read_runtimes(folder: Path) -> list[Runtime]:
-    """Returns the runtimes of a folder, the newest first; what is no runtime file is left out."""
+    """Return the runtimes of a folder, newest first, without invalid files."""
     try:
         paths = [path for path in folder.iterdir() if path.suffix == ".json"]
     except OSError:
@@ -294,7 +294,7 @@ def _read(path: Path) -> Runtime | None:
 
 
 def _is_local(url: str) -> bool:
-    """Returns whether a URL is of this machine: a file must not send us elsewhere."""
+    """Return whether a URL is on this machine, since a file must not redirect to another one."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -305,7 +305,7 @@ def _is_local(url: str) -> bool:
 
 
 async def _lines(response: httpx.Response) -> AsyncGenerator[Any]:
-    """Yields the JSON values of a body, one a line; the last one may end without a line break."""
+    """Yield the JSON values of a body, one a line; the last line break is optional."""
     rest = b""
     async for piece in response.aiter_bytes():
         *whole, rest = (rest + piece).split(b"\n")
@@ -350,7 +350,7 @@ class _Said:
 
 
 def failure(body: Any, http: int, trace_id: str = "") -> GenkitError:
-    """Returns what a reflection API said went wrong, as an error of ours; `details` as it gave them."""
+    """Convert an error of a reflection API to `GenkitError` with its `details`."""
     given = cast(Json, body) if isinstance(body, dict) else {}
     code, details = given.get("code"), given.get("details")
     said = _Said(

@@ -1,4 +1,4 @@
-"""Runs a guarded app on uvicorn: in the running event loop, or in a thread with a loop of its own."""
+"""Run a guarded app on uvicorn: in the running event loop, or in a thread with its own loop."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Served:
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     def sign_in_url(self) -> str:
-        """Returns a URL that signs one browser in, once; the base URL where the server asks for no token."""
+        """Return a URL that signs one browser in, once; the base URL if the server requires no token."""
         return self.url + self._guard.sign_in_path()
 
     async def close(self) -> None:
-        """Stops listening and ends every open request, streams and WebSockets included; never hangs."""
+        """Stop listening and end all open requests, with streams and WebSockets, within a time limit."""
         self._server.should_exit = True
         await self._guard.close()
         try:
@@ -58,14 +58,14 @@ class Served:
 
 
 async def serve(guard: Guard, host: str = "127.0.0.1", port: int = 0, *, remote: bool = False) -> Served:
-    """Returns the guarded app as a server that listens already, run by the caller's event loop.
+    """Serve the guarded app in the caller's event loop; it listens when this returns.
 
-    It installs no signal handlers and leaves logging alone, uvicorn's loggers too: what goes wrong in it is logged
-    by `genkit_rag.server`. Port 0 takes a free one.
+    It installs no signal handlers and does not change logging; errors are logged by `genkit_rag.server`. Port 0 selects
+    a free port.
 
     Raises:
-        GenkitError: INVALID_ARGUMENT for an address beyond the loopback without `remote=True`, and for one without a
-            token in the guard's policy; UNAVAILABLE when the port is taken.
+        GenkitError: INVALID_ARGUMENT for an address beyond the loopback without `remote=True` or without a token in the
+            guard's policy; UNAVAILABLE if the port is taken.
         MissingExtra: uvicorn is not installed.
     """
     listener = _listen(guard, host, port, remote)
@@ -83,18 +83,18 @@ async def serve(guard: Guard, host: str = "127.0.0.1", port: int = 0, *, remote:
 
 
 class ServedInThread:
-    """A server that runs in a thread of its own, for programs without an event loop."""
+    """A server in its own thread, for programs without an event loop."""
 
     def __init__(self, served: Served, loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
         self._served, self._loop, self._thread = served, loop, thread
         self.url, self.host, self.port = served.url, served.host, served.port
 
     def sign_in_url(self) -> str:
-        """Returns a URL that signs one browser in, once."""
+        """Return a URL that signs one browser in, once."""
         return self._served.sign_in_url()
 
     def close(self) -> None:
-        """Stops the server and its thread."""
+        """Stop the server and its thread."""
         if self._thread.is_alive():
             asyncio.run_coroutine_threadsafe(self._served.close(), self._loop).result(10)
             self._loop.call_soon_threadsafe(self._loop.stop)
@@ -108,7 +108,7 @@ class ServedInThread:
 
 
 def serve_in_thread(guard: Guard, host: str = "127.0.0.1", port: int = 0, *, remote: bool = False) -> ServedInThread:
-    """Returns the guarded app as a server that listens already, run in a daemon thread; raises as `serve` does."""
+    """Serve the guarded app in a daemon thread; it listens when this returns. Raises like `serve`."""
     loop = asyncio.new_event_loop()
 
     def run() -> None:

@@ -14,7 +14,7 @@ _DEVICES = re.compile(r"con|prn|aux|nul|com[0-9]|lpt[0-9]", re.IGNORECASE)
 
 
 def checked_name(argument: str, name: object) -> str:
-    """Returns a name that is safe as a file's on every system; INVALID_ARGUMENT for another one."""
+    """Return a name that is safe as a file name on every system; INVALID_ARGUMENT for others."""
     if not isinstance(name, str) or not _NAME.fullmatch(name) or _DEVICES.fullmatch(name):
         raise invalid(
             argument,
@@ -26,7 +26,7 @@ def checked_name(argument: str, name: object) -> str:
 
 
 def inside(root: Path, *names: str) -> Path:
-    """Returns a path below the root; PERMISSION_DENIED where a symbolic link leads elsewhere."""
+    """Return a path below the root; PERMISSION_DENIED if a symbolic link leads outside."""
     path = root.joinpath(*names)
     if not path.resolve().is_relative_to(root.resolve()):
         raise GenkitError(
@@ -36,7 +36,7 @@ def inside(root: Path, *names: str) -> Path:
 
 
 def read_file(path: Path, limit: int) -> bytes | None:
-    """Returns the content; None for a file that is not there, RESOURCE_EXHAUSTED for one over the limit."""
+    """Read a file; None if it does not exist, RESOURCE_EXHAUSTED if it is over the limit."""
     try:
         with path.open("rb") as file:
             data = file.read(limit + 1)
@@ -48,7 +48,7 @@ def read_file(path: Path, limit: int) -> bytes | None:
 
 
 def write_new(path: Path, data: bytes) -> bool:
-    """Writes a file that was not there before, for its owner alone; False when somebody else was faster."""
+    """Write a new file for its owner only; return False if it exists already."""
     temporary = _written(path.parent, data)
     try:
         os.link(temporary, path)  # unlike a rename, this fails when the name is taken
@@ -61,7 +61,7 @@ def write_new(path: Path, data: bytes) -> bool:
 
 
 def write_over(path: Path, data: bytes) -> None:
-    """Writes a file in the place of the one that was there."""
+    """Replace a file atomically."""
     _written(path.parent, data).replace(path)
     _sync(path.parent)
 

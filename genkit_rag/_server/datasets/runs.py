@@ -26,16 +26,16 @@ class RunSummary(WireModel):
     """A run without its rows.
 
     Attributes:
-        run_id: Names the run.
-        name: What it was called.
-        created_at: When it began, as ISO 8601 in UTC.
-        target: What was run.
-        dataset_id: The stored dataset that it ran over; None for another one.
-        dataset_version: Its version.
-        dataset_hash: A hash of the rows that it ran over.
-        rows: How many there were.
-        failed: How many of them have an error or a FAIL.
-        duration_ms: How long all of it took.
+        run_id: The id of the run.
+        name: The name of the run.
+        created_at: The start, as ISO 8601 in UTC.
+        target: The evaluated target.
+        dataset_id: The stored dataset; None for another one.
+        dataset_version: The version of the dataset.
+        dataset_hash: A hash of the evaluated rows.
+        rows: The number of rows.
+        failed: The number of rows with an error or a FAIL.
+        duration_ms: The duration of the run.
         metrics: The summary of each metric.
     """
 
@@ -65,7 +65,7 @@ class RunStore:
     def save(
         self, report: EvalReport, *, dataset_id: str | None = None, dataset_version: int | None = None
     ) -> RunSummary:
-        """Returns the summary of the report, which is saved now."""
+        """Save the report and return its summary."""
         summary = RunSummary(
             run_id=checked_name("run_id", report.run_id),
             name=report.name,
@@ -92,7 +92,7 @@ class RunStore:
         return summary
 
     def list(self, dataset_id: str | None = None) -> list[RunSummary]:
-        """Returns the runs without their rows, the newest first; those over one dataset when it is named."""
+        """List the runs without their rows, newest first, optionally of one dataset."""
         try:
             names = [name.removesuffix(_SUMMARY) for name in os.listdir(self._root) if name.endswith(_SUMMARY)]
         except FileNotFoundError:
@@ -109,14 +109,14 @@ class RunStore:
         return sorted(found, key=lambda run: (run.created_at, run.run_id), reverse=True)
 
     def get(self, run_id: str) -> EvalReport:
-        """Returns a report; NOT_FOUND for one that is not there."""
+        """Return a report; NOT_FOUND if it does not exist."""
         data = read_file(self._path(run_id, ".json"), MAX_BYTES)
         if data is None:
             raise _not_found(run_id)
         return EvalReport.from_json(data)
 
     def delete(self, run_id: str) -> None:
-        """Removes a run; NOT_FOUND for one that is not there."""
+        """Delete a run; NOT_FOUND if it does not exist."""
         self._path(run_id, _SUMMARY).unlink(missing_ok=True)
         try:
             self._path(run_id, ".json").unlink()

@@ -71,7 +71,7 @@ class Dataset(DatasetInfo):
     rows: Rows = Field(default_factory=list[dict[str, Any]])
 
     def points(self) -> list[EvalDataPoint]:
-        """Returns the rows as data points; of judgements one for each query."""
+        """Return the rows as data points; judgements become one for each query."""
         if self.kind == "judgements":
             return judged_points([parse(Judgement, row, "The judgement") for row in self.rows])
         return [parse(EvalDataPoint, row, "The row") for row in self.rows]
@@ -88,7 +88,7 @@ class DatasetStore:
         self._root = Path(root) / "datasets"
 
     def list(self) -> list[DatasetInfo]:
-        """Returns the newest version of every dataset without its rows, by name."""
+        """List the newest version of every dataset without its rows, by name."""
         try:
             names = sorted(entry.name for entry in os.scandir(self._root) if entry.is_dir(follow_symlinks=False))
         except FileNotFoundError:
@@ -103,7 +103,7 @@ class DatasetStore:
         return found
 
     def get(self, dataset_id: str, version: int | None = None) -> Dataset:
-        """Returns a dataset, the newest version by default; NOT_FOUND for one that is not there or not kept."""
+        """Return a dataset, by default its newest version; NOT_FOUND if it does not exist."""
         folder = self._folder(dataset_id)
         for _ in range(_TRIES):
             newest = version or max(_versions(folder), default=0)
@@ -116,13 +116,13 @@ class DatasetStore:
         raise GenkitError("NOT_FOUND", f"{told}.", hint="`list` says what there is.")
 
     def versions(self, dataset_id: str) -> Sequence[int]:
-        """Returns the versions that are kept, the oldest first."""
+        """Return the kept versions, oldest first."""
         return sorted(_versions(self._folder(dataset_id)))
 
     def create(
         self, dataset_id: str, rows: Sequence[Any] = (), *, kind: DatasetKind = "examples", target: str | None = None
     ) -> Dataset:
-        """Returns the new dataset; ALREADY_EXISTS for a name that is taken."""
+        """Create a dataset; ALREADY_EXISTS if the name is taken."""
         if kind not in ("examples", "judgements"):
             raise invalid("kind", kind, "must be `examples` or `judgements`")
         folder = self._folder(dataset_id)
@@ -150,15 +150,15 @@ class DatasetStore:
         return made
 
     def update(self, dataset_id: str, rows: Sequence[Any], *, expected_version: int | None = None) -> Dataset:
-        """Returns the dataset with other rows; ABORTED when it has another version than was expected."""
+        """Replace the rows of a dataset; ABORTED if its version is not the expected one."""
         return self._change(dataset_id, lambda made: _checked(made.kind, rows, []), expected_version)
 
     def append(self, dataset_id: str, rows: Sequence[Any]) -> Dataset:
-        """Returns the dataset with more rows at its end."""
+        """Append rows to a dataset."""
         return self._change(dataset_id, lambda made: [*made.rows, *_checked(made.kind, rows, made.rows)])
 
     def judge(self, dataset_id: str, judgement: Judgement) -> Dataset:
-        """Returns the dataset of judgements with one more; it is made when it is not there."""
+        """Add a judgement to a dataset, which is created if it does not exist."""
         stamped = judgement.model_copy(update={"created_at": judgement.created_at or _now()})
         if not self.versions(dataset_id):
             try:
@@ -169,7 +169,7 @@ class DatasetStore:
         return self.append(dataset_id, [stamped])
 
     def delete(self, dataset_id: str) -> None:
-        """Removes a dataset with all its versions; NOT_FOUND for one that is not there."""
+        """Delete a dataset with all its versions; NOT_FOUND if it does not exist."""
         folder = self._folder(dataset_id)
         gone = folder.with_name(f".deleted-{dataset_id}-{os.urandom(6).hex()}")
         try:
@@ -229,7 +229,7 @@ def _prune(folder: Path, newest: int) -> None:
 
 
 def _checked(kind: DatasetKind, rows: Sequence[Any], before: Rows) -> Rows:
-    """Returns rows as JSON; data points get ids that none of those before has."""
+    """Validate rows and return them as JSON; data points get unique ids."""
     given: Any = rows
     if not isinstance(given, list | tuple):
         raise invalid("rows", given, "must be a list")

@@ -72,7 +72,7 @@ def dev_app(
     hosts: Iterable[str] = (),
     runtimes: Runtimes | None = None,
 ) -> Guard:
-    """Returns telemetry server and developer UI as one guarded app, ready for `serve`.
+    """Create the guarded app with telemetry server and developer UI, ready for `serve`.
 
     `serve(guard).sign_in_url()` is what to open in the browser. The trace store stays the caller's to close.
 

@@ -12,7 +12,7 @@ MAX_SHOWN = 200_000
 
 
 def duration(milliseconds: float | None) -> str:
-    """Returns a duration with three digits at most: `0.4 ms`, `12 ms`, `1.24 s`, `2 m 05 s`."""
+    """Format a duration with at most three digits: `0.4 ms`, `12 ms`, `1.24 s`, `2 m 05 s`."""
     if milliseconds is None:
         return "—"
     if milliseconds < 10:
@@ -26,7 +26,7 @@ def duration(milliseconds: float | None) -> str:
 
 
 def moment(milliseconds: float) -> str:
-    """Returns a time of epoch milliseconds as ISO 8601 in UTC, which a script makes local."""
+    """Format epoch milliseconds as ISO 8601 in UTC; a script converts it to local time."""
     try:
         return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
     except (OverflowError, ValueError, OSError):
@@ -34,22 +34,22 @@ def moment(milliseconds: float) -> str:
 
 
 def clock(milliseconds: float) -> str:
-    """Returns the same time as people read it, to the second and in UTC: as long as what the script makes of it."""
+    """Format epoch milliseconds for people, to the second in UTC, as long as the script's local form."""
     return moment(milliseconds)[:19].replace("T", " ")
 
 
 def number(value: float | None) -> str:
-    """Returns a count with thin spaces between its thousands."""
+    """Format a count with thin spaces between thousands."""
     return "—" if value is None else f"{value:,}".replace(",", "\u2009")
 
 
 def score(value: float | None) -> str:
-    """Returns a score with four digits behind the point."""
+    """Format a score with four decimals."""
     return "—" if value is None else f"{value:.4f}"
 
 
 def pretty(value: Any) -> str:
-    """Returns a value as indented JSON, cut where it is longer than a page bears."""
+    """Format a value as indented JSON, cut at the length that a page can show."""
     try:
         text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
     except (ValueError, RecursionError):
@@ -58,7 +58,7 @@ def pretty(value: Any) -> str:
 
 
 def short_id(value: str) -> str:
-    """Returns the first eight characters of an id."""
+    """Return the first eight characters of an id."""
     return value[:8]
 
 

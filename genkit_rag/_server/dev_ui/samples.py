@@ -1,4 +1,4 @@
-"""First inputs for actions: what a person would try, by the kind of the action, else by its schema."""
+"""Sample inputs for actions, by the kind of the action or by its schema."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _BY_KIND: dict[str, Any] = {
 
 
 def sample_input(kind: str, schema: Schema | None) -> Any:
-    """Returns a first input; None where the schema says nothing."""
+    """Return a sample input; None if the schema says nothing."""
     if kind in _BY_KIND:
         return _BY_KIND[kind]
     return None if not schema else _of_schema(schema, schema, 0)
 
 
 def form_schema(kind: str, facts: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Returns the input's schema for a form: with the schema of the options, where the metadata has it."""
+    """Return the input's schema for a form, with the schema of the options from the metadata."""
     given = facts.get("inputSchema")
     if not isinstance(given, dict):
         return None

@@ -30,7 +30,7 @@ STATIC = _Files(directory=FOLDER / "static")
 
 
 def shell_routes(ui: Ui) -> list[BaseRoute]:
-    """Returns the routes that all screens use."""
+    """Create the routes that all screens use."""
     shell = _Shell(ui)
     return [
         Route("/", shell.start),
@@ -68,9 +68,9 @@ class _Shell:
         return json_response(await self._ui.runtimes.list_actions())
 
     async def run(self, request: Request) -> Response:
-        """Runs an action; answers with one JSON object a line, as `Runtimes.run` yields them.
+        """Run an action and stream one JSON object a line, as `Runtimes.run` yields them.
 
-        A body with `own` is of a screen that fills itself, not of somebody who wants to see the run.
+        A body with `own` marks a run of the screen itself, which the trace list hides by default.
         """
         body = await json_object(request)
         key, context = body.get("key"), body.get("context")

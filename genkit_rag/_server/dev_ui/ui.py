@@ -38,11 +38,11 @@ class Screen:
     """One entry of the navigation.
 
     Attributes:
-        title: What the navigation says.
-        path: Where it leads.
+        title: The title in the navigation.
+        path: The URL path.
         icon: One of the icons in `macros.html`.
-        order: Its place: actions 10, traces 20, playground 30, indexes 40, evaluate 50, prompts 60.
-        routes: Given the `Ui`, its routes.
+        order: The position: actions 10, traces 20, playground 30, indexes 40, evaluate 50, prompts 60.
+        routes: A function of the `Ui` that returns its routes.
     """
 
     title: str
@@ -83,7 +83,7 @@ class Ui:
         cast(dict[str, Any], self._templates.globals)["static"] = _static
 
     async def page(self, request: Request, template: str, status: int = 200, **context: Any) -> Response:
-        """Returns a page; its template also knows `screens`, `path`, `project` and `runtime` (None without an app)."""
+        """Render a page; its template also has `screens`, `path`, `project` and `runtime` (None without an app)."""
         runtime = await self.runtimes.current()
         shell: dict[str, Any] = {
             "screens": self.screens,
@@ -94,11 +94,11 @@ class Ui:
         return HTMLResponse(await self.render(template, **shell, **context), status)
 
     async def fragment(self, template: str, **context: Any) -> Response:
-        """Returns a part of a page, for a script that puts it in its place."""
+        """Render a part of a page, which a script inserts."""
         return HTMLResponse(await self.render(template, **context))
 
     async def render(self, template: str, **context: Any) -> str:
-        """Returns the text of a template; everything in the context is escaped."""
+        """Render a template to text; everything in the context is escaped."""
         return await run_in_thread(lambda: self._templates.get_template(template).render(context))
 
 
@@ -107,12 +107,12 @@ def _static(name: str) -> str:
 
 
 def json_response(value: Any, status: int = 200) -> Response:
-    """Returns a value as a JSON answer."""
+    """Create a JSON response."""
     return JSONResponse(value, status)
 
 
 async def json_object(request: Request) -> dict[str, Any]:
-    """Returns the body of a request, which must be a JSON object; INVALID_ARGUMENT else."""
+    """Parse the body of a request as a JSON object; INVALID_ARGUMENT for others."""
     body = await request.body()
     try:
         found = json.loads(body) if len(body) <= _PARSED_INLINE else await run_in_thread(json.loads, body)
@@ -124,13 +124,13 @@ async def json_object(request: Request) -> dict[str, Any]:
 
 
 def error_wire(error: GenkitError) -> dict[str, Any]:
-    """Returns an error as the scripts of the pages read it."""
+    """Convert an error to the form that the scripts of the pages read."""
     wire = {"code": error.code, "status": error.status, "message": error.message, "details": error.details}
     return wire | ({"hint": error.hint} if error.hint else {})
 
 
 def answer_error(ui: Ui) -> Callable[[Request, Exception], Awaitable[Response]]:
-    """Returns the handler of what a route raises: a page for who asks for one, else JSON."""
+    """Create the error handler of routes: it answers with a page if one was requested, otherwise with JSON."""
 
     async def handle(request: Request, raised: Exception) -> Response:
         error, http = _as_genkit_error(raised)

@@ -1,4 +1,4 @@
-"""The reflection API itself, without a transport: what a registry has, and running it."""
+"""The reflection API without a transport: listing and running the actions of a registry."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Reflection:
         self._runs: set[Run] = set()
 
     async def list_actions(self) -> dict[str, dict[str, Any]]:
-        """Returns what there is by key, as Genkit's tools read it: nothing is null, what cannot be said is left out."""
+        """List the actions by key in the form of Genkit's tools: absent fields are left out instead of null."""
         return {item.key: self._describe(item) for item in await self.registry.list_actions()}
 
     def _describe(self, item: ActionMetadata) -> dict[str, Any]:
@@ -53,7 +53,7 @@ class Reflection:
         return {name: value for name, value in facts.items() if value is not None}
 
     def values(self, kind: str | None) -> dict[str, Any]:
-        """Returns the registry's values of a type by name; raises INVALID_ARGUMENT for one that does not exist."""
+        """Return the registry's values of a type by name; INVALID_ARGUMENT for an unknown type."""
         if kind == "defaultModel":
             model = self.registry.values.get("defaultModel")
             return {} if model is None else {"defaultModel": model}
@@ -62,19 +62,20 @@ class Reflection:
         raise invalid("type", kind, f"must be one of {', '.join(VALUES)}")
 
     def envs(self) -> list[str]:
-        """Returns the environments that this runtime is for."""
+        """Return the environments of this runtime."""
         return ["dev"]
 
     def offer_telemetry_server(self, url: Any) -> None:
-        """Takes a telemetry server that a tool has offered."""
+        """Accept the telemetry server that a tool offers."""
         if isinstance(url, str) and self._on_telemetry_server is not None:
             self._on_telemetry_server(url)
 
     async def start(self, request: RunRequest, *, stream: bool = False) -> Run:
-        """Returns the run, which goes on in a task of its own.
+        """Start a run in its own task and return it.
 
-        Raises what is wrong before it begins: NOT_FOUND, INVALID_ARGUMENT naming the JSON path, and whatever the
-        plugin raises that the action comes from.
+        Raises:
+            GenkitError: NOT_FOUND; INVALID_ARGUMENT with the JSON path; or an error of the plugin that provides the
+                action.
         """
         action: Action[Any, Any, Any] = await self.registry.get(*request.kind_and_name)
         value = schema.parse(action.input_type, request.input, f"The input of `{action.key}`")
@@ -84,7 +85,7 @@ class Reflection:
         return run
 
     def cancel(self, trace_id: Any) -> bool:
-        """Cancels the runs of a trace; returns whether there were any. Raises INVALID_ARGUMENT without a trace id."""
+        """Cancel the runs of a trace and return whether there were any; INVALID_ARGUMENT without a trace id."""
         if not isinstance(trace_id, str) or not trace_id:
             raise invalid("traceId", trace_id, "must be the trace id of a run")
         found = [run for run in self._runs if run.trace_id == trace_id]
@@ -93,7 +94,7 @@ class Reflection:
         return bool(found)
 
     async def close(self, grace: float = 0.25) -> None:
-        """Cancels what still runs and gives it `grace` seconds."""
+        """Cancel the running runs and wait up to `grace` seconds."""
         runs = list(self._runs)
         for run in runs:
             run.cancel()
@@ -121,7 +122,7 @@ def _plain(value: Any) -> Any:
 
 
 def _attempt(make: Callable[[], Any], key: str) -> Any:
-    """Returns what `make` gives; None where it fails: one action must not cost the list of all."""
+    """Return the result of `make`, or None on an error, so that one action does not break the whole list."""
     try:
         return make()
     except Exception as error:

@@ -35,7 +35,7 @@ _HTTP_BY_CODE = {number: HTTP_CODES[name] for name, number in STATUS_CODES.items
 
 
 def policy(token: str | None = None) -> GuardPolicy:
-    """Returns the guard's policy for programs: loopback, Host, no Origin, JSON only; Genkit's CLI sends no token."""
+    """Return the guard's policy for programs: loopback, Host, no Origin, JSON only; Genkit's CLI sends no token."""
     return GuardPolicy(token=token, browser=False, max_body=MAX_BODY)
 
 
@@ -43,12 +43,12 @@ class ReflectionServer:
     """The guarded ASGI app of one app's reflection API.
 
     Args:
-        reflection: What is served.
-        token: What every request must show; None for Genkit's tools on this machine.
+        reflection: The API to serve.
+        token: The token of every request; None for Genkit's tools on this machine.
         on_quit: Called when a client asks the runtime to stop.
 
     Attributes:
-        runtime_id: What a health check must ask for; set it when the server listens.
+        runtime_id: The id that a health check must send; set it when the server listens.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class ReflectionServer:
         self.guard = Guard(self, policy(token))
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Serves a request; there is nothing to do at the server's start and end."""
+        """Handle a request; lifespan events are ignored."""
         if scope["type"] != "lifespan":
             await self._app(scope, receive, send)
 
@@ -147,7 +147,7 @@ async def _answer(run: Run, send: Send, *, stream: bool) -> None:
         if not begun:
             raise
         await asyncio.wait([run.task], timeout=0.1)
-    # A stream that ends without its final object, or with a newline behind it, ends Genkit's CLI.
+    # Genkit's CLI exits if a stream lacks its final object, or has a newline after it.
     await send({"type": "http.response.body", "body": wire.encode(run.final()).encode()})
 
 

@@ -29,17 +29,17 @@ _numbers = itertools.count(1)
 
 
 def in_dev() -> bool:
-    """Returns whether this is a developer's machine: `GENKIT_ENV=dev`. Nothing here runs elsewhere."""
+    """Return whether this is a development environment (`GENKIT_ENV=dev`); otherwise nothing here runs."""
     return os.environ.get("GENKIT_ENV") == "dev"
 
 
 def started_by_tools() -> bool:
-    """Returns whether a tool has started this program and waits for its reflection API."""
+    """Return whether a tool has started this program and waits for its reflection API."""
     return in_dev() and bool(os.environ.get("GENKIT_TELEMETRY_SERVER") or os.environ.get("GENKIT_REFLECTION_V2_SERVER"))
 
 
 def connect_to(url: str, *, replace: bool = False) -> None:
-    """Sends spans to a telemetry server on this machine, with `replace` in place of the last; failures are logged."""
+    """Send spans to a telemetry server on this machine, with `replace` instead of the last one; log failures."""
     redact_logs()
     try:
         host = urlsplit(url).hostname or ""
@@ -89,37 +89,37 @@ class DevRuntime:
         return self._loop is not None and not self._loop.is_closed()
 
     def attach(self) -> None:
-        """Starts it in the running event loop, unless it is in one already or was closed."""
+        """Start the runtime in the running event loop, unless it has one already or was closed."""
         loop = asyncio.get_running_loop()
         with self._lock:
             if self.closed or self.attached or not in_dev():
                 return
             self._loop, self._ready, self._stop = loop, asyncio.Event(), asyncio.Event()
-        # An empty context: no span of whoever makes the app is the parent of what clients run.
+        # Use an empty context, so that the current span is not the parent of clients' runs.
         self._task = loop.create_task(
             self._live(self._ready, self._stop), name="genkit_rag reflection", context=_without_span()
         )
 
     async def start(self) -> None:
-        """Returns when it is served, or cannot be."""
+        """Wait until the API is served, or cannot be."""
         self.attach()
         if self._loop is asyncio.get_running_loop() and self._ready is not None:
             await self._ready.wait()
 
     async def wait(self) -> None:
-        """Returns when it has ended: a client has asked for it, or it was stopped."""
+        """Wait until the runtime has ended: at a client's request, or because it was stopped."""
         if self._task is not None and self._loop is asyncio.get_running_loop():
             await asyncio.wait([self._task])
 
     def stop(self) -> None:
-        """Ends it for good, from any thread; it is gone a moment later."""
+        """Stop the runtime permanently, from any thread, without waiting."""
         self.closed = True
         loop, stop = self._loop, self._stop
         if loop is not None and stop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(stop.set)
 
     async def close(self) -> None:
-        """Ends it for good; in its own event loop it is gone when this returns."""
+        """Stop the runtime permanently; in its own event loop, wait for its end."""
         self.stop()
         await self.wait()
 
@@ -199,7 +199,7 @@ class DevRuntime:
 
 
 def _without_span() -> contextvars.Context:
-    """Returns the caller's context variables without a current span, so that clients' runs begin their own traces."""
+    """Return the caller's context variables without a current span, so that clients' runs begin their own traces."""
     context = contextvars.copy_context()
     api = sys.modules.get("opentelemetry.context")
     if api is not None:
@@ -215,7 +215,7 @@ def _port() -> int:
 
 
 def _host() -> tuple[str, str | None]:
-    """Returns the address to listen on and the token to ask for: beyond the loopback only with one."""
+    """Return the address to listen on and the token; other addresses than the loopback require one."""
     host = os.environ.get("GENKIT_REFLECTION_HOST") or "127.0.0.1"
     token = os.environ.get("GENKIT_REFLECTION_TOKEN") or None
     if host == "localhost":

@@ -1,4 +1,4 @@
-"""One run of one action, from its request to its outcome, in a task of its own."""
+"""One run of an action in its own task, from request to result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_WAITING = 64 * 1024 * 1024
 
 
 class InputStream(AsyncIterator[Any]):
-    """What a client sends to an action while it runs; the handler finds it as `ctx.metadata["inputStream"]`."""
+    """The input that a client streams to a running action; the handler finds it as `ctx.metadata["inputStream"]`."""
 
     def __init__(self) -> None:
         self._chunks: deque[Any] = deque()
@@ -27,13 +27,13 @@ class InputStream(AsyncIterator[Any]):
         self._news = asyncio.Event()
 
     def send(self, chunk: Any) -> None:
-        """Adds a chunk; after the end it is dropped."""
+        """Add a chunk; after the end it is dropped."""
         if not self._ended:
             self._chunks.append(chunk)
             self._news.set()
 
     def end(self) -> None:
-        """Ends the iteration behind the chunks that are there."""
+        """Stop iteration after the chunks already queued."""
         self._ended = True
         self._news.set()
 
@@ -56,7 +56,7 @@ def _mapping(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _plain(value: Any) -> tuple[Any, int]:
-    """Returns a value as JSON-compatible data, and its bytes as JSON; raises what is wrong for one that cannot be."""
+    """Return a value as JSON-compatible data, and its JSON bytes; raise for a value without a JSON form."""
     try:
         found = schema.dump(value)
     except ValueError:
@@ -66,15 +66,15 @@ def _plain(value: Any) -> tuple[Any, int]:
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What a client asks for.
+    """The request of a run.
 
     Attributes:
         key: `/<kind>/<name>`.
         input: The input as JSON-compatible data.
-        context: What the action finds in `ctx.context`.
-        labels: Attributes of the trace's first span, by name, as they are.
-        init: What a session starts with; the handler finds it as `ctx.metadata["init"]`.
-        inputs: What the client sends while the action runs.
+        context: The value of `ctx.context`.
+        labels: Attributes of the trace's first span, by name, unchanged.
+        init: The initial data of a session; the handler finds it as `ctx.metadata["init"]`.
+        inputs: The chunks that the client sends while the action runs.
     """
 
     key: str
@@ -86,7 +86,7 @@ class RunRequest:
 
     @classmethod
     def from_wire(cls, body: Any, inputs: InputStream | None = None) -> RunRequest:
-        """Returns the request of a JSON body; fields that nobody knows are ignored. Raises INVALID_ARGUMENT."""
+        """Parse the request of a JSON body; unknown fields are ignored. INVALID_ARGUMENT for an invalid one."""
         if not isinstance(body, Mapping):
             raise invalid("body", body, "must be an object", hint='Send {"key": "/flow/name", "input": ...}.')
         body = cast(Mapping[str, Any], body)
@@ -115,7 +115,7 @@ class RunRequest:
         return {name: value for name, value in facts.items() if value is not None}
 
     def attributes(self) -> dict[str, Any]:
-        """Returns the attributes of the trace's first span."""
+        """Return the attributes of the trace's first span."""
         found = {str(name): value for name, value in self.labels.items() if isinstance(value, str | bool | int | float)}
         if self.init is not None and tracing.captures_content():
             found["genkit:init"] = tracing.content(self.init)
@@ -143,11 +143,11 @@ class Run:
         self.task = asyncio.create_task(self._run(action, value, stream), name=f"genkit_rag run {action.key}")
 
     def cancel(self) -> None:
-        """Cancels the action; its final object says so, unless the action makes something else of it."""
+        """Cancel the action; its final object reports the cancellation, unless the action handles it."""
         self.task.cancel()
 
     async def pieces(self) -> AsyncIterator[Any]:
-        """Yields the chunks as JSON-compatible data; ends when the action has ended."""
+        """Yield the chunks as JSON-compatible data until the action has ended."""
         while True:
             while self._pieces:
                 piece, size = self._pieces.popleft()
@@ -159,7 +159,7 @@ class Run:
             await self._news.wait()
 
     def final(self) -> dict[str, Any]:
-        """Returns `{result, telemetry}` or `{error}`; of a run that has not ended, that it was cancelled."""
+        """Return `{result, telemetry}` or `{error}`; a run that has not ended counts as cancelled."""
         if self._final is None:
             return self._failure(asyncio.CancelledError())
         return self._final
@@ -191,7 +191,7 @@ class Run:
         return {"error": wire.status(error, self.trace_id)}
 
     def _on_start(self, trace_id: str = "", span_id: str = "") -> None:
-        """Notes the ids; makes them up where nothing records, since a run is cancelled by its trace id."""
+        """Store the trace and span ids; generate them if nothing records, since a run is cancelled by its trace id."""
         if not self.started.is_set():
             self.trace_id = trace_id if trace_id.strip("0") else secrets.token_hex(16)
             self.span_id = span_id if span_id.strip("0") else secrets.token_hex(8)

@@ -26,7 +26,7 @@ MARKERS = (
 
 
 def project_root(start: Path | None = None) -> Path:
-    """Returns the nearest folder above with one of `MARKERS` in it, or the folder itself where there is none."""
+    """Return the nearest parent folder with one of `MARKERS`, or the folder itself if there is none."""
     start = (start or Path.cwd()).resolve()
     for folder in (start, *start.parents):
         if any((folder / marker).is_file() for marker in MARKERS):
@@ -38,7 +38,7 @@ _written: set[RuntimeFile] = set()
 
 
 def remove_all() -> None:
-    """Removes the files of this program."""
+    """Remove the runtime files of this program."""
     for file in list(_written):
         file.remove()
 
@@ -54,7 +54,7 @@ class RuntimeFile:
         self.path = self._folder / "runtimes" / name
 
     def write(self) -> Path:
-        """Returns the file's path after writing it, whole at once: whoever watches the folder reads what appears."""
+        """Write the file atomically and return its path: watchers read it as soon as it appears."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = self._folder / f"{self.path.name}.tmp"  # not in the folder that is watched
         facts = {**self._facts, "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds")}
@@ -71,7 +71,7 @@ class RuntimeFile:
         return self.path
 
     def remove(self) -> None:
-        """Removes the file; a forked child leaves its parent's alone."""
+        """Remove the file; a forked child does not remove its parent's."""
         _written.discard(self)
         if os.getpid() == self._pid:
             with contextlib.suppress(OSError):

@@ -1,8 +1,8 @@
-"""Finds the event loop of an app that was made outside of any, and the end of a script that starts none.
+"""Detection of an app's event loop, and of the end of a script that starts none.
 
-Most apps are made at the top of a module, before an event loop runs. Their clients must not end up on two loops, so
-the reflection API waits for the app's: a thread looks, a few times a second and in development only, whether the
-thread that made the app runs one by now. A script that ends without one, or after it, is served in a loop of its own.
+Most apps are created at module level, before an event loop runs. Their clients must not be bound to two loops, so the
+reflection API waits for the app's loop: in development, a thread checks several times a second whether the thread that
+created the app runs one. A script that ends without a loop, or after it, is served in a new one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _hooked = False
 
 
 def wait_for_loop(runtime: DevRuntime) -> None:
-    """Starts the runtime in the event loop of the calling thread, as soon as there is one."""
+    """Start the runtime in the event loop of the calling thread, as soon as there is one."""
     global _watching
     _hook_the_end()
     with _lock:
@@ -56,7 +56,7 @@ def _watch() -> None:
 
 
 def _look() -> bool:
-    """Returns whether there is anything left to wait for, after starting what has found its loop."""
+    """Start the runtimes whose loop was found; return whether others still wait."""
     global _watching
     with _lock:
         runtimes = [(runtime, thread) for runtime, thread in _runtimes.items() if not runtime.closed]
@@ -70,7 +70,7 @@ def _look() -> bool:
 
 
 def running_loop(thread: int) -> asyncio.AbstractEventLoop | None:
-    """Returns the event loop that a thread runs, read from its stack; None where it runs none that can be seen there.
+    """Return the event loop that a thread runs, read from its stack; None if it is not visible there.
 
     A loop that is not written in Python, such as uvloop's, is seen through the `asyncio.Runner` that runs it.
     """
@@ -110,7 +110,7 @@ def _serve_what_is_left() -> None:
 
 
 def _ended_well() -> bool:
-    """Returns whether this was a script that a tool started and that has come to its end."""
+    """Return whether this was a script, started by a tool, that has reached its end."""
     multiprocessing = sys.modules.get("multiprocessing")
     child = multiprocessing is not None and multiprocessing.parent_process() is not None
     interactive = hasattr(sys, "ps1") or bool(sys.flags.interactive)
@@ -127,7 +127,7 @@ async def _serve(runtimes: list[DevRuntime]) -> None:
 
 
 async def hold(*runtimes: DevRuntime) -> None:
-    """Returns when the runtimes have ended, at SIGTERM or at SIGINT (Ctrl-C)."""
+    """Wait until the runtimes have ended, or for SIGTERM or SIGINT (Ctrl-C)."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     ended = asyncio.create_task(_wait_for_all(runtimes, stop))
@@ -154,11 +154,11 @@ async def _wait_for_all(runtimes: Iterable[DevRuntime], stop: asyncio.Event) -> 
     stop.set()
 
 
-# -- SIGTERM, which ends a program without a word unless somebody handles it
+# -- SIGTERM, which ends a program without cleanup unless it is handled
 
 
 def leave_politely() -> None:
-    """Makes SIGTERM run what the end of the program runs, where nobody has a handler for it."""
+    """Make SIGTERM run the exit handlers of the program, unless it has a handler already."""
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _leave)
 

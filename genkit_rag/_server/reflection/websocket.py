@@ -30,11 +30,11 @@ _REGISTER = "1"
 
 
 class ReflectionClient:
-    """Keeps one app registered with a tools server, for as long as `run` runs.
+    """Keeps one app registered with a tools server while `run` runs.
 
     Args:
-        url: `ws://...`, as Genkit's CLI gives it in `GENKIT_REFLECTION_V2_SERVER`.
-        reflection: What is served.
+        url: `ws://...`, as Genkit's CLI sets it in `GENKIT_REFLECTION_V2_SERVER`.
+        reflection: The API to serve.
         identity: The parameters of `register`.
 
     Attributes:
@@ -48,7 +48,7 @@ class ReflectionClient:
         self.registered = asyncio.Event()
 
     async def run(self) -> None:
-        """Connects, serves, and connects again when the connection ends; cancel it to stop."""
+        """Connect, serve, and reconnect when the connection ends; cancel it to stop."""
         pause = FIRST_PAUSE
         while True:
             try:
@@ -65,7 +65,7 @@ class ReflectionClient:
 
 
 class _Session:
-    """One connection: what it asks for is answered by tasks that end with it."""
+    """One connection with its request tasks, which end with it."""
 
     def __init__(self, socket: ClientConnection, reflection: Reflection, registered: asyncio.Event) -> None:
         self._socket = socket
@@ -102,7 +102,7 @@ class _Session:
     def _send(self, message: Mapping[str, Any]) -> None:
         self._outgoing.put_nowait(wire.encode({"jsonrpc": "2.0", **message}))
 
-    # -- what comes in
+    # -- incoming messages
 
     def _receive(self, frame: str | bytes) -> None:
         try:

@@ -1,4 +1,4 @@
-"""What the reflection API says on the wire: JSON that every client can read, and errors as Genkit's Status."""
+"""The wire format of the reflection API: portable JSON, and errors as Genkit's Status."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_STACK_CHARS = 20_000
 
 @cache
 def version() -> str:
-    """Returns `genkit-rag/<version>`, the `genkitVersion` of this runtime."""
+    """Return `genkit-rag/<version>`, the `genkitVersion` of this runtime."""
     from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as installed
 
@@ -32,7 +32,7 @@ def version() -> str:
 
 
 def encode(value: Any) -> str:
-    """Returns JSON on one line of ASCII; numbers that JSON does not have (NaN, infinities) become null."""
+    """Serialise as JSON on one line of ASCII; numbers without a JSON form (NaN, infinities) become null."""
     try:
         return json.dumps(value, allow_nan=False, separators=(",", ":"))
     except ValueError:
@@ -50,9 +50,9 @@ def _finite(value: Any) -> Any:
 
 
 def status(error: BaseException, trace_id: str | None = None) -> dict[str, Any]:
-    """Returns `{code, message, details}` for what a run raised; secrets are taken out of its texts.
+    """Convert the error of a run to `{code, message, details}` with redacted texts.
 
-    With a trace id the details hold it and the stack, as Genkit's tools expect of a run that had begun.
+    With a trace id, the details contain it and the stack, as Genkit's tools expect of a started run.
     """
     redact = redactor()
     # Which fields of an input do not fit: for forms.

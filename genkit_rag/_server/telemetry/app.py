@@ -34,7 +34,7 @@ _DROPPED = "This server keeps traces; {} are accepted and dropped."
 
 
 def telemetry_policy(token: str | None = None, **more: Any) -> GuardPolicy:
-    """Returns the policy of a telemetry server: protobuf and gzip where OTLP comes in, the health check open.
+    """Return the policy of a telemetry server: protobuf and gzip for OTLP, an open health check.
 
     Without a token any program on this machine may post, as Genkit's runtimes do.
     """
@@ -48,7 +48,7 @@ def telemetry_policy(token: str | None = None, **more: Any) -> GuardPolicy:
 
 
 def telemetry_app(store: TraceStore, policy: GuardPolicy | None = None, hub: Hub | None = None) -> Guard:
-    """Returns the telemetry server in its guard, ready for `serve`; closing the store stays with the caller.
+    """Create the guarded telemetry server, ready for `serve`; the caller closes the store.
 
     Raises:
         MissingExtra: Starlette is not installed.
@@ -60,7 +60,7 @@ def telemetry_app(store: TraceStore, policy: GuardPolicy | None = None, hub: Hub
 
 
 def telemetry_routes(store: TraceStore, hub: Hub) -> list[Route]:
-    """Returns the routes, for an app that serves more than telemetry; they need `telemetry_policy`."""
+    """Create the routes, for an app that serves more than telemetry; they need `telemetry_policy`."""
     from starlette.routing import Route
 
     routes = _Routes(store, hub)
@@ -156,7 +156,7 @@ class _Routes:
 
 
 def query_of(parameters: Any) -> TraceQuery:
-    """Returns the query that a URL asks for.
+    """Parse the query of a URL.
 
     Genkit's parameters are `limit` (10), `continuationToken` and `filter` (JSON); ours `q` (words), `name`, `kind`,
     `status`, `minLatency` (ms), `since`, `until` (ms) and `scope=any` for conditions on any span.
@@ -213,7 +213,7 @@ def _json(value: Any, status: int = 200) -> Response:
 
 
 def _answers_errors(endpoint: Callable[[Request], Awaitable[Any]]) -> Callable[[Request], Awaitable[Any]]:
-    """Returns the endpoint with `GenkitError`s as small JSON answers; other errors never show their text."""
+    """Wrap an endpoint to return `GenkitError`s as small JSON responses; other errors never show their text."""
 
     async def call(request: Request) -> Any:
         try:

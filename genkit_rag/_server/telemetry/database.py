@@ -56,10 +56,10 @@ CREATE VIRTUAL TABLE words USING fts5 (body, columnsize=0, tokenize='unicode61 r
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """Returns a connection to the file, made where there is none: 0600, in a folder that is made 0700.
+    """Open or create the file, with mode 0600 in a folder with mode 0700.
 
     Raises:
-        GenkitError: FAILED_PRECONDITION when the file is something else or a symbolic link.
+        GenkitError: FAILED_PRECONDITION if the file is not such a database, or is a symbolic link.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.is_symlink():

@@ -1,6 +1,6 @@
-"""What the attributes of a span mean, whoever wrote them: Genkit, OpenTelemetry's GenAI conventions or OpenInference.
+"""The meaning of a span's attributes, written by Genkit, OpenTelemetry's GenAI conventions or OpenInference.
 
-Pure functions of a span. They never raise: telemetry of a foreign program is data to be shown, not to be refused.
+Pure functions of a span. They never raise: telemetry of foreign programs is shown, not validated.
 """
 
 from __future__ import annotations
@@ -86,13 +86,13 @@ class FoundDocument:
 
 @dataclass(frozen=True)
 class SpanView:
-    """A span as a screen shows it; what the attributes do not say is None or empty.
+    """A span in the form of a screen; unknown values are None or empty.
 
     Attributes:
-        kind: The action's kind, `span` where there is none.
+        kind: The kind of the action, `span` if there is none.
         status: `running`, `ok` or `error`.
-        input: What went in, parsed where it is JSON.
-        output: What came out, parsed where it is JSON.
+        input: The input, parsed if it is JSON.
+        output: The output, parsed if it is JSON.
     """
 
     name: str
@@ -109,7 +109,7 @@ class SpanView:
 
 
 def view(span: SpanData) -> SpanView:
-    """Returns what the span says, in the terms of a screen."""
+    """Convert a span to the form of a screen."""
     attributes = span.attributes
     output = _parsed(_first(attributes, _OUTPUTS))
     return SpanView(
@@ -128,12 +128,12 @@ def view(span: SpanData) -> SpanView:
 
 
 def name_of(span: SpanData) -> str:
-    """Returns the action's name, else the span's."""
+    """Return the name of the action, otherwise of the span."""
     return _text(span.attributes.get("genkit:name")) or span.display_name
 
 
 def kind_of(span: SpanData) -> str:
-    """Returns the action's kind by Genkit's names, `span` for what is no action."""
+    """Return the kind of the action by Genkit's names; `span` if it is not an action."""
     attributes = span.attributes
     own = attributes.get("genkit:metadata:subtype") or attributes.get("genkit:type")
     if isinstance(own, str) and own:
@@ -143,7 +143,7 @@ def kind_of(span: SpanData) -> str:
 
 
 def status_of(span: SpanData) -> str:
-    """Returns `running`, `error` or `ok`."""
+    """Return `running`, `error` or `ok`."""
     if not span.end_time:
         return "running"
     failed = (span.status is not None and span.status.code == 2) or span.attributes.get("genkit:state") == "error"
@@ -151,7 +151,7 @@ def status_of(span: SpanData) -> str:
 
 
 def tokens_of(span: SpanData) -> tuple[int, int]:
-    """Returns input and output tokens of a model or embedder span; of others zero, which only repeat those below."""
+    """Return input and output tokens of a model or embedder span; zero for others, which would count them twice."""
     if kind_of(span) not in ("model", "embedder", "background-model"):
         return 0, 0
     attributes = span.attributes
@@ -159,7 +159,7 @@ def tokens_of(span: SpanData) -> tuple[int, int]:
 
 
 def error_of(span: SpanData) -> str | None:
-    """Returns the text of the failure, None when the span did not fail."""
+    """Return the error text; None if the span did not fail."""
     if status_of(span) != "error":
         return None
     for event in (span.time_events and span.time_events.time_event) or []:
@@ -169,7 +169,7 @@ def error_of(span: SpanData) -> str | None:
 
 
 def documents_of(attributes: Mapping[str, Any], output: Any = None) -> list[FoundDocument]:
-    """Returns the documents of a retrieval or a reranking, in the order in which they were returned.
+    """Return the documents of a retrieval or a reranking, in the returned order.
 
     Genkit's output has the texts; the GenAI conventions have ids and scores; OpenInference has one attribute per field.
     """
@@ -186,7 +186,7 @@ def documents_of(attributes: Mapping[str, Any], output: Any = None) -> list[Foun
 
 
 def searchable(span: SpanData) -> str:
-    """Returns the text under which a search finds the span: names, content, the failure; capped."""
+    """Return the text that a search matches: names, content, the error; capped."""
     parts = [span.display_name, name_of(span), error_of(span) or "", *_content(span.attributes)]
     return "\n".join(part[:MAX_TEXT_CHARS] for part in parts if part)[:MAX_TEXT_CHARS]
 

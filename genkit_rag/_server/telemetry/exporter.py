@@ -47,7 +47,7 @@ class TelemetryProcessor(SpanProcessor):
     """A span processor that posts to a telemetry server from one background thread.
 
     Attributes:
-        dropped: Spans that were not sent: the queue was full, the server refused them, or it was down at exit.
+        dropped: The number of unsent spans: the queue was full, the server rejected them, or it was down at exit.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class TelemetryProcessor(SpanProcessor):
             self._wake.set()
 
     def _start(self) -> None:
-        """Starts the thread; again in a forked child, which has the queue but no thread."""
+        """Start the thread; start it again in a forked child, which has the queue but no thread."""
         with self._lock:
             if self._pid == os.getpid():
                 return
@@ -136,7 +136,7 @@ class TelemetryProcessor(SpanProcessor):
             logger.warning("Spans for %s are dropped: %s.", self._sender.url, why)
 
     def move_to(self, url: str, token: str | None = None) -> None:
-        """Sends to another server from now on, also what still waits."""
+        """Send to another server from now on, including queued spans."""
         self._next = Sender(url, token)
         self._hurry.set()
 
@@ -184,7 +184,7 @@ class TelemetryProcessor(SpanProcessor):
             delay = min(delay * 2, longest)
 
     def _current(self) -> Sender:
-        """Returns what sends; only this thread changes it, since a connection is not for two."""
+        """Return the sender; only this thread changes it, since a connection is not shared."""
         found = self._next
         if found is not None:
             self._sender.close()
@@ -210,7 +210,7 @@ class TelemetryProcessor(SpanProcessor):
     # -- the end
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Returns whether everything was sent within the time; False at once when the server is down."""
+        """Send the queued spans; return False if that failed in time, at once if the server is down."""
         if self._pid != os.getpid():  # nothing was queued, or by the process that this one was forked from
             return True
         due = time.monotonic() + timeout_millis / 1000
@@ -221,7 +221,7 @@ class TelemetryProcessor(SpanProcessor):
         return True
 
     def shutdown(self) -> None:
-        """Sends what is queued, for at most `exit_seconds`."""
+        """Send the queued spans for at most `exit_seconds`."""
         self._stop.set()
         self._hurry.set()
         self._wake.set()
@@ -231,7 +231,7 @@ class TelemetryProcessor(SpanProcessor):
 
 
 class _Connections:
-    """What was added to one provider: processors that stay, by their URL, and the one that moves."""
+    """The processors added to one provider: permanent ones by URL, and the replaceable one."""
 
     def __init__(self) -> None:
         self.processors: list[SpanProcessor] = []
@@ -240,7 +240,7 @@ class _Connections:
         self.moving_url: str | None = None
 
     def add(self, url: str, make: Callable[[], TelemetryProcessor], *, replace: bool) -> TelemetryProcessor | None:
-        """Returns a processor to add to the provider; None where what is there does."""
+        """Return a processor to add to the provider; None if an existing one serves."""
         if url in self.fixed or (replace and url == self.moving_url):
             return None
         if not replace:
@@ -261,22 +261,22 @@ _connecting = threading.Lock()
 def connect_telemetry(
     url: str | None = None, *, writers: Iterable[str] | None = None, realtime: bool | None = None, replace: bool = False
 ) -> TracerProvider:
-    """Returns the tracer provider, which sends the spans of this process to the telemetry server from now on.
+    """Send the spans of this process to a telemetry server from now on, and return the tracer provider.
 
-    Where no provider is installed the SDK's is; to one that is there only a processor is added. The standard variables
+    If no provider is installed, the SDK's is installed; an existing one gets a processor. The standard variables
     `OTEL_EXPORTER_OTLP_ENDPOINT` and `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` add an OTLP exporter to a provider that was
-    installed here. Connecting twice to the same server changes nothing.
+    installed here. Connecting twice to the same server has no effect.
 
     Args:
         url: The telemetry server; `GENKIT_TELEMETRY_SERVER` by default. Its token is `GENKIT_TELEMETRY_TOKEN`.
-        writers: Which attributes the spans carry; `GENKIT_RAG_SPAN_WRITERS` by default.
-        realtime: Whether spans are sent at their start too; by default what `GENKIT_ENABLE_REALTIME_TELEMETRY` says.
-        replace: Whether this server takes the place of the one that was last connected with `replace=True`, whose
-            writers and realtime stay. Tools that come and go offer theirs so.
+        writers: The attribute conventions of the spans; `GENKIT_RAG_SPAN_WRITERS` by default.
+        realtime: Whether spans are also sent at their start; `GENKIT_ENABLE_REALTIME_TELEMETRY` by default.
+        replace: Whether this server replaces the one last connected with `replace=True`, keeping its writers and
+            realtime setting. For tools that come and go.
 
     Raises:
-        GenkitError: INVALID_ARGUMENT without a server and without an OTLP endpoint; FAILED_PRECONDITION when another
-            kind of provider is installed.
+        GenkitError: INVALID_ARGUMENT without a server and without an OTLP endpoint; FAILED_PRECONDITION if another kind
+            of provider is installed.
     """
     url = url or os.environ.get("GENKIT_TELEMETRY_SERVER")
     otlp = _otlp_endpoint()
@@ -304,7 +304,7 @@ def _add(provider: TracerProvider, there: _Connections, processor: SpanProcessor
 
 
 def flush(seconds: float) -> None:
-    """Sends what is queued, for at most `seconds`; for the handler of a signal, whose thread may hold any lock."""
+    """Send the queued spans for at most `seconds`; safe in a signal handler, whose thread may hold any lock."""
     due = time.monotonic() + seconds
     processors = [one for there in list(_connected.values()) for one in there.processors]
     threads = [threading.Thread(target=one.force_flush, args=(int(seconds * 1000),), daemon=True) for one in processors]

@@ -12,7 +12,7 @@ from genkit_rag._server.telemetry.store import TraceSummary
 from genkit_rag._server.telemetry.wire import SpanData
 
 QUEUE_EVENTS = 1000
-"""Events that wait for a listener; one that falls further behind is told so and dropped."""
+"""The maximum number of queued events of a listener; a slower one is notified and dropped."""
 
 KEEP_ALIVE_SECONDS = 15.0
 
@@ -29,7 +29,7 @@ class Listener:
         self._wake = asyncio.Event()
 
     def put(self, event: str) -> None:
-        """Adds an event; over the bound the listener is marked as dropped."""
+        """Add an event; over the limit the listener is marked as dropped."""
         if len(self._events) >= QUEUE_EVENTS:
             self.dropped = True
         else:
@@ -37,7 +37,7 @@ class Listener:
         self._wake.set()
 
     async def next(self) -> str | None:
-        """Returns what there is to send, joined; None after the listener was dropped and told."""
+        """Return the queued events, joined; None after the listener was dropped and notified."""
         while not self._events and not self.dropped:
             self._wake.clear()
             await self._wake.wait()
@@ -49,19 +49,19 @@ class Listener:
 
 
 class Hub:
-    """Passes what was saved on to listeners of one trace or of all; used from one event loop."""
+    """Distributes saved spans to listeners of one trace or of all; used from one event loop."""
 
     def __init__(self) -> None:
         self._listeners: set[Listener] = set()
 
     def subscribe(self, trace_id: str | None = None) -> Listener:
-        """Returns a listener for one trace's spans, or, without an id, for the summaries of all traces."""
+        """Return a listener for the spans of one trace, or, without an id, for the summaries of all traces."""
         listener = Listener(trace_id)
         self._listeners.add(listener)
         return listener
 
     def unsubscribe(self, listener: Listener) -> None:
-        """Removes a listener."""
+        """Remove a listener."""
         self._listeners.discard(listener)
 
     def saved(self, spans: Iterable[SpanData], summaries: Iterable[TraceSummary]) -> None:
@@ -78,7 +78,7 @@ class Hub:
                 self._publish(span.trace_id, {"type": kind, "traceId": span.trace_id, "span": wire})
 
     def deleted(self, trace_id: str) -> None:
-        """Tells the listeners that a trace is gone."""
+        """Notify the listeners that a trace was deleted."""
         for topic in (None, trace_id):
             self._publish(topic, {"type": "deleted", "traceId": trace_id})
 
@@ -92,12 +92,12 @@ class Hub:
 
 
 def event_text(data: str, name: str = "") -> str:
-    """Returns one server-sent event; `data` is JSON on one line."""
+    """Format one server-sent event; `data` is JSON on one line."""
     return f"{f'event: {name}' + chr(10) if name else ''}data: {data}\n\n"
 
 
 class EventStream:
-    """An ASGI response that sends what a listener gets until the client leaves or the listener is dropped."""
+    """An ASGI response that sends a listener's events until the client leaves or the listener is dropped."""
 
     def __init__(self, hub: Hub, listener: Listener, first: str = "") -> None:
         self._hub, self._listener, self._first = hub, listener, first

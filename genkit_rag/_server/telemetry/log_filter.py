@@ -14,7 +14,7 @@ class RedactingFilter(logging.Filter):
     """Lets every record through, without the secrets that `redactor` finds in its text and its traceback."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Returns True."""
+        """Redact the record and return True."""
         redact = redactor()
         record.msg, record.args = redact(record.getMessage()), ()
         if record.exc_info and record.exc_info[0] is not None:

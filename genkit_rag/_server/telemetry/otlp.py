@@ -1,7 +1,8 @@
 """OTLP/HTTP: traces in JSON and in protobuf to `SpanData`, and the answers of the protocol.
 
-The JSON mapping is that of the OpenTelemetry protocol (https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding):
-camelCase names, ids in hex, 64-bit integers as strings, enumerations as numbers.
+The JSON mapping is that of the OpenTelemetry protocol
+(https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding): camelCase names, ids in hex, 64-bit integers as
+strings, enumerations as numbers.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ Signal = Literal["traces", "logs", "metrics"]
 _COUNTERS = {"traces": "rejectedSpans", "logs": "rejectedLogRecords", "metrics": "rejectedDataPoints"}
 _KIND_NAMES = {name: name.removeprefix("SPAN_KIND_") for name in (f"SPAN_KIND_{kind}" for kind in SPAN_KINDS)}
 _SERVICE = ("service.name", "service.namespace", "service.version")
-"""What is kept of a resource: on every span, as this store has no resources."""
+"""The resource attributes that are copied to every span, as this store has no resources."""
 
 _STATUS_NAMES = {"STATUS_CODE_UNSET": 0, "STATUS_CODE_OK": 1, "STATUS_CODE_ERROR": 2}
 
 
 def parse_json(body: bytes) -> dict[str, Any]:
-    """Returns an OTLP request from its JSON."""
+    """Parse the JSON of an OTLP request."""
     try:
         found = from_json(body)
     except ValueError:
@@ -41,7 +42,7 @@ def parse_json(body: bytes) -> dict[str, Any]:
 
 
 def parse_protobuf(body: bytes, signal: Signal) -> dict[str, Any]:
-    """Returns an OTLP request from its protobuf, in the shape of the JSON mapping."""
+    """Parse the protobuf of an OTLP request to the shape of the JSON mapping."""
     message = _message(signal, "Request")
     try:
         message.ParseFromString(body)
@@ -57,7 +58,7 @@ def parse_protobuf(body: bytes, signal: Signal) -> dict[str, Any]:
 
 
 def to_spans(request: dict[str, Any]) -> tuple[list[SpanData], int]:
-    """Returns the spans of a request, and how many were rejected because an id or a time is wrong."""
+    """Convert a request to spans; also return the number of spans with an invalid id or time."""
     found: list[SpanData] = []
     rejected = 0
     for resource in _dicts(request.get("resourceSpans")):
@@ -73,7 +74,7 @@ def to_spans(request: dict[str, Any]) -> tuple[list[SpanData], int]:
 
 
 def count(request: dict[str, Any], signal: Signal) -> int:
-    """Returns how many log records or data points a request has."""
+    """Count the log records or data points of a request."""
     if signal == "logs":
         scoped = (s for r in _dicts(request.get("resourceLogs")) for s in _dicts(r.get("scopeLogs")))
         return sum(len(list(_dicts(one.get("logRecords")))) for one in scoped)
@@ -87,7 +88,7 @@ def count(request: dict[str, Any], signal: Signal) -> int:
 
 
 def answer(signal: Signal, rejected: int, message: str, *, protobuf: bool) -> bytes | dict[str, Any]:
-    """Returns the response of an export: empty for a full success, else what was not kept and why."""
+    """Create the response of an export: empty for a full success, otherwise the rejected count and the reason."""
     if not protobuf:
         return {"partialSuccess": {_COUNTERS[signal]: str(rejected), "errorMessage": message}} if rejected else {}
     response = _message(signal, "Response")

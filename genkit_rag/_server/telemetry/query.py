@@ -69,7 +69,7 @@ class TraceQuery:
 
 
 def parse_filter(raw: str) -> tuple[Condition, ...]:
-    """Returns the conditions of Genkit's filter, `{"eq": {"type": "flow"}, "gte": {"start": 0}}` as JSON text."""
+    """Parse Genkit's filter, `{"eq": {"type": "flow"}, "gte": {"start": 0}}` as JSON text, to conditions."""
     try:
         found = json.loads(raw)
     except (ValueError, RecursionError):
@@ -85,7 +85,7 @@ def parse_filter(raw: str) -> tuple[Condition, ...]:
 
 
 def _status(name: str, value: Any) -> Any:
-    """Returns a status by our name: Genkit's tools have OpenTelemetry's numbers."""
+    """Convert a status to our name: Genkit's tools use OpenTelemetry's numbers."""
     if isinstance(value, list):
         return [_status(name, one) for one in value]
     by_number: dict[Any, str] = {0: "ok", 1: "ok", 2: "error", "0": "ok", "1": "ok", "2": "error", "UNKNOWN": "running"}
@@ -93,7 +93,7 @@ def _status(name: str, value: Any) -> Any:
 
 
 def compile_query(query: TraceQuery) -> tuple[str, list[Any]]:
-    """Returns the statement that lists one trace more than the limit, and its values."""
+    """Compile the SQL statement that lists one trace more than the limit, and its values."""
     clauses: list[str] = []
     values: list[Any] = []
     if query.where:
@@ -115,20 +115,20 @@ def compile_query(query: TraceQuery) -> tuple[str, list[Any]]:
 
 
 def match_expression(text: str) -> str:
-    """Returns a full-text expression in which everything of `text` is a word to find, never syntax."""
+    """Build a full-text expression that treats all of `text` as words, never as syntax."""
     words = text.replace("\0", " ").encode("utf-8", "replace").decode().split()[:32]
-    # What has no letter and no digit is no word; if nothing is one, nothing can be found.
+    # Tokens without letters or digits never match; if none remain, return no traces.
     quoted = ['"' + word.replace('"', '""') + '"*' for word in words if any(map(str.isalnum, word))]
     return " ".join(quoted) or '""'
 
 
 def token_of(start: float, row: int) -> str:
-    """Returns the continuation token behind a trace."""
+    """Return the continuation token after a trace."""
     return f"{start!r}:{row}"
 
 
 def parse_token(token: str) -> list[float]:
-    """Returns the values of a continuation token."""
+    """Parse a continuation token."""
     start, _, row = token.partition(":")
     try:
         found = [float(start), int(row)]

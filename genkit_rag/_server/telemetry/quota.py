@@ -1,4 +1,4 @@
-"""Cuts what is too long in a span, and says so in it."""
+"""Truncation of spans to quotas, with a mark."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_ATTRIBUTES, MAX_EVENTS, MAX_LINKS, MAX_NAME_CHARS = 1000, 1000, 100, 1000
 
 
 def cut_span(span: SpanData, attribute_bytes: int) -> tuple[SpanData, str]:
-    """Returns the span within its quotas, `truncated` where something was cut, and its JSON."""
+    """Truncate a span to its quotas, mark it `truncated` if needed, and return it with its JSON."""
     data = span.to_json()
     # Nothing in it can be longer than the whole: most spans are done here.
     if len(data) <= attribute_bytes and len(span.attributes) <= MAX_ATTRIBUTES and _few(span):

@@ -17,7 +17,7 @@ with require_extra("dev", "opentelemetry.sdk"):
 
 
 def to_span_data(span: ReadableSpan, writers: Iterable[str], redact: Callable[[Any], Any]) -> SpanData:
-    """Returns the span as it is sent to a telemetry server."""
+    """Convert an SDK span to the form for a telemetry server."""
     context = span.context
     assert context is not None
     ended = span.end_time is not None
@@ -71,7 +71,7 @@ class CleanExporter(SpanExporter):
         self._inner, self._writers = inner, tuple(writers)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Returns the other exporter's result."""
+        """Redact the spans and export them with the wrapped exporter."""
         redact = redactor()
         return self._inner.export([self._clean(span, redact) for span in spans])
 
@@ -97,5 +97,5 @@ class CleanExporter(SpanExporter):
         self._inner.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Returns whether the other exporter flushed."""
+        """Flush the wrapped exporter."""
         return self._inner.force_flush(timeout_millis)

@@ -28,7 +28,7 @@ class _Post:
 
 
 def posts_of(spans: Iterable[tuple[SpanData, str]], max_bytes: int) -> list[tuple[bytes, int]]:
-    """Returns the bodies of posts of one trace each, with the number of their spans.
+    """Build request bodies of one trace each, with the number of their spans.
 
     A post that holds the root says its name and times of the trace: Genkit's tools show no others.
     """
@@ -73,7 +73,7 @@ class Sender:
         self._connection: http.client.HTTPConnection | None = None
 
     def post(self, body: bytes) -> int | None:
-        """Returns the HTTP status; None when the server cannot be reached."""
+        """Post a body and return the HTTP status; None if the server is unreachable."""
         for fresh in (False, True):  # a kept connection may have been closed by the server
             kept = self._connection is not None
             try:
@@ -95,7 +95,7 @@ class Sender:
         return self._connection
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Close the connection."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()

@@ -28,7 +28,7 @@ _TRIM_STEP = 50
 """Traces removed at once: a save never waits long for the retention."""
 
 _SHORT_BYTES = 512
-"""What is left of the attributes of a span that ends in a trace which is full."""
+"""The maximum size of the attributes of a span that ends in a full trace."""
 
 _QUERY_SECONDS = 5.0
 
@@ -79,7 +79,7 @@ class TraceSummary:
     dropped: int
 
     def to_wire(self) -> dict[str, Any]:
-        """Returns the summary as JSON-compatible data with camelCase names, absent where None."""
+        """Convert the summary to JSON-compatible data with camelCase names; None fields are left out."""
         names = {"trace_id": "traceId", "input_tokens": "inputTokens", "output_tokens": "outputTokens"}
         return {names.get(name, name): value for name, value in vars(self).items() if value is not None}
 
@@ -104,7 +104,7 @@ class TraceStore:
         self._count: int = self._writer.execute("SELECT count(*) FROM traces").fetchone()[0]
 
     def close(self) -> None:
-        """Closes the file; a closed store can be closed again."""
+        """Close the file. Safe to call twice."""
         with self._write_lock, self._read_lock:
             self._reader.close()
             self._writer.close()
@@ -112,7 +112,7 @@ class TraceStore:
     # -- writing
 
     def save(self, spans: Iterable[SpanData]) -> tuple[list[SpanData], list[TraceSummary]]:
-        """Returns the spans that changed something and the new summaries of their traces, once they are on disk.
+        """Save spans durably; return those that changed something and the new summaries of their traces.
 
         The spans may be of several traces, may come in any order and twice. Of two with the same ids the ended one
         stays, of two ended ones the later one.
@@ -135,7 +135,7 @@ class TraceStore:
         return changed, summaries
 
     def delete(self, trace_id: str) -> bool:
-        """Returns whether there was such a trace; it is gone now."""
+        """Delete the trace; return whether it existed."""
         with self._write_lock, self._transaction():
             row = self._row_of(self._writer, trace_id)
             if row is not None:
@@ -183,7 +183,7 @@ class TraceStore:
         return row
 
     def _known(self, first: int, spans: list[SpanData]) -> dict[str, tuple[int, float]]:
-        """Returns row and end of those spans that the trace has already."""
+        """Return row and end of the spans that are stored already."""
         rows = self._writer.execute(
             "SELECT span_id, id, end FROM spans WHERE id BETWEEN ? AND ?"
             " AND span_id IN (SELECT value FROM json_each(?))",
@@ -192,7 +192,7 @@ class TraceStore:
         return {name: (row, end) for name, row, end in rows}
 
     def _replaces(self, span: SpanData, data: str, row: int, end: float) -> bool:
-        """Returns whether a span goes before the stored one: the same whichever of the two came first."""
+        """Return whether a span replaces the stored one, independent of the order of arrival."""
         if span.end_time != end:
             return span.end_time > end
         stored: str = self._writer.execute("SELECT data FROM payloads WHERE id = ?", (row,)).fetchone()[0]
@@ -286,7 +286,7 @@ class TraceStore:
     # -- reading
 
     def list_traces(self, query: TraceQuery | None = None) -> Page:
-        """Returns a page of traces, the newest first."""
+        """Return a page of traces, newest first."""
         query = query or TraceQuery()
         rows = self._read(*compile_query(query))
         kept = rows[: query.limit]
@@ -294,7 +294,7 @@ class TraceStore:
         return Page([_summary(row) for row in kept], token_of(kept[-1]["start"], kept[-1]["id"]) if more else None)
 
     def load_json(self, trace_id: str) -> str | None:
-        """Returns a whole trace as Genkit's `TraceData` JSON; None where there is none."""
+        """Return a whole trace as Genkit's `TraceData` JSON; None if it does not exist."""
         found = self._read("SELECT * FROM traces WHERE trace_id = ?", [trace_id])
         if not found:
             return None
@@ -308,14 +308,14 @@ class TraceStore:
         return _trace_json(trace, ",".join(f'"{row["span_id"]}":{row["data"]}' for row in rows))
 
     def load(self, trace_id: str) -> list[SpanData] | None:
-        """Returns the spans of a trace in the order of their start; None where there is no such trace."""
+        """Return the spans of a trace in the order of their start; None if it does not exist."""
         text = self.load_json(trace_id)
         if text is None:
             return None
         return [SpanData.model_validate(raw) for raw in json.loads(text)["spans"].values()]
 
     def roots_json(self, page: Page) -> str:
-        """Returns the traces of a page as a JSON array of `TraceData`, each with its root span only, attributes cut."""
+        """Return the traces of a page as a JSON array of `TraceData` with only the root span, attributes truncated."""
         parts: list[str] = []
         for summary in page.traces:
             found = self._read(
@@ -328,7 +328,7 @@ class TraceStore:
         return f"[{','.join(parts)}]"
 
     def stats(self) -> dict[str, int]:
-        """Returns how many traces and spans there are, and the bytes in use."""
+        """Return the numbers of traces and spans, and the used bytes."""
         rows = self._read("SELECT count(*) AS n, coalesce(sum(spans), 0) AS spans FROM traces", [])
         with self._write_lock:
             return {"traces": rows[0]["n"], "spans": rows[0]["spans"], "bytes": self._used()}

@@ -1,4 +1,4 @@
-"""Genkit's trace JSON: `TraceData` and `SpanData`, lenient in what comes in, exact in what goes out."""
+"""Genkit's trace JSON, `TraceData` and `SpanData`: lenient when parsing, exact when writing."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class InstrumentationLibrary(_Wire):
 
 
 class Annotation(_Wire):
-    """What an event says."""
+    """The content of an event."""
 
     attributes: Attributes = Field(default_factory=dict)
     description: str = ""
@@ -131,7 +131,7 @@ class SpanData(_Wire):
         return "" if value is None else value
 
     def to_json(self) -> str:
-        """Returns the span as Genkit's JSON: no null stands for what is absent."""
+        """Convert the span to Genkit's JSON; absent fields are left out instead of null."""
         return self.model_dump_json(by_alias=True, exclude_none=True)
 
 
@@ -146,7 +146,7 @@ class TraceData(_Wire):
 
 
 class TraceEvent(_Wire):
-    """What a live stream says of one span."""
+    """A live event about one span."""
 
     type: Literal["span_start", "span_end"]
     trace_id: TraceId
@@ -154,9 +154,9 @@ class TraceEvent(_Wire):
 
 
 def parse_trace(body: bytes) -> list[SpanData]:
-    """Returns the spans of a posted trace; INVALID_ARGUMENT names what is wrong with it.
+    """Parse the spans of a posted trace; INVALID_ARGUMENT names the problem.
 
-    Every span must be of the posted trace: nobody writes into another one.
+    Every span must belong to the posted trace, so that a client cannot write into another one.
     """
     try:
         trace = TraceData.model_validate_json(body)

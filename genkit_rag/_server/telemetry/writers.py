@@ -42,7 +42,8 @@ Pairs = Iterator[tuple[str, Any]]
 
 
 def chosen_writers(names: Iterable[str] | None = None) -> tuple[str, ...]:
-    """Returns the writers asked for, by default those of `GENKIT_RAG_SPAN_WRITERS`, else `genkit` and `gen_ai`.
+    """Return the requested attribute writers; by default those of `GENKIT_RAG_SPAN_WRITERS`, otherwise `genkit` and
+    `gen_ai`.
 
     `genkit` is always among them: the developer UI and Genkit's tools live on it.
     """
@@ -57,14 +58,14 @@ def chosen_writers(names: Iterable[str] | None = None) -> tuple[str, ...]:
 
 
 def written(attributes: Mapping[str, Any], writers: Iterable[str]) -> dict[str, Any]:
-    """Returns the attributes as the chosen writers would have written them."""
+    """Convert the attributes to those of the chosen writers."""
     chosen = set(writers)
     found = {name: value for name, value in attributes.items() if "gen_ai" in chosen or not name.startswith("gen_ai.")}
     return found | (openinference(attributes) if "openinference" in chosen else {})
 
 
 def openinference(attributes: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Returns OpenInference's attributes of a span of ours; none for a span that is not an action's.
+    """Return the OpenInference attributes of our span; none for a span that is not an action.
 
     `OPENINFERENCE_HIDE_INPUTS`, `_HIDE_OUTPUTS`, `_HIDE_INPUT_MESSAGES`, `_HIDE_OUTPUT_MESSAGES`, `_HIDE_INPUT_TEXT`
     and `_HIDE_OUTPUT_TEXT` are honoured.

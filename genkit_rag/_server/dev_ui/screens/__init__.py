@@ -1,4 +1,4 @@
-"""The screens: every module here that has a `screen` stands in the navigation."""
+"""The screens of the navigation: every module here that defines `screen`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from genkit_rag._server.dev_ui.ui import Screen
 
 
 def all_screens() -> list[Screen]:
-    """Returns the screens in the order of the navigation."""
+    """Return the screens in the order of the navigation."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
     screens: list[Screen] = [module.screen for module in modules if hasattr(module, "screen")]

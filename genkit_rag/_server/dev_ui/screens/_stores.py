@@ -1,4 +1,4 @@
-"""What the screens about stores ask of the app: always through actions `/util/<store>/<verb>`."""
+"""Requests of the store screens to the app, through actions `/util/<store>/<verb>`."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ MAX_QUERY = 20_000
 
 
 def store_names(actions: Mapping[str, Json]) -> list[str]:
-    """Returns the names of the stores that can be looked into."""
+    """Return the names of the stores that can be inspected."""
     return sorted(key[len("/util/") : -len("/stats")] for key in actions if is_verb(key, "stats"))
 
 
 def is_verb(key: str, verb: str) -> bool:
-    """Returns whether an action's key is that of a store's verb."""
+    """Return whether an action's key is that of a store's verb."""
     return key.startswith("/util/") and key.endswith(f"/{verb}") and key.count("/") >= 4
 
 
 async def ask(runtimes: Runtimes, store: str, verb: str, request: Json, context: Json | None = None) -> Json:
-    """Returns what a store's verb gives."""
+    """Call a verb of a store and return its result."""
     outcome = await runtimes.call(f"/util/{store}/{verb}", request, context=context, labels=OWN_RUN)
     return cast(Json, outcome.result)
 
 
 async def all_stats(runtimes: Runtimes, stores: list[str], context: Json | None) -> list[Json]:
-    """Returns what each store says of itself; of one that refuses, why."""
+    """Return the statistics of each store, or the error of a store that fails."""
     gate = asyncio.Semaphore(_AT_ONCE)
 
     async def one(store: str) -> Json:
@@ -58,16 +58,16 @@ async def all_stats(runtimes: Runtimes, stores: list[str], context: Json | None)
 
 @dataclass(frozen=True)
 class Where:
-    """What the address says is looked at.
+    """The view that a URL selects.
 
     Attributes:
-        store: The store's name.
-        namespace: The partition.
-        filter: A filter on the metadata.
-        prefix: What ids begin with.
-        after: Where the page begins.
-        source: The source that is shown.
-        context: Who looks, for stores with rules: the context of the calls.
+        store: The name of the store.
+        namespace: The namespace.
+        filter: A metadata filter.
+        prefix: A prefix of ids.
+        after: The start of the page.
+        source: The source to show.
+        context: The caller context, for stores with access rules.
     """
 
     store: str
@@ -80,13 +80,13 @@ class Where:
 
     @classmethod
     def of(cls, request: Request) -> Where:
-        """Returns what a request's address says; INVALID_ARGUMENT for JSON that is none."""
+        """Parse the query string of a request; INVALID_ARGUMENT for invalid JSON."""
         given = request.query_params
         texts = {name: given.get(name, "") for name in ("store", "namespace", "prefix", "after", "source")}
         return cls(**texts, filter=_object(request, "filter"), context=_object(request, "context"))
 
     def url(self, path: str = "/indexes/store", **changes: Any) -> str:
-        """Returns the address of a page with other values; another view begins at its first page."""
+        """Return the URL of a page with changed values; another view begins at its first page."""
         there = replace(self, **{"after": "", **changes})
         values = {
             name: getattr(there, name)
@@ -98,7 +98,7 @@ class Where:
         return f"{path}?{urlencode(shown)}"
 
     def narrowed(self, name: str, value: Any) -> str:
-        """Returns the address that also asks for a value of a field, or no more when it is asked for already."""
+        """Return the URL that toggles a field's value in the filter."""
         terms = dict(self.filter)
         if name in terms and terms[name] == value and type(terms[name]) is type(value):
             del terms[name]
@@ -107,12 +107,12 @@ class Where:
         return self.url(filter=terms)
 
     def asks_for(self, name: str, value: Any) -> bool:
-        """Returns whether the filter asks for a value of a field, and for no other."""
+        """Return whether the filter selects this value of a field and no other."""
         return name in self.filter and self.filter[name] == value and type(self.filter[name]) is type(value)
 
     @property
     def scope(self) -> Json:
-        """The part of a verb's input that says what is looked at."""
+        """Return the part of a verb's input that selects the view."""
         scope: Json = {"namespace": self.namespace}
         return scope | {"filter": self.filter} if self.filter else scope
 
@@ -135,25 +135,25 @@ class Show:
 
     @staticmethod
     def json(value: Any) -> str:
-        """Returns a value as JSON in one line."""
+        """Format a value as JSON on one line."""
         return json.dumps(value, ensure_ascii=False)
 
     @staticmethod
     def value(value: Any) -> str:
-        """Returns a string as it is and any other value as JSON."""
+        """Return a string unchanged and any other value as JSON."""
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
     @staticmethod
     def clip(text: str, characters: int) -> str:
-        """Returns a text, cut when it is longer."""
+        """Cut a long text."""
         return text if len(text) <= characters else text[:characters] + "…"
 
     @staticmethod
     def anchor(name: str) -> str:
-        """Returns an id for an element that stands for a document."""
+        """Return the HTML id of a document's element."""
         return "d-" + hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
     @staticmethod
     def number(value: float) -> str:
-        """Returns a number without needless digits."""
+        """Format a number without needless digits."""
         return f"{value:.6g}" if value % 1 else str(int(value))

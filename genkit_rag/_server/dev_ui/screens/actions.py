@@ -49,18 +49,18 @@ class ListedAction:
 
     @property
     def text(self) -> str:
-        """What a search looks at."""
+        """The text that a search matches."""
         return f"{self.name} {self.kind} {self.description}".lower()
 
 
 def listed(key: str, facts: dict[str, Any]) -> ListedAction:
-    """Returns an action of the reflection API for the list."""
+    """Convert an action of the reflection API for the list."""
     _, kind, name = f"{key}//".split("/", 2)
     return ListedAction(key, kind, name.rstrip("/"), str(facts.get("description") or ""))
 
 
 def matches(text: str, query: str) -> bool:
-    """Returns whether every word of a query is in the text, in one piece or letter by letter in this order."""
+    """Return whether every word of a query is in the text, contiguous or as a subsequence of letters."""
     return all(word in text or _scattered(text, word) for word in query.lower().split())
 
 
@@ -75,7 +75,7 @@ def _scattered(text: str, word: str) -> bool:
 
 
 def grouped(actions: Sequence[ListedAction]) -> list[tuple[str, str, list[ListedAction]]]:
-    """Returns `(kind, title, actions)` in the order of interest."""
+    """Group actions as `(kind, title, actions)` in the order of interest."""
     kinds = {action.kind for action in actions}
     usual = [*_ORDER, *(str(kind) for kind in ActionKind)]
     ordered = sorted(kinds, key=lambda kind: (usual.index(kind) if kind in usual else len(usual), kind))
@@ -90,7 +90,7 @@ def grouped(actions: Sequence[ListedAction]) -> list[tuple[str, str, list[Listed
 
 
 def routes(ui: Ui) -> list[BaseRoute]:
-    """Returns the routes of the screen."""
+    """Create the routes of the screen."""
 
     async def index(request: Request) -> Response:
         query = request.query_params.get("q", "")

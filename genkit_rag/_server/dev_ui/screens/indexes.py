@@ -1,4 +1,4 @@
-"""The stores: what they hold, how sources were cut, which metadata there are, and a map of the vectors."""
+"""The store screens: content, chunks of sources, metadata facets, and a map of the vectors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Indexes:
         if where.after:
             page["after"] = where.after
         facets = {**where.scope, "sample": FACET_SAMPLE, "values": SHOWN_VALUES}
-        # What cannot be read (a filter that is none) is told of on the page itself: the form stays to correct it.
+        # Show invalid filters on the form instead of an error page, so that the user can correct them.
         (stats, found, seen), problem = await self._asked(where, ("stats", {}), ("page", page), ("facets", facets))
         return await self._ui.page(
             request,
@@ -96,7 +96,7 @@ class _Indexes:
         return sorted(key[len("/embedder/") :] for key in actions if key.startswith("/embedder/"))
 
     async def _asked(self, where: Where, *verbs: tuple[str, Json]) -> tuple[list[Json | None], GenkitError | None]:
-        """Returns what each verb gives, None for those that failed, and the first failure."""
+        """Return the result of each verb, None for those that failed, and the first error."""
         calls = (ask(self._ui.runtimes, where.store, verb, given, where.context or None) for verb, given in verbs)
         found: list[Any] = await asyncio.gather(*calls, return_exceptions=True)
         for one in found:
@@ -107,13 +107,13 @@ class _Indexes:
 
 
 def _telling(seen: Json | None) -> list[Json]:
-    """Returns the facets to show: those of few values first, for they are what one chooses by."""
+    """Return the facets to show, those with few values first, since they are useful for selection."""
     found: list[Json] = (seen or {}).get("facets", [])
     return sorted(found, key=lambda one: one["distinct"] > SHOWN_VALUES and "lowest" in one)[:SHOWN_FACETS]
 
 
 def _row(document: Json) -> Json:
-    """Returns what the table shows of a document."""
+    """Return the columns of a document's row."""
     metadata = dict(document.get("metadata") or {})
     texts = [part["text"] for part in document.get("content", []) if part.get("text")]
     media = sum(1 for part in document.get("content", []) if part.get("media"))
@@ -128,7 +128,7 @@ def _row(document: Json) -> Json:
 
 
 def routes(ui: Ui) -> list[Route]:
-    """Returns the screen's routes."""
+    """Create the routes of the screen."""
     pages = _Indexes(ui)
     return [
         Route("/indexes", pages.stores),

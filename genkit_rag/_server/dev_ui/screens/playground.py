@@ -44,7 +44,7 @@ class _Playground:
         )
 
     async def judge(self, request: Request) -> Response:
-        """Writes a mark; answers with the dataset's name and size."""
+        """Save a judgement and return the dataset's name and size."""
         body = await json_object(request)
         dataset = body.pop("dataset", DATASET)
         made = await run_in_thread(self._datasets.judge, dataset, parse(Judgement, body, "The judgement"))
@@ -73,7 +73,7 @@ def _names(actions: dict[str, Json], kind: str) -> list[str]:
 
 
 def _windows(actions: dict[str, Json]) -> dict[str, int]:
-    """Returns how many tokens a model takes, by its name, of those that say so in their metadata."""
+    """Return the context windows of models by name, where the metadata has them."""
     found: dict[str, int] = {}
     for name in _names(actions, "model"):
         metadata = actions[f"/model/{name}"].get("metadata")
@@ -85,7 +85,7 @@ def _windows(actions: dict[str, Json]) -> dict[str, int]:
 
 
 def routes(ui: Ui) -> list[Route]:
-    """Returns the screen's routes."""
+    """Create the routes of the screen."""
     playground = _Playground(ui)
     return [
         Route("/playground", playground.page),

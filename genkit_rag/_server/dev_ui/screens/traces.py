@@ -32,7 +32,7 @@ _LIVE_MINUTES = 10
 
 
 def routes(ui: Ui) -> list[BaseRoute]:
-    """Returns the routes of the screen."""
+    """Create the routes of the screen."""
     screen = _Traces(ui)
     return [
         Route("/traces", screen.index),

@@ -1,1 +1,1 @@
-"""What the pages of a trace show: its tree, one span, two traces side by side, and exports; all pure functions."""
+"""The content of the trace pages as pure functions: tree, span details, comparison and export."""

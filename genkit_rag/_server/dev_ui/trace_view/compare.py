@@ -1,4 +1,4 @@
-"""Two traces side by side: their spans aligned, and what is different in what went in and came out."""
+"""Comparison of two traces: aligned spans, and differences of their inputs and outputs."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Pair:
     """One line of the comparison: a span of each trace, or of one only.
 
     Attributes:
-        change: Milliseconds that the second took longer; None where one is missing or runs.
-        lines: What is different of the outputs: `(add | remove | same | gap, text)`; empty when they are equal.
+        change: The additional milliseconds of the second span; None if one is missing or running.
+        lines: The differences of the outputs: `(add | remove | same | gap, text)`; empty if they are equal.
     """
 
     left: Row | None
@@ -54,7 +54,7 @@ class Comparison:
 
 
 def compare(left: tuple[Tree, Sequence[SpanData]], right: tuple[Tree, Sequence[SpanData]]) -> Comparison:
-    """Returns the comparison of two traces, aligned by depth, kind and name of their spans."""
+    """Compare two traces, aligned by depth, kind and name of their spans."""
     ours, theirs = ({span.span_id: derive.view(span) for span in side[1]} for side in (left, right))
     pairs: list[Pair] = []
     for one, other in _aligned(left[0].rows, right[0].rows):
@@ -70,7 +70,7 @@ def compare(left: tuple[Tree, Sequence[SpanData]], right: tuple[Tree, Sequence[S
 
 
 def diff(left: Any, right: Any) -> list[Line]:
-    """Returns the lines of a unified difference of two values as JSON; empty when they are equal."""
+    """Return the lines of a unified diff of two values as JSON; empty if they are equal."""
     if left == right:
         return []
     sides = [(one if isinstance(one, str) else pretty(one)).splitlines()[:MAX_LINES] for one in (left, right)]

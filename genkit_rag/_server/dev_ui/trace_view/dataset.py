@@ -1,4 +1,4 @@
-"""A span as a row of a dataset: what was asked, what came, and the texts that it was found in."""
+"""Conversion of a span to a dataset row: input, output, and the retrieved texts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from genkit_rag._server.telemetry.wire import SpanData
 
 
 def dataset_row(span: SpanData, spans: Sequence[SpanData]) -> dict[str, Any]:
-    """Returns `{input, output, context, traceIds, target}`; the context is what retrievers below the span returned."""
+    """Return `{input, output, context, traceIds, target}`; the context is the output of retrievers below the span."""
     view = derive.view(span)
     below = {span.span_id}
     texts: list[str] = []

@@ -1,4 +1,4 @@
-"""What a retriever or a reranker returned, as a table: scores, ranks before and after, and the words of the query."""
+"""A table of retrieved or reranked documents: scores, ranks before and after, and highlighted query words."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class DocumentTable:
 
 
 def document_table(span: SpanData, view: SpanView, spans: Sequence[SpanData]) -> DocumentTable | None:
-    """Returns the table of a retriever's or a reranker's span; None for other spans and without documents."""
+    """Return the table of a retriever's or a reranker's span; None for other spans and without documents."""
     documents = _returned(view) if view.kind in ("retriever", "reranker") else []
     if not documents:
         return None
@@ -88,13 +88,13 @@ def document_table(span: SpanData, view: SpanView, spans: Sequence[SpanData]) ->
 
 
 def query_words(text: str) -> set[str]:
-    """Returns the words of a query that say what it is about, in lower case."""
+    """Return the content words of a query in lower case."""
     words = {word for word in _WORD.findall(text.lower()) if word not in STOP_WORDS and len(word) > 1}
     return words | {word[:-1] for word in words if len(word) > 4 and word.endswith("s")}
 
 
 def highlighted(text: str, words: set[str]) -> Pieces:
-    """Returns the text in pieces, with those marked that are words of the query or begin with a long one."""
+    """Split the text into pieces and mark those that are query words or begin with a long one."""
     shown = text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "…"
     stems = tuple(word for word in words if len(word) > 3)
     pieces: Pieces = []
@@ -143,7 +143,7 @@ def _returned(view: SpanView) -> list[FoundDocument]:
 
 
 def _whole_ones(text: str) -> dict[str, Any]:
-    """Returns the documents of a JSON text that was cut, but for those behind the cut."""
+    """Parse the complete documents of a truncated JSON text."""
     begun = _LIST.search(text)
     place: int | None = begun.end() if begun else None
     found: list[Any] = []
@@ -160,7 +160,7 @@ def _whole_ones(text: str) -> dict[str, Any]:
 
 
 def _reranking_of(span: SpanData, documents: Sequence[FoundDocument], spans: Sequence[SpanData]) -> SpanData | None:
-    """Returns the first reranker after the retriever that was given one of its documents."""
+    """Return the first reranker after the retriever that received one of its documents."""
     known = {_identity(one) for one in documents}
     for other in sorted(spans, key=lambda one: one.start_time):
         if other.start_time < span.start_time or derive.kind_of(other) != "reranker":

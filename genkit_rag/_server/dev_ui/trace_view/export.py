@@ -14,7 +14,7 @@ _SERVICE = ("service.name", "service.namespace", "service.version")
 
 
 def to_otlp(spans: Sequence[SpanData]) -> Json:
-    """Returns the spans as an `ExportTraceServiceRequest`: ids in hex, times in nanoseconds as decimal strings."""
+    """Convert the spans to an `ExportTraceServiceRequest`: ids in hex, times in nanoseconds as decimal strings."""
     by_scope: dict[tuple[str, str, tuple[tuple[str, str], ...]], list[SpanData]] = {}
     for span in spans:
         service = tuple((name, str(span.attributes[name])) for name in _SERVICE if name in span.attributes)

@@ -36,17 +36,17 @@ class Turn:
 
 @dataclass(frozen=True)
 class SpanDetail:
-    """What the panel shows.
+    """The content of the span panel.
 
     Attributes:
         view: Name, kind, status, input, output, model, tokens, error.
-        key: The key of its action, `/<kind>/<name>`; None for what is no action.
+        key: The key of its action, `/<kind>/<name>`; None if it is not an action.
         latency: Milliseconds; None while it runs.
-        cost: In US dollars, where a span says so.
-        stack: Of its failure.
-        documents: What a retriever or a reranker returned.
+        cost: In US dollars, if a span reports it.
+        stack: The stack trace of its failure.
+        documents: The documents of a retriever or a reranker.
         turns: The messages of a model's request and its answer.
-        attributes: The rest of its attributes.
+        attributes: The remaining attributes.
     """
 
     span: SpanData
@@ -69,7 +69,7 @@ class SpanDetail:
 
 
 def span_detail(span: SpanData, spans: Sequence[SpanData]) -> SpanDetail:
-    """Returns what there is to show of a span; `spans` are those of its trace."""
+    """Return the details of a span; `spans` are those of its trace."""
     view = derive.view(span)
     events = [
         Event(one.annotation.description or "event", one.time - span.start_time, dict(one.annotation.attributes))
@@ -91,7 +91,7 @@ def span_detail(span: SpanData, spans: Sequence[SpanData]) -> SpanDetail:
 
 
 def action_key(span: SpanData) -> str | None:
-    """Returns the key of the action that the span is of; None when it is of none."""
+    """Return the key of the span's action; None if it is not an action."""
     key = span.attributes.get("genkit:key")
     if isinstance(key, str) and key.startswith("/") and key.count("/") >= 2:
         return key

@@ -84,7 +84,7 @@ class Tree:
 
 
 def make_tree(spans: Sequence[SpanData], now: float) -> Tree:
-    """Returns the tree of at least one span; a span whose parent is missing, or stands below itself, is a root.
+    """Build the tree of at least one span; a span with a missing parent, or in a cycle, is a root.
 
     `now` is where a running span ends, in milliseconds since the epoch.
     """
@@ -110,7 +110,7 @@ def make_tree(spans: Sequence[SpanData], now: float) -> Tree:
 
 
 def _in_order(spans: Sequence[SpanData]) -> list[tuple[SpanData, int]]:
-    """Returns the spans with their depths, without recursion: a trace of strangers may be deep or a ring."""
+    """Return the spans with their depths, iteratively, since foreign traces may be deep or cyclic."""
     by_id = {span.span_id: span for span in spans}
     below: dict[str, list[SpanData]] = {}
     roots: list[SpanData] = []

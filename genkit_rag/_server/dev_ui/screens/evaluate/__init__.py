@@ -15,7 +15,7 @@ with require_extra("dev", "starlette"):
 
 
 def routes(ui: Ui) -> Sequence[BaseRoute]:
-    """Returns the routes of the screen."""
+    """Create the routes of the screen."""
     datasets, runs = stores(ui)
     return [*RunRoutes(ui, datasets, runs).routes(), *DatasetRoutes(ui, datasets, runs).routes()]
 

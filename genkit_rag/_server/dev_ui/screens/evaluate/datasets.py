@@ -27,7 +27,7 @@ class DatasetRoutes:
         self._ui, self._datasets, self._runs = ui, datasets, runs
 
     def routes(self) -> list[Route]:
-        """Returns them."""
+        """Create the routes."""
         base = "/evaluate/datasets"
         return [
             Route(base, self.create, methods=["POST"]),
@@ -40,7 +40,7 @@ class DatasetRoutes:
         ]
 
     async def page(self, request: Request) -> Response:
-        """Shows one dataset, some rows at a time; `?version=` an earlier one."""
+        """Show a page of a dataset's rows; `?version=` selects an earlier version."""
         name, wanted = request.path_params["dataset_id"], request.query_params
         version = whole(wanted.get("version"), "version") if "version" in wanted else None
         dataset = await run_in_thread(self._datasets.get, name, version)
@@ -64,7 +64,7 @@ class DatasetRoutes:
         )
 
     async def export(self, request: Request) -> Response:
-        """Sends the rows as JSON or JSON Lines, which the upload takes back."""
+        """Send the rows as JSON or JSON Lines, in the form that the upload accepts."""
         dataset = await run_in_thread(self._datasets.get, request.path_params["dataset_id"])
         lines = request.query_params.get("format", "json") == "jsonl"
         data = await run_in_thread(_as_lines if lines else _as_json, dataset)
@@ -72,7 +72,7 @@ class DatasetRoutes:
         return download(data, f"{dataset.dataset_id}.{ending}", media)
 
     async def create(self, request: Request) -> Response:
-        """Makes a dataset of rows or of a file's text."""
+        """Create a dataset from rows or the text of a file."""
         body = await json_object(request)
         kind: DatasetKind = body.get("kind") or "examples"
         if kind not in ("examples", "judgements"):
@@ -83,14 +83,14 @@ class DatasetRoutes:
         return _said(made, 201)
 
     async def append(self, request: Request) -> Response:
-        """Adds rows, or those of a file's text."""
+        """Append rows, or those in the text of a file."""
         name, body = request.path_params["dataset_id"], await json_object(request)
         kind = (await run_in_thread(self._datasets.get, name)).kind
         rows = await run_in_thread(rows_of, body, kind)
         return _said(await run_in_thread(self._datasets.append, name, rows))
 
     async def replace(self, request: Request) -> Response:
-        """Puts a row in the place of another one."""
+        """Replace a row."""
         body, number = await json_object(request), request.path_params["number"]
         row = body.get("row")
         if not isinstance(row, dict):
@@ -102,7 +102,7 @@ class DatasetRoutes:
         return await self._change(request, change, body)
 
     async def remove(self, request: Request) -> Response:
-        """Removes a row."""
+        """Remove a row."""
         body, number = await json_object(request), request.path_params["number"]
         return await self._change(request, lambda rows: rows[:number] + rows[number + 1 :], body)
 
@@ -122,20 +122,20 @@ class DatasetRoutes:
         return _said(await run_in_thread(write))
 
     async def delete(self, request: Request) -> Response:
-        """Removes a dataset; its runs stay."""
+        """Delete a dataset; its runs are kept."""
         await run_in_thread(self._datasets.delete, request.path_params["dataset_id"])
         return json_response({"deleted": True})
 
 
 def whole(text: str | None, name: str) -> int:
-    """Returns a number of a query string; INVALID_ARGUMENT for what is none from 1."""
+    """Parse a number of a query string; INVALID_ARGUMENT unless it is an integer of at least 1."""
     if text is None or not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) < 1:
         raise invalid(name, text, "must be a whole number from 1")
     return int(text)
 
 
 def download(data: bytes | str, filename: str, media: str) -> Response:
-    """Returns a file that the browser saves; its name is made of checked ids."""
+    """Create a file download with a validated name."""
     return Response(data, media_type=media, headers={"content-disposition": f'attachment; filename="{filename}"'})
 
 
@@ -144,7 +144,7 @@ def _said(made: Dataset, status: int = 200) -> Response:
 
 
 def _found(dataset: Dataset, search: str, page: int) -> tuple[list[tuple[int, dict[str, Any]]], int]:
-    """Returns the numbered rows of a page, and how many there are."""
+    """Return the numbered rows of a page, and the total."""
     numbered = list(enumerate(dataset.rows))
     if search:
         wanted = search.casefold()

@@ -32,17 +32,17 @@ KEPT = 20
 
 @dataclass
 class Job:
-    """One evaluation.
+    """A running or finished evaluation.
 
     Attributes:
-        id: Names it.
-        title: What it is called, or its target.
-        dataset_id: The dataset that it runs over.
-        dataset_version: Its version.
-        stages: How far each stage is: the target, then the evaluators.
+        id: The id of the job.
+        title: The name of the run, or its target.
+        dataset_id: The dataset.
+        dataset_version: The version of the dataset.
+        stages: The progress of each stage: the target, then the evaluators.
         state: `running` until it has ended.
-        run_id: The report, when it is done.
-        error: Why it failed.
+        run_id: The report, after success.
+        error: The error, after a failure.
     """
 
     title: str
@@ -56,7 +56,7 @@ class Job:
     task: asyncio.Task[None] | None = None
 
     def to_wire(self) -> dict[str, Any]:
-        """Returns what the page shows of it."""
+        """Convert to the form for the page."""
         stages = [{"stage": one.stage, "done": one.done, "total": one.total} for one in self.stages.values()]
         return {
             "id": self.id,
@@ -78,31 +78,31 @@ class Jobs:
         ui.closers.append(self.close)
 
     async def close(self) -> None:
-        """Cancels what runs, and waits until it has ended."""
+        """Cancel the running jobs and wait for their end."""
         tasks = [job.task for job in self.running() if job.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def running(self) -> list[Job]:
-        """Returns those that run, the newest first."""
+        """Return the running jobs, newest first."""
         return [job for job in reversed(self._jobs.values()) if job.state == "running"]
 
     def get(self, job_id: str) -> Job:
-        """Returns one; NOT_FOUND for one that is not known any more."""
+        """Return a job; NOT_FOUND if it is unknown or forgotten."""
         if job_id not in self._jobs:
             raise GenkitError("NOT_FOUND", "This evaluation is not running.", hint="Its report is among the runs.")
         return self._jobs[job_id]
 
     def cancel(self, job_id: str) -> Job:
-        """Returns the one that is being cancelled."""
+        """Cancel a job and return it."""
         job = self.get(job_id)
         if job.task is not None:
             job.task.cancel()
         return job
 
     async def start(self, plan: Plan, dataset_id: str, version: int) -> Job:
-        """Returns the evaluation, which goes on by itself; raises what is wrong with the plan before it begins."""
+        """Start an evaluation in the background; raise errors of the plan before it begins."""
         if len(self.running()) >= MAX_RUNNING:
             raise GenkitError("RESOURCE_EXHAUSTED", f"{MAX_RUNNING} evaluations are running.", hint="Wait for one.")
         job = Job(plan.name or plan.target or "stored outputs", dataset_id, version)
@@ -139,7 +139,7 @@ class Jobs:
 
 
 async def _checked(runtimes: Runtimes, plan: Plan) -> list[EvaluatorLike]:
-    """Returns the evaluators; raises NOT_FOUND for what the app does not have, before anything runs."""
+    """Return the evaluators; NOT_FOUND, before anything runs, for names that the app does not have."""
     actions = await runtimes.list_actions()
     if plan.target is not None and plan.target not in actions:
         raise GenkitError("NOT_FOUND", f"The app has no `{plan.target}`.", hint="The form lists what it has.")

@@ -45,7 +45,7 @@ class RunRoutes:
         self._jobs = Jobs(ui, runs)
 
     def routes(self) -> list[Route]:
-        """Returns them."""
+        """Create the routes."""
         return [
             Route("/evaluate", self.index, methods=["GET"]),
             Route("/evaluate/new", self.new, methods=["GET"]),
@@ -59,7 +59,7 @@ class RunRoutes:
         ]
 
     async def index(self, request: Request) -> Response:
-        """Shows what runs, the runs that ended, and the datasets."""
+        """Show the running jobs, the finished runs, and the datasets."""
         return await self._ui.page(
             request,
             "evaluate/index.html",
@@ -69,7 +69,7 @@ class RunRoutes:
         )
 
     async def new(self, request: Request) -> Response:
-        """Shows the form that starts an evaluation; UNAVAILABLE without an app."""
+        """Show the form that starts an evaluation; UNAVAILABLE without an app."""
         actions = await self._ui.runtimes.list_actions()
         evaluators = [_evaluator(one) for key, one in actions.items() if key.startswith("/evaluator/")]
         return await self._ui.page(
@@ -84,7 +84,7 @@ class RunRoutes:
         )
 
     async def start(self, request: Request) -> Response:
-        """Starts an evaluation; answers with the job to watch."""
+        """Start an evaluation and return its job."""
         body = await json_object(request)
         dataset = await run_in_thread(self._datasets.get, cast(str, body.get("datasetId")))
         points = await run_in_thread(dataset.points)
@@ -99,11 +99,11 @@ class RunRoutes:
         return json_response(self._jobs.get(request.path_params["job_id"]).to_wire())
 
     async def cancel(self, request: Request) -> Response:
-        """Cancels an evaluation; nothing of it is kept."""
+        """Cancel an evaluation; its results are discarded."""
         return json_response(self._jobs.cancel(request.path_params["job_id"]).to_wire())
 
     async def page(self, request: Request) -> Response:
-        """Shows a report, some rows at a time; `?against=` marks what is worse than in another run."""
+        """Show a page of a report; `?against=` marks regressions from another run."""
         wanted = request.query_params
         report = await run_in_thread(self._runs.get, request.path_params["run_id"])
         shown, page = wanted.get("filter", "all"), whole(wanted.get("page", "1"), "page")
@@ -135,7 +135,7 @@ class RunRoutes:
         )
 
     async def export(self, request: Request) -> Response:
-        """Sends a report as a file."""
+        """Send a report as a file."""
         wanted = request.query_params.get("format", "json")
         if wanted not in _EXPORTS:
             raise invalid("format", wanted, f"must be one of {', '.join(_EXPORTS)}")
@@ -144,12 +144,12 @@ class RunRoutes:
         return download(await run_in_thread(made, report), f"evaluation-{report.run_id}.{ending}", media)
 
     async def delete(self, request: Request) -> Response:
-        """Removes a report."""
+        """Delete a report."""
         await run_in_thread(self._runs.delete, request.path_params["run_id"])
         return json_response({"deleted": True})
 
     async def compare(self, request: Request) -> Response:
-        """Shows two runs side by side, the earlier one first unless `before` and `after` say otherwise."""
+        """Show two runs side by side, the earlier one first unless `before` and `after` are given."""
         wanted = request.query_params
         ids = [wanted["before"], wanted["after"]] if {"before", "after"} <= wanted.keys() else wanted.getlist("run")
         if len(ids) != 2 or ids[0] == ids[1]:
@@ -188,7 +188,7 @@ def _plan(body: dict[str, Any], points: list[EvalDataPoint]) -> Plan:
 
 
 def _targets(keys: Iterable[str]) -> list[tuple[str, list[dict[str, str]]]]:
-    """Returns what can be evaluated, by kind."""
+    """Return the possible targets by kind."""
     split = [key.split("/", 2) for key in sorted(keys)]
     found = {kind: [{"key": "/".join(one), "name": one[2]} for one in split if one[1] == kind] for kind in TARGET_KINDS}
     return [(kind, group) for kind, group in found.items() if group]
@@ -228,12 +228,12 @@ def _chosen(report: EvalReport, shown: str, search: str, worse: set[str]) -> lis
 
 
 def _others(summaries: list[Any], report: EvalReport) -> list[Any]:
-    """Returns the other runs, those over the same rows first."""
+    """Return the other runs, those over the same rows first."""
     others = [one for one in summaries if one.run_id != report.run_id]
     return sorted(others, key=lambda one: one.dataset_hash != report.dataset_hash)[:50]
 
 
 def _span(made: Comparison) -> float:
-    """Returns how far the intervals reach from zero, for the scale of their pictures."""
+    """Return the largest absolute bound of the intervals, for the scale of the charts."""
     ends = [abs(end) for one in made.metrics for end in (one.low, one.high, one.delta) if end is not None]
     return max(ends, default=0.0) or 1.0

@@ -15,12 +15,12 @@ ENDINGS = (".json", ".jsonl", ".ndjson", ".csv")
 
 
 def stores(ui: Ui) -> tuple[DatasetStore, RunStore]:
-    """Returns the project's datasets and runs."""
+    """Return the project's datasets and runs."""
     return DatasetStore(ui.data), RunStore(ui.data)
 
 
 def rows_of(body: dict[str, Any], kind: DatasetKind) -> list[Any]:
-    """Returns the rows of a request: `rows` as they are, or `text` of a file whose name is `filename`."""
+    """Return the rows of a request: `rows` unchanged, or parsed from `text` of a file named `filename`."""
     if "text" not in body:
         given: Any = body.get("rows", [])
         if not isinstance(given, list):
@@ -38,7 +38,7 @@ def rows_of(body: dict[str, Any], kind: DatasetKind) -> list[Any]:
 
 
 def _parsed(text: str, ending: str, name: str) -> list[Any]:
-    """Returns rows as `load_dataset` reads them."""
+    """Parse rows in the formats of `load_dataset`."""
     with tempfile.TemporaryDirectory(prefix="genkit-rag-") as folder:
         path = Path(folder) / f"dataset{ending}"
         path.write_text(text, "utf-8", "surrogatepass")
@@ -51,13 +51,13 @@ def _parsed(text: str, ending: str, name: str) -> list[Any]:
 
 
 def _judgement(row: dict[str, Any]) -> dict[str, Any]:
-    """Returns a judgement: its fields are none of a data point's, so that it was taken for an input."""
+    """Convert a row to a judgement if it was parsed as an input, since judgements have other fields than data points."""
     given = row.get("input")
     return cast("dict[str, Any]", given) if isinstance(given, dict) else row
 
 
 def text_field(body: dict[str, Any], name: str, limit: int = 200) -> str | None:
-    """Returns a field that is text or absent; an empty one is absent."""
+    """Return an optional text field; an empty one counts as absent."""
     value = body.get(name)
     if value is not None and (not isinstance(value, str) or len(value) > limit):
         raise invalid(name, value, f"must be text of at most {limit} characters")

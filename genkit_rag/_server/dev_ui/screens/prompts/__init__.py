@@ -1,4 +1,4 @@
-"""Prompts: what they say for given variables, their answers, their templates and files."""
+"""Prompts: rendering with variables, answers, templates and files."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ShownPrompt:
 
 
 def routes(ui: Ui) -> Sequence[BaseRoute]:
-    """Returns the routes of the screen."""
+    """Create the routes of the screen."""
     prompts = _Prompts(ui)
     return [
         Route("/prompts", prompts.index, methods=["GET"]),
@@ -62,7 +62,7 @@ class _Prompts:
         self._ui = ui
 
     async def index(self, request: Request) -> Response:
-        """Lists the prompts, variants under their name."""
+        """List the prompts with their variants."""
         found = _prompts(await self._ui.runtimes.list_actions())
         groups: dict[str, list[ShownPrompt]] = {}
         for one in sorted(found.values(), key=lambda one: (one.name, one.variant or "")):
@@ -70,7 +70,7 @@ class _Prompts:
         return await self._ui.page(request, "prompts/list.html", groups=groups)
 
     async def page(self, request: Request) -> Response:
-        """Shows one prompt with its source: of its file where the app names it, else made of what it tells."""
+        """Show a prompt with its source: its file if the app names it, otherwise derived from its metadata."""
         actions = await self._ui.runtimes.list_actions()
         found = _prompts(actions)
         shown = _one(found, request.path_params["key"])
@@ -91,7 +91,7 @@ class _Prompts:
         )
 
     async def render(self, request: Request) -> Response:
-        """Renders a prompt, or the source that is being written of it, in the app."""
+        """Render a prompt, or the edited source of it, in the app."""
         body = await json_object(request)
         key, source, context = body.get("key"), body.get("source"), body.get("context")
         if not isinstance(key, str) or (source is not None and not isinstance(source, str)):
@@ -106,7 +106,7 @@ class _Prompts:
         return json_response({"request": outcome.result, "traceId": outcome.trace_id, **tokens_of(outcome.result)})
 
     async def save(self, request: Request) -> Response:
-        """Writes a source into the file that the app names, or into a new one beside it."""
+        """Save a source to the file that the app names, or to a new file beside it."""
         body = await json_object(request)
         source, expected, beside = body.get("source"), body.get("version"), body.get("saveAs")
         if not isinstance(source, str):
@@ -130,7 +130,7 @@ class _Prompts:
 
 
 def tokens_of(request: Any) -> dict[str, Any]:
-    """Returns an estimate of the tokens of a rendered request: of each message, of tools and schemas, and of all."""
+    """Estimate the tokens of a rendered request: of each message, of tools and schemas, and in total."""
     given = cast("dict[str, Any]", request) if isinstance(request, dict) else {}
     messages = [_tokens(one.get("content")) for one in given.get("messages") or [] if isinstance(one, dict)]
     more = sum(estimate_tokens(json.dumps(given[name])) for name in ("tools", "output") if given.get(name))
@@ -144,7 +144,7 @@ def _tokens(content: Any) -> int:
 
 
 def _prompts(actions: Mapping[str, Mapping[str, Any]]) -> dict[str, ShownPrompt]:
-    """Returns the prompts by key; metadata of any form will do."""
+    """Return the prompts by key, tolerating metadata of any form."""
     found: dict[str, ShownPrompt] = {}
     for key, action in actions.items():
         if not key.startswith("/prompt/"):

@@ -35,7 +35,7 @@ class PromptPlace:
 
     @property
     def file(self) -> Path:
-        """The file; PERMISSION_DENIED where a link stands on the way to it."""
+        """The file; PERMISSION_DENIED if the path contains a symbolic link."""
         found = self.folder
         for step in self.path.split("/"):
             found = found / step
@@ -48,7 +48,7 @@ class PromptPlace:
         return found
 
     def read(self) -> tuple[str, str] | None:
-        """Returns the text and its version; None where there is no such file."""
+        """Read the text and its version; None if the file does not exist."""
         try:
             with _open(self.file) as file:
                 data = file.read(MAX_FILE_BYTES + 1)
@@ -59,14 +59,14 @@ class PromptPlace:
         return data.decode("utf-8-sig", "replace"), _version(data)
 
     def write(self, text: str, expected: str | None) -> str:
-        """Returns the new version of the file, which is written whole or not at all.
+        """Write the file atomically and return its new version.
 
         Args:
-            text: What is to be in it.
-            expected: The version that was read; None for a file that is new.
+            text: The new content.
+            expected: The version that was read; None for a new file.
 
         Raises:
-            GenkitError: ABORTED when the file has changed meanwhile, ALREADY_EXISTS for a new one that is there.
+            GenkitError: ABORTED if the file has changed since, ALREADY_EXISTS for a new one that exists.
         """
         data = text.encode("utf-8", "surrogatepass")
         if len(data) > MAX_FILE_BYTES:
@@ -83,7 +83,7 @@ class PromptPlace:
 
 
 def place_of(metadata: Mapping[str, Any], root: Path) -> PromptPlace | None:
-    """Returns where a prompt's file is by the app's metadata; None when it names none inside of the project."""
+    """Return the place of a prompt's file from the app's metadata; None if it is not inside the project."""
     prompt: Any = metadata.get("prompt")
     named: Any = prompt.get("file") if isinstance(prompt, Mapping) else None
     if not isinstance(named, Mapping):
@@ -101,7 +101,7 @@ def place_of(metadata: Mapping[str, Any], root: Path) -> PromptPlace | None:
 
 
 def checked_path(path: object) -> str:
-    """Returns the path of a prompt file in its folder; INVALID_ARGUMENT for what leaves it or is no name everywhere."""
+    """Validate the relative path of a prompt file; INVALID_ARGUMENT if it leaves the folder or is not portable."""
     if not isinstance(path, str) or not path.endswith(SUFFIX) or len(path) > MAX_NAME:
         raise invalid("path", path, f"must end with {SUFFIX} and have at most {MAX_NAME} characters")
     check_key(path.removesuffix(SUFFIX))

@@ -13,9 +13,10 @@ _FIELDS = ("model", "config", "input", "output", "tools", "toolChoice", "maxTurn
 
 
 def prompt_source(prompt: Mapping[str, Any], description: str | None = None) -> str | None:
-    """Returns front matter and template as the metadata of a prompt has them; None for a prompt without a template.
+    """Rebuild front matter and template from the metadata of a prompt; None for a prompt without a template.
 
-    What the app sets in code alone (functions, middleware, further messages) is in no metadata, and not in the text.
+    Settings that exist only in code (functions, middleware, further messages) are not in the metadata, and so not in
+    the text.
     """
     template = prompt.get("template")
     if not isinstance(template, str):
@@ -27,7 +28,7 @@ def prompt_source(prompt: Mapping[str, Any], description: str | None = None) -> 
 
 
 def _block(fields: Mapping[str, Any], indent: int) -> str:
-    """Returns an object as YAML with one field a line; lists and empty objects are JSON, which is YAML too."""
+    """Render an object as YAML with one field a line; lists and empty objects are JSON, which is valid YAML."""
     lines: list[str] = []
     for name, value in fields.items():
         key = f"{'  ' * indent}{_scalar(str(name))}:"
