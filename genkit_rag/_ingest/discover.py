@@ -15,7 +15,7 @@ SKIPPED_FOLDERS = frozenset(("node_modules", "__pycache__", "site-packages"))
 """Folders that hold other people's files; everything whose name begins with a dot is skipped as well."""
 
 _STORE_MARKS = frozenset(("FORMAT", "store.db"))
-"""What a folder with a store of ours holds; its files are copies of what is ingested."""
+"""The marks of a folder with a vector store, whose files are copies of ingested content."""
 
 _MAGIC = frozenset("*?[")
 
@@ -39,7 +39,7 @@ class Glob:
 
     @classmethod
     def parse(cls, path: Path) -> Glob:
-        """Returns the pattern, cut where its first wildcard is."""
+        """Parse a pattern and split it at its first wildcard."""
         fixed = next(number for number, part in enumerate(path.parts) if _MAGIC.intersection(part))
         return cls(Path(*path.parts[:fixed]), path.parts[fixed:])
 
@@ -49,17 +49,17 @@ class Glob:
         return float("inf") if "**" in self.names else len(self.names)
 
     def accepts(self, path: str) -> bool:
-        """Returns whether a file's path matches."""
+        """Return whether a file's path matches."""
         folder = str(self.folder)
         return _is_below(path, folder) and _match(os.path.relpath(path, folder).split(os.sep), self.names)
 
 
 @dataclass(slots=True)
 class Roots:
-    """Paths and globs to ingest, checked. Names of sources are relative to `base` where they lie below it.
+    """Validated paths and globs to ingest. Names of sources below `base` are relative to it.
 
-    Symbolic links within a folder are not followed: what they point at inside of it is found by itself, and what
-    they point at outside was not asked for. A link that is named itself is followed.
+    Symbolic links within a folder are not followed: a target inside of it is found by itself, and one outside was not
+    requested. A link that is named itself is followed.
     """
 
     base: Path
@@ -69,13 +69,13 @@ class Roots:
     unlisted: list[str] = field(default_factory=list[str])
     """Folders that could not be listed: what lies below is unknown, so nothing there counts as removed."""
     excluded: tuple[Path, ...] = ()
-    """Folders that are left out wherever they are found, such as that with the memory of what was ingested."""
+    """Folders that are always left out, such as the one with the manifest."""
     skipped: list[str] = field(default_factory=list[str])
     """Names of the folders that were left out because they hold a store, or are excluded."""
 
     @classmethod
     def parse(cls, paths: str | Path | Iterable[str | Path], base: Path, excluded: Iterable[Path] = ()) -> Roots:
-        """Returns the roots; raises NOT_FOUND for a path that does not exist."""
+        """Parse the roots; NOT_FOUND for a path that does not exist."""
         base = base.absolute()
         roots = cls(base, excluded=tuple(folder.resolve() for folder in excluded))
         for raw in [paths] if isinstance(paths, str | Path) else paths:
@@ -99,7 +99,7 @@ class Roots:
         return roots
 
     def files_found(self, problem: Callable[[str, str], None]) -> Iterator[Found]:
-        """Yields regular files, folder by folder in the order of their names; reports others to `problem`."""
+        """Yield regular files, folder by folder in the order of their names; report others to `problem`."""
         for path in self.files:
             found = self._found(path, problem)
             if found is not None:
@@ -110,12 +110,12 @@ class Roots:
             yield from self._walk(pattern.folder, problem, pattern)
 
     def name(self, path: str | Path) -> str:
-        """Returns the source's name for a path."""
+        """Return the source name of a path."""
         text = os.path.relpath(path, self.base) if Path(path).is_relative_to(self.base) else os.fspath(path)
         return os.fsencode(text).decode("utf-8", "replace").replace(os.sep, "/")
 
     def is_removed(self, name: str) -> bool:
-        """Returns whether a known source that was not found lies within the roots, and so is gone."""
+        """Return whether a known source that was not found lies within the roots, and so was removed."""
         path = os.path.join(self.base, name)
         if any(_is_below(path, folder) for folder in self.unlisted):
             return False
@@ -179,7 +179,7 @@ class Roots:
 
 
 def _absolute(base: Path, text: str) -> Path:
-    """Returns the path from the base without `..`, links left as they are."""
+    """Return the path from the base without `..`, with links unresolved."""
     return Path(os.path.normpath(base / os.path.expanduser(text)))
 
 

@@ -1,4 +1,4 @@
-"""What an ingestion tells while it runs, and at the end."""
+"""The events of an ingestion, and its report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Literal
 from genkit_rag._core.errors import GenkitError
 
 MAX_LISTED = 1_000
-"""What a report lists of a kind: a folder of a million pictures must not fill the memory."""
+"""The maximum length of each list in a report, to bound memory."""
 
 SourceStatus = Literal["added", "changed", "unchanged", "removed", "failed", "skipped"]
 
@@ -37,13 +37,13 @@ class SourceDone:
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """A chunk that was not embedded, since one that is indexed says nearly the same.
+    """A chunk that was not embedded, since it is a near-duplicate of an indexed one.
 
     Attributes:
-        source: Its source.
-        chunk: Its id.
-        original: The id of the chunk that is indexed.
-        similarity: The share of word shingles that the two have in common.
+        source: The source of the chunk.
+        chunk: The id of the chunk.
+        original: The id of the indexed chunk.
+        similarity: The Jaccard similarity of their word shingles.
     """
 
     source: str
@@ -84,7 +84,7 @@ Progress = Callable[[Event], None]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A source and what is to be said about it."""
+    """A source, with a problem or a note."""
 
     source: str
     reason: str
@@ -92,28 +92,28 @@ class Problem:
 
 @dataclass(slots=True)
 class IngestReport:
-    """What an ingestion did; with `dry_run`, what it would have done.
+    """The result of an ingestion; with `dry_run`, the expected result.
 
-    The lists hold the first thousand of each kind; the counters count all.
+    Each list has at most a thousand entries; the counters are complete.
 
     Attributes:
-        found: Sources that were seen: the sum of added, changed, unchanged, failed and skipped ones.
-        added: Sources that were new.
+        found: All sources: added, changed, unchanged, failed and skipped.
+        added: New sources.
         changed: Sources whose chunks were replaced.
-        unchanged: Sources that were not looked into.
-        removed: Sources that are gone, and their chunks with them.
-        failures: Sources that could not be read.
-        skips: Files that nothing can load.
-        failed: Those that could not be read, with the reason; what was indexed of them before stays.
-        skipped: Those that nothing can load.
-        notes: What was left out of sources that could be read.
-        duplicates: Chunks that were held back, and what for.
-        chunks_added: Chunks that were embedded.
-        chunks_kept: Chunks that needed no embedding; those of unchanged sources among them.
-        chunks_deleted: Chunks that are no longer in their source.
-        chunks_duplicate: Chunks of the sources that were read that were held back as near duplicates.
-        bytes: Size of the sources that were read.
-        seconds: How long it took.
+        unchanged: Sources that were not read again.
+        removed: Deleted sources, whose chunks were deleted.
+        failures: The number of sources that could not be read.
+        skips: The number of files without a loader.
+        failed: Sources that could not be read, with the reason; their indexed chunks are kept.
+        skipped: Files without a loader.
+        notes: Content that was left out of sources that were read.
+        duplicates: Near-duplicate chunks that were held back.
+        chunks_added: Embedded chunks.
+        chunks_kept: Chunks without a new embedding, including those of unchanged sources.
+        chunks_deleted: Chunks that their source no longer contains.
+        chunks_duplicate: Chunks of the read sources that were held back as near-duplicates.
+        bytes: The size of the read sources.
+        seconds: The duration.
         dry_run: Whether nothing was changed.
     """
 
@@ -142,15 +142,15 @@ class IngestReport:
         return not self.failures
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the report as JSON-compatible data."""
+        """Convert the report to JSON-compatible data."""
         return dataclasses.asdict(self)
 
     def to_json(self) -> str:
-        """Returns the report as JSON."""
+        """Serialise the report as JSON."""
         return json.dumps(self.to_dict(), ensure_ascii=False)
 
     def record(self, event: Event) -> None:
-        """Adds an event to the totals."""
+        """Add an event to the totals."""
         match event:
             case SourceDone():
                 self._record_source(event)
@@ -183,10 +183,10 @@ class IngestReport:
 
 
 class IngestStopped(GenkitError):
-    """Raised when the index itself fails (an embedder that is down, a full disk); run again to go on.
+    """Raised if the index itself fails (an unavailable embedder, a full disk); run again to continue.
 
     Attributes:
-        report: What was done until then; all of it is kept.
+        report: The report up to that point; the completed work is kept.
     """
 
     def __init__(self, cause: Exception, report: IngestReport) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import IO
 
 PIECE = 1024 * 1024
-"""Characters. A text that is no longer is one piece, so that its chunks do not depend on where pieces end."""
+"""Characters. A text up to this length is one piece, so that its chunks do not depend on piece boundaries."""
 
 
 def pieces(file: IO[str], size: int = PIECE) -> Iterator[tuple[int, str]]:
-    """Yields a text in pieces of at most `size` characters, each with its offset.
+    """Yield a text in pieces of at most `size` characters, each with its offset.
 
     A piece ends at the last empty line in its second half, else at a line, else at a space, else anywhere.
     """

@@ -46,23 +46,26 @@ async def ingest(
     options: IngestOptions | None = None,
     progress: Progress | None = None,
 ) -> IngestReport:
-    """Returns what was done to bring the index in step with files and documents.
+    """Bring the index in step with files and documents.
 
-    Unchanged sources cost no loading and no embedding, of changed ones only the chunks that are new are embedded, and
-    what is gone is deleted. It may be stopped anywhere, even killed: run it again and it goes on. A source that cannot
-    be read is reported and its chunks stay as they were.
+    Unchanged sources are neither loaded nor embedded, changed ones embed only their new chunks, and removed ones are
+    deleted. A run may be stopped or killed at any time: the next one continues. A source that cannot be read is
+    reported and keeps its chunks.
 
     Args:
         paths: Files, folders and glob patterns.
         sink: The index.
-        documents: Documents of yours; those with the same `metadata['source']`, one after another, are one source. An
-            `UnreadableSource` among them says that a source is there but could not be read: it keeps its chunks.
-        options: How.
-        progress: Called with each event.
+        documents: Documents instead of files; consecutive ones with the same `metadata['source']` are one source. An
+            `UnreadableSource` is a source that exists but could not be read: it keeps its chunks.
+        options: Ingestion options.
+        progress: A function that is called with each event.
+
+    Returns:
+        A report with counts, failed and skipped sources, and notes about content that was not read.
 
     Raises:
         GenkitError: NOT_FOUND for a path that does not exist; FAILED_PRECONDITION while another ingestion runs.
-        IngestStopped: The index failed; it has the report until then.
+        IngestStopped: The index failed; the error has the report up to that point.
     """
     options = options or IngestOptions()
     base = (options.base or Path()).absolute()
@@ -158,7 +161,7 @@ class _Run:
     # On the event loop.
 
     async def feed(self, sources: Iterable[Source | None], *, force: bool) -> None:
-        """Pulls batches while earlier ones are being indexed; batches end in their order."""
+        """Prepare batches while earlier ones are indexed; batches end in order."""
         batches = self.preparer.batches(sources, force=force)
         running: deque[tuple[Batch, asyncio.Task[ChunksDone]]] = deque()
         pull = asyncio.ensure_future(run_in_thread(next, batches, None))
@@ -215,7 +218,7 @@ class _Run:
             await self.call(self.sink.refresh(moved))
 
     async def finish(self, batch: Batch, task: asyncio.Task[ChunksDone]) -> None:
-        """Closes the sources that end with a batch, once everything of them is in the index."""
+        """Close the sources that end with a batch, after all of their chunks are indexed."""
         done = await task
         for event in batch.events:
             self.emit(event)
@@ -251,13 +254,13 @@ class _Run:
             self.emit(SourceDone(source.source.name, "unchanged", source.state.chunks, source.source.size))
 
     async def fail(self, ended: Ended) -> None:
-        """Takes back what this run added of a source, so that the index has what it had before."""
+        """Delete the chunks that this run added of a failed source, restoring the earlier state."""
         await self.delete(ended.source.name, stale=False)
         await run_in_thread(self.manifest.abandon, ended.source.name)
         self.emit(SourceDone(ended.source.name, "failed", bytes=ended.source.size, reason=ended.failure))
 
     async def delete(self, name: str, *, stale: bool) -> int:
-        """Deletes chunks of a source: those that it no longer has, or those that this run has added."""
+        """Delete chunks of a source: those that it no longer contains, or those that this run added."""
         deleted = 0
         while ids := await run_in_thread(self.manifest.stale if stale else self.manifest.fresh, name):
             if not self.options.dry_run:
@@ -289,7 +292,7 @@ class _Run:
         self.emit(SourceDone(name, "removed", deleted))
 
     async def bring_back(self) -> None:
-        """Indexes what was held back for chunks that are gone, or that never came to the index."""
+        """Index near-duplicates whose originals were deleted or never indexed."""
         last = 0
         while doubtful := await run_in_thread(self.manifest.doubtful, last):
             held = await self.call(self.sink.existing([orphan.original for orphan in doubtful]))
@@ -306,7 +309,7 @@ class _Run:
                 self.emit(ChunksDone(embedded=len(new), kept=len(some) - len(new)))
 
     async def call(self, work: Awaitable[T]) -> T:
-        """Returns what the index gives; its failure ends the run."""
+        """Await a call of the index; its failure ends the run."""
         try:
             return await work
         except Exception as error:

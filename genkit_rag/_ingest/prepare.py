@@ -42,7 +42,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Unchanged:
-    """A source that is what it was; the index is asked for the samples, in case it was emptied meanwhile."""
+    """An unchanged source; the index is checked for the samples, in case it was emptied."""
 
     source: Source
     state: State
@@ -72,7 +72,7 @@ class Preparer:
         """What came up on the way; it goes out with the next batch."""
 
     def batches(self, sources: Iterable[Source | None], *, force: bool = False) -> Generator[Batch]:
-        """Yields full batches, and now and then an empty one, so that progress and cancellation get their turn.
+        """Yield full batches, and sometimes an empty one for progress and cancellation.
 
         Args:
             sources: What to ingest; None where there is nothing but events.
@@ -89,7 +89,7 @@ class Preparer:
         yield self._take(True)
 
     def _take(self, full: bool) -> Batch:
-        """Returns the batch; unless it is full without its chunks, which wait for more: embedders like many."""
+        """Return the batch; unless it is full, hold its chunks back for larger embedding batches."""
         taken, self._batch = self._batch, Batch()
         if not full:
             self._batch.items, taken.items = taken.items, self._batch.items
@@ -109,7 +109,7 @@ class Preparer:
         yield
 
     def _check(self, source: Source, known: State | None) -> str | None:
-        """Returns None when the source is unchanged (and says so), else its hash or an empty string."""
+        """Return None after recording an unchanged source, otherwise its hash or an empty string."""
         if known is None or not known.hash:
             return ""
         if known.settings != self._settings(source):

@@ -28,7 +28,7 @@ RESERVED = frozenset(
         "title",
     )
 )
-"""Metadata names that have a meaning here or on the wire; a column of the same name gets an underscore behind it."""
+"""Reserved metadata names; a column with such a name gets a trailing underscore."""
 
 
 @dataclass(slots=True)
@@ -36,14 +36,13 @@ class Section:
     """A piece of a source: a whole file, a page, a row.
 
     Attributes:
-        text: Its text; chunk offsets count from its beginning.
-        metadata: JSON-compatible facts that each of its chunks carries.
-        markdown: Whether the text has the structure of Markdown.
-        key: What identifies it within its source, for rows. Sections without one are told apart by their text.
-        row_id: The row's own id, where it has one; it becomes part of the chunk ids.
-        language: The programming language of the text, in lower case, such as "python"; empty where it is none.
-        offset: Where the text begins, for a piece of a text that is too long to be one section; offsets of chunks
-            count from the beginning of the whole.
+        text: The text; chunk offsets count from its beginning.
+        metadata: JSON-compatible facts for each of its chunks.
+        markdown: Whether the text is Markdown.
+        key: Its identity within its source, for rows. Sections without one are identified by their text.
+        row_id: The row's own id, if it has one; it becomes part of the chunk ids.
+        language: The programming language of the text, in lower case, such as "python"; empty for other text.
+        offset: The offset of a piece of a long text; chunk offsets count from the beginning of the whole text.
     """
 
     text: str
@@ -68,25 +67,25 @@ class LoadLimits(WireModel):
     max_entries: int = Field(default=20_000, ge=1)
     """Members of an archive, with those of the archives inside of it; parts of an office file; attachments."""
     max_unpacked_bytes: int = Field(default=2 * 1024**3, ge=1)
-    """What one archive, with the archives inside of it, may unfold into."""
+    """The maximum unpacked size of an archive with its nested archives."""
     max_ratio: int = Field(default=200, ge=1)
     """How many times its size a compressed file may unfold into; the first 16 MiB are free."""
     max_depth: int = Field(default=4, ge=0)
     """Archives and messages within each other; 0 opens none inside of another."""
     max_tree_bytes: int = Field(default=64 * 1024**2, ge=1)
-    """What is parsed at once (XML of an office file, a notebook, a message); its tree takes several times as much."""
+    """The maximum size of XML, a notebook or a message parsed at once; its tree is several times larger."""
     max_memory_bytes: int = Field(default=1024**3, ge=256 * 1024**2)
     """Memory of the process that reads a spreadsheet."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadContext:
-    """What a loader is told, and where it reports what it left out of a file that it could read.
+    """The limits of a loader, and the target of its notes about left-out content.
 
     Attributes:
-        limits: The bounds to keep.
+        limits: The limits to keep.
         note: Takes a sentence for the report, such as "page 3 is damaged".
-        text_field: The field of JSON Lines rows with the text; None takes the first of `text`, `content`, `body`.
+        text_field: The field of JSON Lines rows with the text; None for the first of `text`, `content`, `body`.
     """
 
     limits: LoadLimits = field(default_factory=LoadLimits)
@@ -107,7 +106,7 @@ MAX_VALUE_CHARACTERS = 4096
 
 
 def row_metadata(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the scalars of a row as metadata, with reserved names moved aside and long texts left out."""
+    """Return the scalars of a row as metadata, with reserved names changed and long texts left out."""
     metadata: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, str) and len(value) > MAX_VALUE_CHARACTERS:

@@ -20,7 +20,7 @@ class Sink(Protocol):
 
     @property
     def target(self) -> str:
-        """The index and its namespace; what was ingested is remembered for each."""
+        """The index and its namespace, under which ingested sources are remembered."""
         ...
 
     async def index(self, documents: list[Document]) -> None:
@@ -28,15 +28,15 @@ class Sink(Protocol):
         ...
 
     async def refresh(self, documents: list[Document]) -> None:
-        """Replaces the metadata of documents that are in the store; their text and so their vectors stay."""
+        """Replace the metadata of documents in the store; their text and vectors are kept."""
         ...
 
     async def existing(self, ids: list[str]) -> set[str]:
-        """Returns those of the ids that are in the store."""
+        """Return those of the ids that are in the store."""
         ...
 
     async def delete_ids(self, ids: list[str]) -> None:
-        """Deletes documents; ids that are not there are no error."""
+        """Delete documents by id; unknown ids are ignored."""
         ...
 
 
@@ -45,17 +45,18 @@ class IngestOptions:
     """How to ingest.
 
     Attributes:
-        splitter: How text becomes chunks; `Splitters` takes one for each kind of text.
-        loaders: How files become text.
-        base: Sources are named relative to it where they lie below it; None for the working directory.
-        state_dir: Where what was ingested is remembered, relative to `base`.
-        name: The file's name there, by the sink's target when None; one ingestion at a time can use it.
+        splitter: The splitter; `Splitters` has one for each kind of text.
+        loaders: The loaders of files.
+        base: The folder for relative source names; None for the working directory.
+        state_dir: The folder of the manifest, relative to `base`.
+        name: The name of the manifest file; None to derive it from the sink's target. One ingestion at a time can use
+            it.
         batch_size: Chunks in one call of the index.
-        concurrency: Calls of the index at a time.
-        prune: Whether sources that are gone are deleted from the index. None: those below given folders and patterns,
-            unless no file at all is found there. True: even then, and documents that were not given again.
-        near_duplicates: Chunks are not embedded when their word shingles have at least this Jaccard similarity (0.7
-            to 1) to a chunk that is indexed; they come back when that one goes. None embeds all.
+        concurrency: Concurrent calls of the index.
+        prune: Whether removed sources are deleted from the index. None: those below given folders and patterns, unless
+            no file is found at all. True: even then, and also documents that were not given again.
+        near_duplicates: Hold back chunks whose word shingles have at least this Jaccard similarity (0.7 to 1) to an
+            indexed chunk, until that one is deleted. None embeds all chunks.
         dry_run: Change nothing, and report what would be done.
     """
 
@@ -86,5 +87,5 @@ class IngestOptions:
             )
 
     def state_name(self, target: str) -> str:
-        """Returns the name of the file: the one given, else the target with `-` for what is no letter or digit."""
+        """Return the name of the manifest file: the given one, or the target with `-` for other characters."""
         return self.name or re.sub(r"[^\w.]+", "-", target).strip(".-") or "default"

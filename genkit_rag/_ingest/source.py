@@ -1,4 +1,4 @@
-"""What is ingested: files, and documents that the caller has already."""
+"""The sources of an ingestion: files, and documents of the caller."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ class Source(Protocol):
     settings: str
 
     def digest(self) -> str:
-        """Returns a hash of what it holds."""
+        """Return a hash of the content."""
         ...
 
     def sections(self, note: Callable[[str], None]) -> Iterator[Section]:
-        """Yields its text, piece by piece."""
+        """Yield the text in sections."""
         ...
 
     def is_steady(self) -> bool:
-        """Returns whether it is still what the digest was made of."""
+        """Return whether the content is still that of the digest."""
         ...
 
 
@@ -65,16 +65,16 @@ class FileSource:
         self._loaders = loaders
 
     def digest(self) -> str:
-        """Returns the hash of the file's bytes."""
+        """Return the hash of the file's bytes."""
         with self._found.path.open("rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
     def sections(self, note: Callable[[str], None]) -> Iterator[Section]:
-        """Yields what the loader gives."""
+        """Yield the sections of the loader."""
         return self._loaders.load(self._found.path, note)
 
     def is_steady(self) -> bool:
-        """Returns whether size and time are what they were when the file was found."""
+        """Return whether size and time are unchanged since the file was found."""
         status = self._found.path.stat()
         return (status.st_size, status.st_mtime_ns) == (self._found.size, self._found.mtime_ns)
 
@@ -91,26 +91,26 @@ class DocumentSource:
         self._documents = documents
 
     def digest(self) -> str:
-        """Returns the hash of the documents' hashes."""
+        """Return the hash of the documents' hashes."""
         joined = " ".join(document.content_hash for document in self._documents)
         return hashlib.blake2b(joined.encode(), digest_size=16).hexdigest()
 
     def sections(self, note: Callable[[str], None]) -> Iterator[Section]:
-        """Yields each document's text."""
+        """Yield each document's text."""
         return (document_section(document) for document in self._documents)
 
     def is_steady(self) -> bool:
-        """Returns True: they are in memory."""
+        """Return True: the documents are in memory."""
         return True
 
 
 @dataclass(frozen=True, slots=True)
 class UnreadableSource:
-    """Stands for a source among documents that is there but cannot be read now: what was indexed of it stays.
+    """A source that exists but cannot be read now: its indexed chunks are kept.
 
     Attributes:
-        name: What its documents have as `metadata["source"]`.
-        reason: Why, for the report.
+        name: The `metadata["source"]` of its documents.
+        reason: The reason, for the report.
     """
 
     name: str
@@ -118,11 +118,11 @@ class UnreadableSource:
 
 
 Given = Document | UnreadableSource
-"""What a stream of documents may hold."""
+"""The items of a stream of documents."""
 
 
 def grouped(documents: Iterable[Given]) -> Iterator[DocumentSource | UnreadableSource]:
-    """Yields one source for each run of documents with the same `metadata['source']`, else for each document."""
+    """Yield one source for each run of documents with the same `metadata['source']`, otherwise for each document."""
     for (name, _), group in groupby(documents, _source_name):
         items = list(group)
         unreadable = [item for item in items if isinstance(item, UnreadableSource)]
@@ -143,9 +143,9 @@ class Pulled:
 
     def __init__(self, documents: AsyncIterable[Given]) -> None:
         self.is_gone: Callable[[str], bool] = getattr(documents, "is_gone", lambda _: True)
-        """Whether a source that was not given is gone; a stream that may end early, such as a crawl, knows."""
+        """Whether a missing source was removed; a stream that may end early, such as a crawl, decides."""
         self.take_events: Callable[[], Iterable[Event]] = getattr(documents, "take_events", tuple)
-        """What is to be said of sources that are not given."""
+        """Returns events about sources that are not in the stream."""
         self._iterator: AsyncIterator[Given] = aiter(documents)
         self._loop = asyncio.get_running_loop()
         self._pending: Future[Given | None] | None = None
@@ -165,7 +165,7 @@ class Pulled:
         return await anext(self._iterator, None)
 
     def stop(self) -> None:
-        """Ends a wait for the next document, from the event loop."""
+        """End a wait for the next document, from the event loop."""
         self._stopped = True
         if self._pending is not None:
             self._pending.cancel()

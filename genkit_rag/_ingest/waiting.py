@@ -17,7 +17,7 @@ LOOP: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar("ingestion_loop"
 
 
 def wait_for(result: T | Awaitable[T]) -> T:
-    """Returns what a function gave, awaited on the ingestion's loop, else on one of its own."""
+    """Await a function's result on the ingestion's loop, or on a new one."""
     if not inspect.isawaitable(result):
         return result
     work: Coroutine[Any, Any, T] = _awaited(result)

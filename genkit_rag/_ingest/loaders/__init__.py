@@ -52,11 +52,11 @@ _LOADERS: tuple[tuple[str, Loader], ...] = (
 
 
 class Loaders:
-    """Which loader reads which files: by suffix; those without one by what they begin with, mostly as text.
+    """The loaders by file suffix; files without a suffix are recognised by content, mostly as text.
 
     Args:
-        limits: Bounds for every file.
-        text_field: The field of JSON rows with the text; None takes the first of `text`, `content`, `body`.
+        limits: Limits for every file.
+        text_field: The field of JSON rows with the text; None for the first of `text`, `content`, `body`.
     """
 
     def __init__(self, limits: LoadLimits | None = None, *, text_field: str | None = None) -> None:
@@ -67,18 +67,18 @@ class Loaders:
         }
 
     def register(self, suffix: str, loader: Loader, *, version: str = VERSION) -> None:
-        """Makes a loader read files with the suffix (`.recipe`); another version has them loaded again."""
+        """Register a loader for a suffix (`.recipe`); a changed version loads its files again."""
         if not suffix.startswith(".") or len(suffix) < 2:
             raise invalid("suffix", suffix, "must begin with a dot", hint="For example '.recipe'.")
         self._by_suffix[suffix.lower()] = (version, loader)
 
     def find(self, path: Path) -> Loader | None:
-        """Returns the loader for a file, None when there is none."""
+        """Return the loader for a file, or None."""
         found = self._by_suffix.get(_suffix(path))
         return found[1] if found else None
 
     def settings(self, path: Path) -> str:
-        """Returns what distinguishes this file's text as loaded here from another way of loading it."""
+        """Return the settings that affect this file's text; changed settings load it again."""
         suffix = _suffix(path)
         version, _ = self._by_suffix.get(suffix, ("", None))
         if suffix in CONTAINERS or suffix == ".":  # what they give depends on the other loaders
@@ -87,7 +87,7 @@ class Loaders:
         return f"loader {version}: text_field={self.text_field}"
 
     def load(self, path: Path, note: Callable[[str], None] = lambda _: None) -> Iterator[Section]:
-        """Yields the sections of a file; raises UnreadableFile with the reason, or whatever its loader raises."""
+        """Load a file and yield its sections; UnreadableFile with the reason, or any error of the loader."""
         loader = self.find(path)
         if loader is None:
             raise UnreadableFile(no_loader(path))
@@ -99,7 +99,7 @@ class Loaders:
 
 
 def no_loader(path: Path) -> str:
-    """Returns the reason for leaving a file of an unknown kind out."""
+    """Return the reason for skipping a file of an unknown kind."""
     return f"no loader for `{path.suffix}` files (add one with `Loaders.register`)"
 
 

@@ -1,7 +1,7 @@
-"""Prints the rows of a spreadsheet as JSON lines; runs as a process of its own.
+"""Print the rows of a spreadsheet as JSON lines; runs as a separate process.
 
-The library allocates the whole rectangle around a sheet's cells: a file of one kilobyte can ask for half a terabyte,
-and a failed allocation ends the process that it happens in.
+The library allocates the whole rectangle around a sheet's cells: a file of one kilobyte can request half a terabyte,
+and a failed allocation ends the process.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import date, datetime, time, timedelta
 
 
 def plain(value: object) -> object:
-    """Returns a cell's value as JSON has it: dates and times in ISO 8601, whole floats as integers."""
+    """Convert a cell's value to JSON: dates and times in ISO 8601, whole floats as integers."""
     if isinstance(value, datetime) and value.time() == time():
         return value.date().isoformat()
     if isinstance(value, datetime | date | time):
@@ -40,7 +40,7 @@ def limit_resources(memory: int, seconds: int) -> None:
 
 
 def main(path: str, memory: int, seconds: int) -> None:
-    """Prints `[sheet name]` for each sheet and `[number, [cells]]` for each row that is not empty, then `[]`."""
+    """Print `[sheet name]` for each sheet and `[number, [cells]]` for each non-empty row, then `[]`."""
     limit_resources(memory, seconds)
     from python_calamine import CalamineError, CalamineWorkbook, PasswordError, SheetTypeEnum, XmlError, ZipError
 

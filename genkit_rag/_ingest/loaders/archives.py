@@ -19,7 +19,7 @@ _KIND_MASK = 0o170000
 
 
 def load_zip(path: Path, context: LoadContext) -> Iterator[Section]:
-    """Yields the sections of the members in the order of the archive, with `member`, the path inside of it."""
+    """Yield the sections of the members in archive order, with their path as `member`."""
     around = member_context(context, path)
     check_depth(around)
     members = Members(around, "member")
@@ -43,7 +43,7 @@ def load_zip(path: Path, context: LoadContext) -> Iterator[Section]:
 
 
 def load_tar(path: Path, context: LoadContext) -> Iterator[Section]:
-    """Yields the sections of the regular files of an uncompressed tar archive, with `member`."""
+    """Yield the sections of the regular files of an uncompressed tar archive, with `member`."""
     around = member_context(context, path)
     check_depth(around)
     members = Members(around, "member")
@@ -68,7 +68,7 @@ def load_tar(path: Path, context: LoadContext) -> Iterator[Section]:
 
 
 def load_gzip(path: Path, context: LoadContext) -> Iterator[Section]:
-    """Yields the sections of the one file in it, which is named like the archive without its suffix."""
+    """Yield the sections of the compressed file, named like the archive without its suffix."""
     around = member_context(context, path)
     check_depth(around)
     members = Members(around, "member")
@@ -87,7 +87,7 @@ def _open_tar(file: CappedFile) -> tarfile.TarFile:
 
 
 def is_clutter(name: str) -> bool:
-    """Returns whether a member is what a folder's walk leaves out too: hidden names, what macOS adds to archives."""
+    """Return whether a member is left out as in folders: hidden names, and metadata files of macOS."""
     parts = name.replace("\\", "/").split("/")
     return any(part.startswith((".", "__MACOSX")) and part.strip(".") for part in parts)
 
@@ -99,7 +99,7 @@ def _without_own_name(sections: Iterator[Section], name: str) -> Iterator[Sectio
 
 
 def _refusal(name: str, seen: set[str]) -> str:
-    """Returns why a name is not that of a file inside of the archive, or an empty string."""
+    """Return why a name is not a valid path inside of the archive, or an empty string."""
     if not name or "\0" in name or "\\" in name or name.startswith("/") or name[1:2] == ":":
         return "not a relative path"
     if ".." in name.split("/"):

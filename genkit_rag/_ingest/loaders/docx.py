@@ -23,7 +23,7 @@ _DEEPEST = 200  # of what contains what: libxml2 itself stops at 256
 
 
 def load_docx(path: Path, context: LoadContext) -> Iterator[Section]:
-    """Yields the document as one section of Markdown: headings, lists and tables in their order, title and author.
+    """Yield the document as one section of Markdown: headings, lists and tables in order, with title and author.
 
     Headers, footers, footnotes and comments are left out, as is text that a tracked change has deleted.
     """
@@ -40,7 +40,7 @@ def load_docx(path: Path, context: LoadContext) -> Iterator[Section]:
 
 
 def core_metadata(properties: Any) -> dict[str, Any]:
-    """Returns title and author where the document's properties have them."""
+    """Return title and author from the document's properties."""
     found = {"title": properties.title, "author": properties.author}
     return {name: storable(one_line(value)[:1000]) for name, value in found.items() if value and value.strip()}
 
@@ -62,7 +62,7 @@ class _Writer:
         self._formats = _number_formats(document)
 
     def blocks(self, parent: Any) -> Iterator[tuple[str, bool]]:
-        """Yields each block of a body or a cell and whether it is a list's item."""
+        """Yield each block of a body or a cell, and whether it is a list item."""
         pending: list[Any] = [parent]
         while pending:
             element = pending.pop()
@@ -107,7 +107,7 @@ class _Writer:
         return self._styles[style_id]
 
     def _resolve(self, style_id: str) -> _Style:
-        """Returns what a style says itself or inherits; names of built-in ones are English in every language."""
+        """Return a style's own or inherited properties; built-in names are English in every language."""
         numbering: tuple[str, int] | None = None
         seen: set[str] = set()
         while style_id in self._elements and style_id not in seen:
@@ -128,7 +128,7 @@ class _Writer:
 
 
 def _text(paragraph: Any) -> str:
-    """Returns a paragraph's text; that of a text box once, not again in its form for old programs."""
+    """Return a paragraph's text, with text boxes once, without their fallback for old programs."""
     pieces: list[str] = []
     for element in paragraph.iter(f"{_W}t", *_BREAKS):
         if next(element.iterancestors(_FALLBACK), None) is None:
@@ -137,7 +137,7 @@ def _text(paragraph: Any) -> str:
 
 
 def _value(element: Any, *path: str, missing: str | None = None) -> str | None:
-    """Returns the `val` of an element below; `missing` when the element has none."""
+    """Return the `val` of a descendant; `missing` if it has none."""
     found = element.find("/".join(f"{_W}{name}" for name in path))
     return None if found is None else found.get(f"{_W}val", missing)
 
@@ -149,7 +149,7 @@ def _numbering(element: Any, inherited: tuple[str, int] | None) -> tuple[str, in
 
 
 def _number_formats(document: Any) -> dict[tuple[str, int], str]:
-    """Returns the number format of each list and level, such as `bullet` and `decimal`."""
+    """Return the number format of each list and level, such as `bullet` and `decimal`."""
     relations = document.part.rels.values()
     part = next((rel.target_part for rel in relations if rel.reltype.endswith("/numbering")), None)
     if part is None:

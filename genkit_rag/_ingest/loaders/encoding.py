@@ -28,14 +28,14 @@ _WESTERN = re.compile(
 """What western European texts are made of. The letters that are missing are, byte for byte, the frequent ones of
 Polish, Czech, Turkish and Romanian in their own encodings."""
 _FOREIGN = re.compile("[À-ÿŒœ]{3}|[A-Za-z][“”„][A-Za-z]")
-"""What they are not made of: words of accented letters alone (Cyrillic, Greek, Chinese), quotes within words (DOS)."""
+"""Signs of a wrong encoding: words of accented letters only (Cyrillic, Greek, Chinese), quotes within words (DOS)."""
 _HUNGARIAN = frozenset("õö")
 """In one text they are Hungarian in its own encoding."""
 _MAX_ACCENTED = 0.5
 
 
 def open_text(path: Path, context: LoadContext) -> IO[str]:
-    """Returns the file opened as text, line ends as they are; raises UnreadableFile for a binary one."""
+    """Open a file as text with its line ends; UnreadableFile for a binary one."""
     return path.open(encoding=_encoding(path, context), newline="")
 
 
@@ -60,7 +60,7 @@ def _encoding(path: Path, context: LoadContext) -> str:
 
 
 def _undecodable(file: IO[bytes], encoding: str) -> bytes | None:
-    """Returns what stands around the first bytes that are not in the encoding; None when all are."""
+    """Return the context of the first bytes that are invalid in the encoding; None if all are valid."""
     file.seek(0)
     decoder = codecs.getincrementaldecoder(encoding)()
     block = b""
@@ -74,7 +74,7 @@ def _undecodable(file: IO[bytes], encoding: str) -> bytes | None:
 
 
 def decode(content: bytes, context: LoadContext) -> str:
-    """Returns bytes as text, by their mark or else as files are; never fails."""
+    """Decode bytes by their byte order mark or like a text file; never fails."""
     for mark, name in _MARKS:
         if content.startswith(mark):
             return content.decode(name, "replace")

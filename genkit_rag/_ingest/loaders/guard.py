@@ -18,7 +18,7 @@ from genkit_rag._ingest.section import LoadLimits, UnreadableFile
 
 BLOCK = 256 * 1024
 FREE_BYTES = 16 * 1024**2
-"""Small files may have any ratio: a log of the same line over and over is no bomb."""
+"""Small files may have any compression ratio, for example a log of a repeated line."""
 
 _MAX_INTEGER = 2**63
 _HEADER_BYTES = 30
@@ -38,7 +38,7 @@ class BeyondLimits(UnreadableFile):
 
 @dataclass(slots=True)
 class Budget:
-    """What a file and everything inside of it may still unfold into."""
+    """The remaining budget for unpacking a file and everything inside of it."""
 
     bytes: int
     entries: int
@@ -46,7 +46,7 @@ class Budget:
 
     @classmethod
     def of(cls, size: int, limits: LoadLimits) -> Budget:
-        """Returns the budget of a file of that many bytes."""
+        """Create the budget for a file of this size."""
         by_ratio = max(size * limits.max_ratio, FREE_BYTES)
         if by_ratio < limits.max_unpacked_bytes:
             return cls(by_ratio, limits.max_entries, f"max_ratio={limits.max_ratio}")
@@ -58,13 +58,13 @@ class Budget:
         return min(self.bytes, self.entries) < 0
 
     def spend(self, count: int) -> None:
-        """Takes bytes off; raises BeyondLimits when there are none left."""
+        """Spend bytes; BeyondLimits if none are left."""
         self.bytes -= count
         if self.bytes < 0:
             raise BeyondLimits(f"it unfolds into more than {self.limit} allows")
 
     def enter(self, count: int = 1) -> None:
-        """Takes entries off; raises BeyondLimits when there are none left."""
+        """Spend entries; BeyondLimits if none are left."""
         self.entries -= count
         if self.entries < 0:
             raise BeyondLimits("it holds more entries than its limits allow (max_entries, or tags by max_tree_bytes)")
@@ -72,7 +72,7 @@ class Budget:
 
 @contextmanager
 def readable(kind: str) -> Generator[None]:
-    """Turns whatever a library raises for a damaged file into UnreadableFile, which says what kind it should be."""
+    """Convert any error of a library to UnreadableFile with the expected kind of file."""
     try:
         yield
     except (UnreadableFile, GenkitError, ImportError, MemoryError):
@@ -88,7 +88,7 @@ def readable(kind: str) -> Generator[None]:
 
 
 class CappedFile(io.BufferedReader):
-    """A file whose big reads are refused: zipfile and tarfile read whole tables at sizes that the file declares."""
+    """A file that rejects big reads: zipfile and tarfile read whole tables at sizes that the file declares."""
 
     def __init__(self, path: Path, cap: int) -> None:
         super().__init__(io.FileIO(path))
@@ -104,7 +104,7 @@ class CappedFile(io.BufferedReader):
 
 @contextmanager
 def open_zip(path: Path, kind: str, limits: LoadLimits) -> Generator[zipfile.ZipFile]:
-    """Yields the archive once its directory makes sense: bounded, and no two entries share bytes."""
+    """Open the archive after validating its directory: total size is bounded and entries do not overlap."""
     with CappedFile(path, max(limits.max_entries * _DIRECTORY_BYTES, BLOCK)) as file, readable(kind):
         if file.peek(8).startswith(_OLE):
             raise UnreadableFile("protected by a password, or in the format of before 2007: save it anew without")
@@ -125,12 +125,12 @@ def _check_overlap(entries: list[zipfile.ZipInfo]) -> None:
 
 
 def is_encrypted(entry: zipfile.ZipInfo) -> bool:
-    """Returns whether an entry needs a password."""
+    """Return whether an entry needs a password."""
     return bool(entry.flag_bits & _ENCRYPTED)
 
 
 def check_package(path: Path, kind: str, limits: LoadLimits, budget: Budget) -> None:
-    """Checks an office file whole before a library reads it.
+    """Check a whole office file before a library reads it.
 
     Raises UnreadableFile for more bytes, parts or tags than the limits allow, and for XML with a document type:
     Office Open XML forbids them (ISO/IEC 29500-2, 8.2.5), so entities can only be an attack.
@@ -146,7 +146,7 @@ def check_package(path: Path, kind: str, limits: LoadLimits, budget: Budget) -> 
 
 
 def _check_part(part: IO[bytes], name: str, trees: Budget) -> None:
-    """Reads a part that is XML by what it begins with: its name may say anything."""
+    """Check a part that is XML by its content, since its name is not reliable."""
     strict = name.lower().endswith((".xml", ".rels", ".vml"))
     kept = b""
     while block := part.read(BLOCK):
@@ -161,14 +161,14 @@ def _check_part(part: IO[bytes], name: str, trees: Budget) -> None:
 
 
 def iter_reads(stream: IO[bytes] | GzipFile, budget: Budget) -> Iterator[bytes]:
-    """Yields a stream block by block, against a budget."""
+    """Yield the blocks of a stream and spend them from a budget."""
     while block := stream.read(BLOCK):
         budget.spend(len(block))
         yield block
 
 
 def storable(value: Any) -> Any:
-    """Returns a scalar that every store can hold: no lone surrogates, no infinities, no integers beyond 63 bits."""
+    """Convert a scalar to one that every store can hold: no lone surrogates, infinities or integers beyond 63 bits."""
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if not value.isascii() else value
     if isinstance(value, float) and not math.isfinite(value):

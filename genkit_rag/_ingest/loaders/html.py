@@ -1,4 +1,4 @@
-"""HTML by selectolax: what a reader would see, as Markdown."""
+"""HTML loader, based on selectolax: the visible content as Markdown."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ _CHARSET = re.compile(rb"""<meta[^>]+charset=["']?([\w-]+)""", re.IGNORECASE)
 
 
 def load_html(path: Path, context: LoadContext) -> Iterator[Section]:
-    """Yields the visible text as Markdown: headings, lists, tables and code keep their structure.
+    """Yield the visible text as Markdown with headings, lists, tables and code.
 
     Of a page with one `<main>`, or else one `<article>`, only that is taken; of others, menus, asides and footers are
     left out.
@@ -95,7 +95,7 @@ def load_html(path: Path, context: LoadContext) -> Iterator[Section]:
 
 
 def html_to_markdown(page: str) -> tuple[str, str]:
-    """Returns the title of a page, and what a reader would see of its content as Markdown."""
+    """Return the title of a page and its visible content as Markdown."""
     require_extra("html", "selectolax")
     from selectolax.lexbor import LexborHTMLParser
 
@@ -123,7 +123,7 @@ def _hidden(tree: Any) -> set[int]:
 
 
 def _main(tree: Any, hidden: set[int]) -> Any:
-    """Returns the element with the page's content where the page says which it is, else None."""
+    """Return the element with the page's main content, or None."""
     for selector in ("main, [role=main]", "article"):
         marked = [node for node in tree.css(selector) if node.mem_id not in hidden]
         if len(marked) == 1:
@@ -132,7 +132,7 @@ def _main(tree: Any, hidden: set[int]) -> Any:
 
 
 def _decode(path: Path, context: LoadContext) -> str:
-    """Returns the page as text: by its own declaration, which browsers obey too, else like any text file."""
+    """Decode the page by its declared encoding, as browsers do, otherwise like a text file."""
     from genkit_rag._ingest.loaders.encoding import open_text
 
     with path.open("rb") as file:
@@ -180,7 +180,7 @@ class _Writer:
         return re.sub(r"\n{3,}", "\n\n", "\n".join(self.lines)).strip()
 
     def enter(self, node: Any) -> bool:
-        """Writes what stands before a node's children; returns whether to look at them."""
+        """Write the markup before a node's children; return whether to visit them."""
         tag = node.tag
         if tag == "-text":
             self.add(node.text_content or "")
@@ -219,7 +219,7 @@ class _Writer:
             self.lines.append("")
 
     def leave(self, node: Any) -> None:
-        """Writes what stands behind a node's children."""
+        """Write the markup after a node's children."""
         tag = node.tag
         if tag == "tr" and self.cells is not None:
             self.close_row()

@@ -20,7 +20,7 @@ _HEADING = re.compile(r"^#[ \t]+(.+?)[ \t#\r]*$", re.MULTILINE)
 
 
 def load_json(path: Path, context: LoadContext) -> Iterator[Section]:
-    """Yields each object of a list as a line of JSON Lines is; a file without such a list is one section, as it is.
+    """Yield each object of a list like a line of JSON Lines; a file without such a list is one section, unchanged.
 
     It is such a list when its first element is an object with a text field.
     """
@@ -46,7 +46,7 @@ def load_json(path: Path, context: LoadContext) -> Iterator[Section]:
 
 
 def load_notebook(path: Path, context: LoadContext) -> Iterator[Section]:
-    """Yields a Jupyter notebook as Markdown: its texts, and its code between fences; outputs are left out."""
+    """Yield a Jupyter notebook as Markdown: its texts and fenced code, without outputs."""
     if path.stat().st_size > context.limits.max_tree_bytes:
         raise UnreadableFile(f"more than max_tree_bytes={context.limits.max_tree_bytes:,}")
     with open_text(path, context) as file, readable("a notebook"):
@@ -81,7 +81,7 @@ def _is_row(text: str, context: LoadContext) -> bool:
 
 
 def _objects(file: IO[str], limit: int) -> Iterator[str | None]:
-    """Yields the text of each object of a list, None for an element that is none or too long; then it ends."""
+    """Yield the text of each object of a list; None, then the end, for an element that is not an object or too long."""
     reader = _Reader(file, limit)
     if reader.next_character() != "[":
         return
@@ -107,7 +107,7 @@ class _Reader:
         self._at = 0
 
     def next_character(self) -> str:
-        """Returns the character behind spaces and commas, an empty string at the end."""
+        """Return the next character after spaces and commas; an empty string at the end."""
         while True:
             found = _BETWEEN.match(self._text, self._at)
             self._at = found.end() if found else self._at
@@ -115,16 +115,16 @@ class _Reader:
                 return self._text[self._at : self._at + 1]
 
     def skip(self, count: int) -> None:
-        """Moves on."""
+        """Advance by `count` characters."""
         self._at += count
 
     def take(self, end: int) -> str:
-        """Returns the text until the offset and moves behind it."""
+        """Return the text up to an offset and advance to it."""
         taken, self._at = self._text[self._at : end], end
         return taken
 
     def end_of_object(self) -> int | None:
-        """Returns where the object that begins here ends; None when it does not, within the limit.
+        """Return the end of the object that begins here; None if it exceeds the limit.
 
         Only braces and strings are looked at: whether the rest is JSON is the parser's question.
         """
@@ -143,7 +143,7 @@ class _Reader:
                 return self._at + place
 
     def _more(self) -> bool:
-        """Reads on, ever more at once, so that a long string is not looked at again and again."""
+        """Read more, doubling the amount, so that a long string is not scanned repeatedly."""
         kept = self._text[self._at :]
         block = self._file.read(max(_BLOCK, len(kept)))
         self._text, self._at = kept + block, 0

@@ -41,7 +41,7 @@ _PARSER = BytesParser(cast(type[EmailMessage], EmailMessage), policy=_Policy())
 
 
 def load_eml(path: Path, context: LoadContext) -> Iterator[Section]:
-    """Yields the message as Markdown under its subject, and what loaders read of its attachments.
+    """Yield the message as Markdown with its subject as heading, then the sections of its attachments.
 
     Metadata: `title` (the subject), `from`, `to`, `cc`, `date` (ISO 8601), `message_id`; `attachment` (its name) on
     the sections of attachments. Of a text in two forms the plain one is taken.
@@ -53,7 +53,7 @@ def load_eml(path: Path, context: LoadContext) -> Iterator[Section]:
 
 
 def load_mbox(path: Path, context: LoadContext) -> Iterator[Section]:
-    """Yields each message of a mailbox as `.eml` files are; messages that cannot be read are noted."""
+    """Yield each message of a mailbox like an `.eml` file; note messages that cannot be read."""
     around = member_context(context, path)
     check_depth(around)
     unread: list[str] = []
@@ -79,7 +79,7 @@ def load_mbox(path: Path, context: LoadContext) -> Iterator[Section]:
 
 
 def _with_keys(sections: Iterator[Section], raw: bytes) -> Iterator[Section]:
-    """Yields the sections of one message of many, told apart by it."""
+    """Yield the sections of one message of a mailbox with a unique key."""
     digest = hashlib.blake2b(raw, digest_size=16).hexdigest()
     for number, section in enumerate(sections):
         name = section.metadata.get("message_id") if number == 0 else None
@@ -133,7 +133,7 @@ def _header(message: EmailMessage, name: str) -> str:
 
 
 def _parts(message: EmailMessage) -> tuple[list[EmailMessage], list[EmailMessage]]:
-    """Returns the texts and the attachments; messages within it are attachments, whole."""
+    """Return the texts and the attachments; nested messages are attachments."""
     texts: list[EmailMessage] = []
     attachments: list[EmailMessage] = []
     pending = [message]
@@ -154,7 +154,7 @@ def _parts(message: EmailMessage) -> tuple[list[EmailMessage], list[EmailMessage
 
 
 def _body(texts: list[EmailMessage], context: MemberContext) -> tuple[str, bool]:
-    """Returns the message's text, and whether it is Markdown."""
+    """Return the message's text, and whether it is Markdown."""
     pieces = [(part.get_content_subtype() == "html", _decoded(part, context)) for part in texts]
     plain = [text for is_html, text in pieces if not is_html and text.strip()]
     if plain:
@@ -168,7 +168,7 @@ def _body(texts: list[EmailMessage], context: MemberContext) -> tuple[str, bool]
 
 
 def _decoded(part: EmailMessage, context: MemberContext) -> str:
-    """Returns a part's text in the encoding that it declares, or in which it is."""
+    """Decode a part with its declared encoding, or a detected one."""
     payload = cast(bytes, part.get_payload(decode=True) or b"")
     charset = part.get_content_charset()
     try:
@@ -187,7 +187,7 @@ def _content(part: EmailMessage) -> Iterator[bytes]:
 
 
 def _name(part: EmailMessage, number: int) -> str:
-    """Returns an attachment's name, or one made of its number and type."""
+    """Return an attachment's name, or one made of its number and type."""
     try:
         name = part.get_filename()
     except Exception:  # as in _header

@@ -10,17 +10,17 @@ _SPACE = re.compile(r"\s+")
 
 
 def one_line(text: str) -> str:
-    """Returns a text on one line."""
+    """Join a text to one line."""
     return _SPACE.sub(" ", text).strip()
 
 
 def heading(level: int, text: str) -> str:
-    """Returns a heading; levels beyond six are six."""
+    """Format a heading; levels beyond six become six."""
     return f"{'#' * min(max(level, 1), 6)} {one_line(text)}"
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Returns a table whose first row is its head; empty rows are left out, an empty table is an empty text."""
+    """Format a table with its first row as header, without empty rows; an empty table is an empty text."""
     cleaned = [[one_line(cell).replace("|", "\\|") for cell in row] for row in rows]
     lines = [f"| {' | '.join(row)} |" for row in cleaned if any(row)]
     if not lines:
@@ -30,7 +30,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def join_blocks(blocks: Iterable[tuple[str, bool]]) -> str:
-    """Returns blocks with an empty line between; items of a list (True) follow each other."""
+    """Join blocks with empty lines; list items (True) follow each other directly."""
     written: list[str] = []
     for is_item, group in groupby((block for block in blocks if block[0].strip()), key=lambda block: block[1]):
         texts = [text for text, _ in group]

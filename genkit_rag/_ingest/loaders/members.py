@@ -16,7 +16,7 @@ from genkit_rag._ingest.section import LoadContext, Loader, LoadLimits, Section,
 _SUFFIX = re.compile(r"\.[A-Za-z0-9_+-]{1,16}\Z")
 _EXAMPLES = 3
 CONTAINERS = frozenset((".eml", ".mbox", ".zip", ".tar", ".gz", ".tgz"))
-"""Suffixes of what has members of its own."""
+"""The suffixes of containers."""
 
 
 def _no_loader(_: Path) -> Loader | None:
@@ -25,12 +25,12 @@ def _no_loader(_: Path) -> Loader | None:
 
 @dataclass(frozen=True, slots=True)
 class MemberContext(LoadContext):
-    """What a loader of a container is told besides: how files inside of it are read, and what may still come.
+    """The context of a loader for containers: loaders of members and the remaining budget.
 
     Attributes:
-        find: Returns the loader for a file, None when there is none.
-        budget: Shared by a file and everything inside of it.
-        depth: How many containers are around.
+        find: Returns the loader for a file, or None.
+        budget: The shared budget of a file and everything inside of it.
+        depth: The number of enclosing containers.
     """
 
     find: Callable[[Path], Loader | None] = _no_loader
@@ -39,23 +39,23 @@ class MemberContext(LoadContext):
 
     @classmethod
     def around(cls, context: LoadContext, find: Callable[[Path], Loader | None], size: int) -> MemberContext:
-        """Returns the context of an outermost file."""
+        """Create the context of an outermost file."""
         return cls(context.limits, context.note, context.text_field, find, Budget.of(size, context.limits))
 
 
 def member_context(context: LoadContext, path: Path) -> MemberContext:
-    """Returns the context of a container; one from elsewhere knows no loaders."""
+    """Return the context of a container; one created elsewhere has no loaders."""
     if isinstance(context, MemberContext):
         return context
     return MemberContext.around(context, _no_loader, path.stat().st_size)
 
 
 class Members:
-    """Loads the members of one container, and counts what it leaves out.
+    """Loads the members of one container, and counts those left out.
 
     Args:
-        context: The container's.
-        label: The name of the metadata field that says which member it is: `member` or `attachment`.
+        context: The context of the container.
+        label: The metadata field with the member's name: `member` or `attachment`.
     """
 
     def __init__(self, context: MemberContext, label: str) -> None:
@@ -65,15 +65,15 @@ class Members:
         self._examples: dict[str, list[str]] = {}
 
     def load(self, name: str, blocks: Iterable[bytes]) -> Iterator[Section]:
-        """Yields the sections of a member; its bytes are only asked for when a loader reads its kind.
+        """Yield the sections of a member; its bytes are read only if a loader exists.
 
         Args:
-            name: What the container calls it; it decides on the loader and is never a path on the disk.
-            blocks: Its bytes, counted against the budget by whoever makes them.
+            name: Its name in the container, which selects the loader and is never used as a path on disk.
+            blocks: Its bytes, already counted against the budget.
         """
         self._context.budget.enter()
         suffix = _SUFFIX.search(PurePosixPath(name).name)
-        # Of `.tar.gz` the inner suffix is needed as well: it is the name of what is unpacked.
+        # For `.tar.gz` keep the inner suffix: it selects the loader of the unpacked file.
         inner = _SUFFIX.search(name[: suffix.start()]) if suffix and suffix[0].lower() == ".gz" else None
         file = f"member{inner[0] if inner else ''}{suffix[0] if suffix else ''}"
         loader = self._context.find(Path(file))
@@ -96,14 +96,14 @@ class Members:
             self.leave_out(name, reason_of(error))
 
     def leave_out(self, name: str, reason: str) -> None:
-        """Counts a member that is not loaded."""
+        """Count a member that is not loaded."""
         self._left_out[reason] += 1
         examples = self._examples.setdefault(reason, [])
         if len(examples) < _EXAMPLES:
             examples.append(f"{storable(name[:200])!r}")
 
     def close(self) -> None:
-        """Notes what was left out."""
+        """Note the members left out."""
         for reason, count in self._left_out.items():
             more = ", ..." if count > _EXAMPLES else ""
             self._context.note(f"{count} left out: {', '.join(self._examples[reason])}{more}: {reason}")
@@ -135,13 +135,13 @@ class Members:
 
 
 def reason_of(error: Exception) -> str:
-    """Returns an error as a reason for the report."""
+    """Format an error as a reason for the report."""
     if isinstance(error, UnreadableFile | ImportError | GenkitError):
         return str(error)
     return f"{type(error).__name__}: {error}"
 
 
 def check_depth(context: MemberContext) -> None:
-    """Raises UnreadableFile for a container within too many others."""
+    """Raise UnreadableFile for a container nested too deeply."""
     if context.depth > context.limits.max_depth:
         raise UnreadableFile(f"within more than max_depth={context.limits.max_depth} others")

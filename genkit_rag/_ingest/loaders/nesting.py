@@ -60,9 +60,10 @@ _SCOPES = frozenset(
 
 
 def bounded_nesting(page: str) -> str:
-    """Returns a page that is safe to parse, without its scripts where they look too much like elements.
+    """Return a page that is safe to parse, without scripts that look like elements.
 
-    Raises UnreadableFile for one that nests too deeply or makes too many elements.
+    Raises:
+        UnreadableFile: The page nests too deeply or has too many elements.
     """
     try:
         _check(page)
@@ -86,7 +87,7 @@ def _without_scripts(page: str) -> str:
 
 
 def _check(page: str) -> None:
-    """Counts rather too much than too little."""
+    """Check the nesting, counting conservatively."""
     stack: list[str] = []
     formatting: Counter[str] = Counter()
     elements = opened = 0

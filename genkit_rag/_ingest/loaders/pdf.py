@@ -17,7 +17,7 @@ _pdfium_lock = threading.Lock()  # PDFium is not thread-safe, not even over diff
 
 
 def load_pdf(path: Path, context: LoadContext) -> Iterator[Section]:
-    """Yields each page that has text, with `page` from 1 and the document's title."""
+    """Yield each page with text, with `page` from 1 and the document's title."""
     require_extra("pdf", "pypdfium2")
     import pypdfium2 as pdfium
 

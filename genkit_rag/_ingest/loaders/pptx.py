@@ -18,7 +18,7 @@ _NO_TITLE = "PowerPoint Presentation"
 
 
 def load_pptx(path: Path, context: LoadContext) -> Iterator[Section]:
-    """Yields each slide that has text: its title as a heading, text, tables and notes; `page` from 1, `title`.
+    """Yield each slide with text: its title as a heading, text, tables and notes, with `page` from 1 and `title`.
 
     The title is the presentation's, where it has none the slide's.
     """
@@ -48,7 +48,7 @@ def _title(slide: Any) -> str:
 
 
 def _blocks(slide: Any, title: str) -> Iterator[tuple[str, bool]]:
-    """Yields each block of a slide and whether it is a list's item."""
+    """Yield each block of a slide, and whether it is a list item."""
     if title:
         yield heading(1, title), False
     head = slide.shapes.title
@@ -72,7 +72,7 @@ def _blocks(slide: Any, title: str) -> Iterator[tuple[str, bool]]:
 
 
 def _paragraphs(shape: Any) -> Iterator[tuple[str, bool]]:
-    """Yields paragraphs: those of a slide's body are its points, those of a text box are plain."""
+    """Yield paragraphs: those of a slide's body are list items, those of a text box are plain."""
     body = shape.is_placeholder and shape.placeholder_format.idx != 0
     for paragraph in shape.text_frame.paragraphs:
         text = storable(paragraph.text.replace("\v", "\n"))

@@ -21,7 +21,7 @@ _STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
 def load_csv(path: Path, context: LoadContext) -> Iterator[Section]:
-    """Yields each row as `column: value` lines, its short columns also as metadata; the first row names them."""
+    """Yield each row as `column: value` lines with short columns also as metadata; the first row has the names."""
     # The module's limit is one for the process and low for documents in cells; it is only ever raised.
     csv.field_size_limit(max(csv.field_size_limit(), context.limits.max_row_characters))
     tally = Tally(context)
@@ -47,7 +47,7 @@ def load_csv(path: Path, context: LoadContext) -> Iterator[Section]:
 
 
 def load_jsonl(path: Path, context: LoadContext) -> Iterator[Section]:
-    """Yields each line's text field, its other scalars as metadata; lines that cannot be read are noted."""
+    """Yield each line's text field with its other scalars as metadata; note lines that cannot be read."""
     limits = context.limits
     tally = Tally(context)
     with open_text(path, context) as file:
@@ -82,7 +82,7 @@ def json_section(line: str, context: LoadContext) -> Section:
 
 
 def row_section(text: str, values: dict[str, Any]) -> Section:
-    """Returns a row; its id (`id`, `_id`) tells it apart from others, else all that it says."""
+    """Create the section of a row, identified by its id (`id`, `_id`) or its content."""
     given = next((values[name] for name in ID_FIELDS if values.get(name) not in (None, "")), None)
     metadata = row_metadata(values)
     if isinstance(given, str | int) and not isinstance(given, bool):
@@ -100,7 +100,7 @@ def _depth(line: str) -> int:
 
 
 def _lines(file: IO[str], limit: int) -> Iterator[str | None]:
-    """Yields lines, None for one beyond the limit; such a line is skipped without holding it."""
+    """Yield lines, None for one beyond the limit, which is skipped without holding it in memory."""
     while line := file.readline(limit + 1):
         if len(line) <= limit or line.endswith("\n"):
             yield line
@@ -111,7 +111,7 @@ def _lines(file: IO[str], limit: int) -> Iterator[str | None]:
 
 
 def _delimiter(file: IO[str]) -> str:
-    """Returns what separates the columns of the first line; the file stands at its beginning again."""
+    """Detect the column separator of the first line and rewind the file."""
     start = file.tell()
     header = file.readline(64 * 1024)
     file.seek(start)

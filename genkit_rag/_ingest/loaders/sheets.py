@@ -1,4 +1,4 @@
-"""Spreadsheets by python-calamine, streamed from a process of its own: a section per row."""
+"""Spreadsheets by python-calamine, streamed from a separate process: one section per row."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OWN = ("sheet", "row")
 
 
 def load_sheets(path: Path, context: LoadContext) -> Iterator[Section]:
-    """Yields each row as `column: value` lines with its cells as metadata, `sheet` and `row` (as programs show it).
+    """Yield each row as `column: value` lines with its cells, `sheet` and `row` (as programs show it) as metadata.
 
     The first row of a sheet that is not empty names its columns. Of merged cells the first has the value.
     """
@@ -54,7 +54,7 @@ def _check_size(path: Path, limits: LoadLimits, budget: Budget) -> None:
 
 @contextmanager
 def _reader(path: Path, limits: LoadLimits) -> Generator[IO[bytes]]:
-    """Yields the output of a process that reads the file; it is ended with the block."""
+    """Run the process that reads the file and yield its output; it ends with the block."""
     script = str(Path(_sheet_reader.__file__))
     # -P: the script's folder is not searched for modules, whose names are those of libraries.
     command = [sys.executable, "-P", script, str(path.absolute()), str(limits.max_memory_bytes), str(_CPU_SECONDS)]
@@ -71,7 +71,7 @@ def _reader(path: Path, limits: LoadLimits) -> Generator[IO[bytes]]:
 
 
 def _rows(lines: IO[bytes], limits: LoadLimits) -> Iterator[list[Any] | None]:
-    """Yields `[sheet]` and `[number, cells]`, None for a row that is too long."""
+    """Yield `[sheet]` and `[number, cells]`, None for a row that is too long."""
     limit = limits.max_row_characters
     while line := lines.readline(limit):
         if not line.endswith(b"\n"):

@@ -57,20 +57,20 @@ _HEADING = re.compile(r"^#[ \t]+(.+?)[ \t#\r]*$", re.MULTILINE)
 
 
 def load_text(path: Path, context: LoadContext) -> Iterator[Section]:
-    """Yields the file as one section; a long one in pieces, so that memory does not grow with it."""
+    """Yield the file as one section, or a long one in pieces, so that memory is bounded."""
     with open_text(path, context) as file:
         for offset, text in pieces(file):
             yield Section(text, offset=offset)
 
 
 def load_code(path: Path, context: LoadContext) -> Iterator[Section]:
-    """Yields the file as one section in its programming language."""
+    """Yield the file as one section with its programming language."""
     with open_text(path, context) as file:
         yield Section(file.read(), language=LANGUAGES[path.suffix.lower()])
 
 
 def load_markdown(path: Path, context: LoadContext) -> Iterator[Section]:
-    """Yields the file as one section, with the title of its front matter or of its first heading."""
+    """Yield the file as one section, with the title of its front matter or first heading."""
     with open_text(path, context) as file:
         text = file.read()
     front = FRONT_MATTER.match(text)

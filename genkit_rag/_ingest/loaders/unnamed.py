@@ -1,4 +1,4 @@
-"""Files without a suffix: read as what they begin with."""
+"""Files without a suffix, recognised by content."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _PARTS = {"word/document.xml": ".docx", "ppt/presentation.xml": ".pptx", "META-I
 
 
 def load_unnamed(path: Path, context: LoadContext) -> Iterator[Section]:
-    """Yields a PDF, a page of HTML, a Word document, a presentation or an e-book as such, anything else as text."""
+    """Yield a PDF, HTML page, Word document, presentation or e-book by its loader, anything else as text."""
     loader = member_context(context, path).find(Path(f"file{_kind(path, context)}"))
     yield from (loader or load_text)(path, context)
 
 
 def _kind(path: Path, context: LoadContext) -> str:
-    """Returns the suffix that the file should have."""
+    """Return the suffix that matches the file's content."""
     with path.open("rb") as file:
         head = file.read(_HEAD)
     if b"%PDF-" in head:

@@ -24,9 +24,9 @@ _PAGES = ("application/xhtml+xml", "text/html")
 
 
 def load_xml(path: Path, context: LoadContext) -> Iterator[Section]:
-    """Yields the text of all elements as one section; those that follow each other stand on lines of their own.
+    """Yield the text of all elements as one section; adjacent elements are on separate lines.
 
-    Entities and external document types are refused.
+    Entities and external document types raise UnreadableFile.
     """
     with path.open("rb") as file, readable("XML"):
         text = _Text()
@@ -68,7 +68,7 @@ def _parser(target: Any = None) -> Any:
 
 
 def load_epub(path: Path, context: LoadContext) -> Iterator[Section]:
-    """Yields each document of the book in reading order as Markdown, with `chapter` from 1, `title` and `author`."""
+    """Yield each document of the book in reading order as Markdown, with `chapter` from 1, `title` and `author`."""
     budget = member_context(context, path).budget
     limit = context.limits.max_tree_bytes
     with readable(_BOOK), open_zip(path, _BOOK, context.limits) as archive:

@@ -1,1 +1,1 @@
-"""The record of what was ingested, in SQLite."""
+"""The manifest of ingested sources, in SQLite."""

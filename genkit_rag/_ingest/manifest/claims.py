@@ -1,4 +1,4 @@
-"""What the manifest is told, and answers, about sources and chunks."""
+"""The requests and answers of the manifest about sources and chunks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A chunk that is about to be written, of the source of that name; its document and sketch if it may be a twin."""
+    """A chunk to be written, with its source; document and sketch are set if near-duplicates are checked."""
 
     source: str
     id: str
@@ -38,7 +38,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """What becomes of a chunk. `original` is what it is held back for."""
+    """The decision about a chunk. `original` is the indexed near-duplicate for which it is held back."""
 
     state: ClaimState
     original: Original | None = None

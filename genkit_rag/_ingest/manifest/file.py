@@ -16,7 +16,7 @@ _DAMAGED = (
 
 
 def open_file(path: Path) -> sqlite3.Connection:
-    """Returns the file, locked; it is made with its folders."""
+    """Open or create the file and lock it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     db = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
     try:
@@ -31,7 +31,7 @@ def open_file(path: Path) -> sqlite3.Connection:
 
 
 def private_copy(path: Path) -> sqlite3.Connection:
-    """Returns a copy of the file that nothing else sees."""
+    """Create a private copy of the file."""
     copy = sqlite3.connect("", isolation_level=None, check_same_thread=False)  # a private file, gone when closed
     if path.exists():
         with closing(open_file(path)) as db:
@@ -40,7 +40,7 @@ def private_copy(path: Path) -> sqlite3.Connection:
 
 
 def problem(path: Path, error: sqlite3.DatabaseError) -> GenkitError:
-    """Returns what to raise for an error of the file."""
+    """Convert an error of the file."""
     if "locked" in str(error) or "busy" in str(error):
         return GenkitError(
             "FAILED_PRECONDITION",

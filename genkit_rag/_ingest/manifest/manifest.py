@@ -1,8 +1,8 @@
-"""What was indexed, from which bytes: one small SQLite file.
+"""The manifest: which sources and chunks are indexed, and from which bytes, in one SQLite file.
 
-Two promises make it safe to stop anywhere. A source's row says that the index is in step with it, and is written
-last. A chunk's row says that the index may hold it, and is written first. So no chunk is forgotten in the index, and
-no source is believed to be there that is not.
+Two invariants make it safe to stop at any time. The row of a source means that the index is in step with it, and is
+written last. The row of a chunk means that the index may contain it, and is written first. So no chunk in the index is
+forgotten, and no source counts as indexed before it is.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _PAGE = 1000
 
 
 class Manifest:
-    """The sources and chunks of one target. Only one process writes it at a time; others are refused.
+    """The sources and chunks of one target. Only one process may write it at a time.
 
     Args:
-        path: The SQLite file; it is made with its folders.
-        target: The index, and its namespace; several may share a file.
-        discard: Work on a private copy: nothing is written to the file.
-        near_duplicates: The similarity from which on a chunk is held back.
+        path: The SQLite file; created with its folders.
+        target: The index and its namespace; several may share a file.
+        discard: Work on a private copy without changing the file.
+        near_duplicates: The similarity from which a chunk is held back.
     """
 
     def __init__(self, path: Path, target: str, *, discard: bool = False, near_duplicates: float | None = None) -> None:
@@ -97,12 +97,12 @@ class Manifest:
             self._db.execute("COMMIT")
 
     def see(self, name: str) -> bool:
-        """Returns whether the name was not seen in this run before, and remembers it."""
+        """Record that the name was seen in this run; return whether it is new."""
         with self._access():
             return self._db.execute("INSERT OR IGNORE INTO seen VALUES (?)", (name,)).rowcount == 1
 
     def state(self, name: str) -> State | None:
-        """Returns what is known of a source."""
+        """Return the recorded state of a source."""
         with self._access():
             row = self._db.execute(
                 "SELECT size, mtime_ns, hash, settings, chunks FROM source WHERE target = ? AND name = ?",
@@ -111,7 +111,7 @@ class Manifest:
         return State(*row) if row else None
 
     def samples(self, name: str) -> list[str]:
-        """Returns two of a source's chunk ids, to ask the index whether it still has them; none if it has none."""
+        """Return up to two of a source's chunk ids, to check whether the index still has them."""
         held_back = "AND NOT EXISTS (SELECT 1 FROM twin WHERE twin.source = chunk.source AND twin.chunk = chunk.id)"
         with self._access():
             row = self._db.execute(
@@ -122,7 +122,7 @@ class Manifest:
         return [value for value in row if value is not None]
 
     def claim(self, claims: Sequence[Claim], kinds: Mapping[str, SourceKind]) -> list[Claimed]:
-        """Returns what becomes of each chunk, and records that the index may hold it from now on."""
+        """Decide about each chunk, and record that the index may contain it from now on."""
         with self._transaction():
             ids = {name: self._source_id(name, kind) for name, kind in kinds.items()}
             return [self._claim(claim, Key(ids[claim.source], claim.id)) for claim in claims]
@@ -148,7 +148,7 @@ class Manifest:
         return Claimed("new" if row is None else "same" if row[0] == claim.metadata else "known")
 
     def settle(self, claims: Iterable[Claim]) -> None:
-        """Records that the index holds the chunks with their metadata."""
+        """Record that the index has the chunks with their metadata."""
         with self._transaction():
             self._db.executemany(
                 "UPDATE chunk SET metadata = ? WHERE id = ? AND source = "
@@ -157,15 +157,15 @@ class Manifest:
             )
 
     def with_stale(self, names: Iterable[str]) -> list[str]:
-        """Returns those of the sources that have chunks which this run did not find in them."""
+        """Return those of the sources with chunks that this run did not find."""
         return [name for name in names if self._chunks(name, "run <> ?", 1)]
 
     def stale(self, name: str) -> list[str]:
-        """Returns up to a thousand chunks of a source that this run did not find in it."""
+        """Return up to a thousand chunks of a source that this run did not find."""
         return self._chunks(name, "run <> ?")
 
     def fresh(self, name: str) -> list[str]:
-        """Returns up to a thousand chunks of a source that this run has added."""
+        """Return up to a thousand chunks of a source that this run added."""
         return self._chunks(name, "first_run = ?")
 
     def _chunks(self, name: str, condition: str, limit: int = _PAGE) -> list[str]:
@@ -178,7 +178,7 @@ class Manifest:
         return [row[0] for row in rows]
 
     def forget(self, name: str, ids: Sequence[str]) -> int:
-        """Returns how many of the chunks the index may have held; drops them, after the index did."""
+        """Drop chunks that the index has deleted; return how many of them it may have had."""
         with self._transaction():
             row = self._db.execute(
                 "SELECT id FROM source WHERE target = ? AND name = ?", (self.target, name)
@@ -190,14 +190,14 @@ class Manifest:
             return len(keys) - sum(self._twins.forget(key) for key in keys)
 
     def adopt(self, claims: Iterable[Claim]) -> None:
-        """Records that the index has chunks which were to be held back."""
+        """Record that the index has chunks that were to be held back."""
         with self._transaction():
             for claim in claims:
                 if claim.sketch is not None:
                     self._twins.adopt(Key(self._source_id(claim.source, "document"), claim.id), claim.sketch)
 
     def orphans(self) -> list[Orphan]:
-        """Returns some chunks that were held back for others which are gone: they are to be indexed, then released."""
+        """Return chunks that were held back for deleted ones: index them, then release them."""
         with self._transaction():
             while found := self._twins.orphans(_PAGE):
                 if alone := self._twins.place_again(found, self.near_duplicates):
@@ -205,23 +205,23 @@ class Manifest:
         return []
 
     def doubtful(self, after: int) -> list[Orphan]:
-        """Returns some chunks that are held back for others which the index may not hold."""
+        """Return chunks that are held back for others that the index may not have."""
         with self._access():
             return self._twins.doubtful(after, _PAGE)
 
     def disown(self, orphans: Iterable[Orphan]) -> None:
-        """Records that the originals of these chunks are not in the index."""
+        """Record that the originals of these chunks are not in the index."""
         with self._transaction():
             self._twins.disown(orphans)
 
     def release(self, orphans: Iterable[Orphan]) -> None:
-        """Records that the index holds chunks which were held back."""
+        """Record that the index has chunks that were held back."""
         with self._transaction():
             for orphan in orphans:
                 self._twins.release(orphan.key)
 
     def commit(self, states: Iterable[tuple[str, SourceKind, State]]) -> None:
-        """Records that the index is in step with the sources."""
+        """Record that the index is in step with the sources."""
         with self._transaction():
             for name, kind, state in states:
                 self._db.execute(
@@ -237,12 +237,12 @@ class Manifest:
                 )
 
     def drop(self, name: str) -> None:
-        """Drops a source, after its chunks."""
+        """Drop a source whose chunks were dropped."""
         with self._transaction():
             self._db.execute("DELETE FROM source WHERE target = ? AND name = ?", (self.target, name))
 
     def abandon(self, name: str) -> None:
-        """Drops a source that was never indexed and has no chunks."""
+        """Drop a source that was never indexed and has no chunks."""
         with self._transaction():
             self._db.execute(
                 "DELETE FROM source WHERE target = ? AND name = ? AND hash = '' "
@@ -251,7 +251,7 @@ class Manifest:
             )
 
     def unseen(self, kind: SourceKind) -> Iterator[str]:
-        """Yields the sources of the kind that this run has not seen; the caller may drop them on the way."""
+        """Yield the sources of the kind that this run has not seen; the caller may drop them during iteration."""
         last = ""
         while True:
             with self._access():

@@ -1,9 +1,8 @@
-"""Near duplicates in the manifest: which chunks are held back, for which others, and what they said.
+"""Near-duplicates in the manifest: chunks that are held back, with their originals and texts.
 
-An original is a chunk that may be in the index; a twin is one that is not, since an original is like it. The twin's
-document is kept here, so that it can be indexed when its original goes, whether or not its source can be read then.
-While that happens its row names itself as the original, so that a run that is stopped there is taken up again.
-The methods run within a transaction of the manifest.
+An original may be in the index; a near-duplicate is not, since it is similar to an original. Its document is kept here,
+so that it can be indexed when the original is deleted, even if its source cannot be read then. Meanwhile its row refers
+to itself as the original, so that a stopped run continues. The methods run within a transaction of the manifest.
 """
 
 from __future__ import annotations
@@ -50,14 +49,14 @@ class Original:
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A twin whose original is gone, or may never have come to the index.
+    """A near-duplicate whose original was deleted, or may never have been indexed.
 
     Attributes:
-        row: Its number, to page by.
+        row: The row number, for paging.
         key: The chunk.
         source: The name of its source.
-        document: What is to be indexed.
-        original: The original's id.
+        document: The document to index.
+        original: The id of the original.
     """
 
     row: int
@@ -68,7 +67,7 @@ class Orphan:
 
 
 class Twins:
-    """Reads and writes originals and twins of one target."""
+    """Reads and writes originals and near-duplicates of one target."""
 
     def __init__(self, db: sqlite3.Connection, target: str) -> None:
         self._db = db
@@ -77,12 +76,12 @@ class Twins:
         """Whether there is anything to look after."""
 
     def is_held(self, key: Key) -> bool:
-        """Returns whether a chunk is held back."""
+        """Return whether a chunk is held back."""
         query = "SELECT 1 FROM twin WHERE source = ? AND chunk = ?"
         return self._db.execute(query, key).fetchone() is not None
 
     def place(self, key: Key, document: Document, found: Sketch, threshold: float) -> Original | None:
-        """Returns the original that a chunk is held back for; None if it is one itself, from now on."""
+        """Return the original for which a chunk is held back; None if the chunk becomes an original itself."""
         self.any = True
         row = self._db.execute(
             "SELECT original_source, original_chunk FROM twin WHERE source = ? AND chunk = ?", key
@@ -100,18 +99,18 @@ class Twins:
         return original
 
     def adopt(self, key: Key, found: Sketch) -> None:
-        """Makes a chunk an original that the index has already."""
+        """Make a chunk that is already in the index an original."""
         self.any = True
         self.release(key)
         if not self._is_original(key):
             self._register(key, found)
 
     def release(self, key: Key) -> bool:
-        """Returns whether a chunk was held back; it no longer is."""
+        """Stop holding a chunk back; return whether it was."""
         return self.any and self._db.execute("DELETE FROM twin WHERE source = ? AND chunk = ?", key).rowcount > 0
 
     def forget(self, key: Key) -> bool:
-        """Returns whether a chunk was held back; nothing of it is known any more."""
+        """Forget a chunk; return whether it was held back."""
         if not self.any:
             return False
         row = self._db.execute("SELECT id, buckets FROM original WHERE source = ? AND chunk = ?", key).fetchone()
@@ -123,11 +122,11 @@ class Twins:
         return self.release(key)
 
     def orphans(self, limit: int) -> list[Orphan]:
-        """Returns twins whose original is gone."""
+        """Return near-duplicates whose original was deleted."""
         return self._orphans("(chunk.id IS NULL OR twin.chunk = chunk.id)", 0, limit)
 
     def doubtful(self, after: int, limit: int) -> list[Orphan]:
-        """Returns twins whose original was noted but not settled: it may never have come to the index."""
+        """Return near-duplicates whose original was recorded but not settled, and may not be in the index."""
         return self._orphans("chunk.id IS NOT NULL AND chunk.metadata IS NULL AND twin.chunk <> chunk.id", after, limit)
 
     def _orphans(self, condition: str, after: int, limit: int) -> list[Orphan]:
@@ -143,7 +142,7 @@ class Twins:
         return [Orphan(row[0], Key(*row[1:3]), row[3], _document(row[2], row[4]), row[5]) for row in rows]
 
     def place_again(self, orphans: Iterable[Orphan], threshold: float | None) -> list[Orphan]:
-        """Returns those of the orphans that no other original is like; the others are held back for that one.
+        """Return the orphans without another similar original; hold the others back for it.
 
         Those that are returned are to be indexed now, then released.
         """
@@ -161,7 +160,7 @@ class Twins:
         return alone
 
     def disown(self, orphans: Iterable[Orphan]) -> None:
-        """Makes twins their own originals, to be indexed: those that they were held back for are not there."""
+        """Make near-duplicates their own originals, to be indexed, since their originals do not exist."""
         for orphan in orphans:
             if not self._is_original(orphan.key):
                 self._register(orphan.key, sketch(orphan.document.text))
@@ -186,7 +185,7 @@ class Twins:
         self._db.execute("INSERT OR REPLACE INTO twin VALUES (?, ?, ?, ?, ?)", (*key, *original, packed))
 
     def _checked(self, key: Key, found: Sketch, threshold: float) -> Original | None:
-        """Returns the original if it is one still, and like enough."""
+        """Return the original if it is still one and similar enough."""
         row = self._db.execute(
             "SELECT original.shingles FROM original JOIN chunk ON chunk.source = original.source "
             "AND chunk.id = original.chunk WHERE original.source = ? AND original.chunk = ?",
@@ -196,7 +195,7 @@ class Twins:
         return Original(key, alike) if row and alike >= threshold else None
 
     def _like(self, found: Sketch, threshold: float, other_than: str = "") -> Original | None:
-        """Returns the original that is most like a text, the oldest of several."""
+        """Return the most similar original of a text, the oldest of equals."""
         marks = ",".join("?" * len(found.buckets))
         rows = self._db.execute(
             "SELECT original.source, original.chunk, original.shingles FROM bucket "  # noqa: S608 - only marks

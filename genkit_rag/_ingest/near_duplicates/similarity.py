@@ -1,8 +1,8 @@
-"""How alike two texts are: the Jaccard similarity of their word shingles, found by MinHash and banding.
+"""Similarity of texts: the Jaccard similarity of their word shingles, found by MinHash and banding.
 
 Shingles and MinHash are Broder's ("On the resemblance and containment of documents", 1997), the bands those of
-Leskovec, Rajaraman and Ullman ("Mining of Massive Datasets", chapter 3). Every hash is fixed, so that what one process
-writes another one finds.
+Leskovec, Rajaraman and Ullman ("Mining of Massive Datasets", chapter 3). All hashes are fixed, so that processes share
+them.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]|\w+"
 
 
 class Sketch(NamedTuple):
-    """What is remembered of a text.
+    """The sketch of a text for similarity search.
 
     Attributes:
-        shingles: The hashes of its shingles, sorted, as 32-bit numbers.
-        buckets: Where texts like it are found: two of similarity s share one with probability 1 - (1 - s^5)^20.
+        shingles: The sorted hashes of its shingles, as 32-bit numbers.
+        buckets: The buckets of similar texts: two texts of similarity s share one with probability 1 - (1 - s^5)^20.
     """
 
     shingles: bytes
@@ -39,7 +39,7 @@ class Sketch(NamedTuple):
 
 
 def sketch(text: str) -> Sketch:
-    """Returns the sketch of a text; case and punctuation do not count."""
+    """Compute the sketch of a text, ignoring case and punctuation."""
     import numpy as np
 
     words = _WORD.findall(text.lower()) or [text]
@@ -59,7 +59,7 @@ def sketch(text: str) -> Sketch:
 
 
 def similarity(one: bytes, other: bytes) -> float:
-    """Returns the Jaccard similarity of two texts by their shingles."""
+    """Return the Jaccard similarity of two texts by their shingles."""
     import numpy as np
 
     first, second = np.frombuffer(one, dtype="<u4"), np.frombuffer(other, dtype="<u4")
@@ -68,7 +68,7 @@ def similarity(one: bytes, other: bytes) -> float:
 
 
 def _mixed(values: Hashes) -> Hashes:
-    """Returns well distributed hashes of numbers: the finalizer of SplitMix64 (Steele, Lea and Flood, 2014)."""
+    """Return well distributed hashes of numbers: the finalizer of SplitMix64 (Steele, Lea and Flood, 2014)."""
     import numpy as np
 
     values = values + np.uint64(0x9E3779B97F4A7C15)
@@ -79,7 +79,7 @@ def _mixed(values: Hashes) -> Hashes:
 
 @cache
 def _permutations() -> tuple[Hashes, Hashes]:
-    """Returns odd factors and addends: multiply-shift hashing (Dietzfelbinger and others, 1997)."""
+    """Return odd factors and addends: multiply-shift hashing (Dietzfelbinger and others, 1997)."""
     import numpy as np
 
     numbers = _mixed(np.arange(2 * _BANDS * _ROWS, dtype=np.uint64)).reshape(2, -1, 1)

@@ -26,16 +26,16 @@ class Splitters:
     code: TextSplitter | None = None
 
     def chunks(self, text: str, *, markdown: bool = False, language: str = "") -> Iterator[Chunk]:
-        """Yields the chunks that the splitter of that kind gives."""
+        """Yield the chunks of the splitter for that kind of text."""
         chosen = self.code if language else self.markdown if markdown else None
         return (chosen or self.default).chunks(text, markdown=markdown, language=language)
 
     def split(self, document: Document) -> Iterator[Document]:
-        """Yields the chunks of a text document, by its `content_type`; see `Splitter.split`."""
+        """Yield the chunks of a text document, by its `content_type`; see `Splitter.split`."""
         return split_document(document, self)
 
     def with_count(self, count: Count | None) -> Splitters:
-        """Returns a twin whose splitters measure in this unit where they have none of their own."""
+        """Return a copy whose splitters use `count`, unless they have their own unit."""
         return replace(
             self,
             default=with_count(self.default, count),

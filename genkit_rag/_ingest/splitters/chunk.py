@@ -1,4 +1,4 @@
-"""What a splitter is, and what it gives."""
+"""The protocol of splitters, and their chunks."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Chunk(NamedTuple):
     """A part of a text: `text == source[start:end]`.
 
     Attributes:
-        text: The part, without white space around it; never empty.
+        text: The text without surrounding white space; never empty.
         start: Its offset in characters.
-        end: The offset behind it.
-        heading_path: The headings that all of it stands under, outermost first; in code, the definitions.
-        prefix: What stands before the text in the document, repeated from elsewhere: the header of a table whose
-            other rows are here. It counts towards the size.
+        end: The offset after it.
+        heading_path: The headings that apply to all of it, outermost first; in code, the definitions.
+        prefix: Text repeated from elsewhere in the document, before the chunk: the header of a table that was split. It
+            counts towards the size.
     """
 
     text: str
@@ -41,7 +41,7 @@ class TextSplitter(Protocol):
     """
 
     def chunks(self, text: str, *, markdown: bool = False, language: str = "") -> Iterator[Chunk]:
-        """Yields the chunks of a text; `language` is that of a program, such as "python"."""
+        """Yield the chunks of a text; `language` is the programming language, such as "python"."""
         ...
 
     @property
@@ -55,27 +55,27 @@ class Countable(Protocol):
     """A splitter whose unit may be set from outside."""
 
     def with_count(self, count: Count | None) -> TextSplitter:
-        """Returns itself if it has a unit of its own, else a twin with this one."""
+        """Return a copy that uses `count`, or `self` if a unit is already set."""
         ...
 
 
 def with_count(splitter: TextSplitter, count: Count | None) -> TextSplitter:
-    """Returns the splitter with a unit to measure chunks in, unless it has one of its own or takes none."""
+    """Return the splitter with a unit for chunk sizes, unless it has its own or takes none."""
     return splitter.with_count(count) if count is not None and isinstance(splitter, Countable) else splitter
 
 
 def estimate_tokens(text: str) -> int:
-    """Returns about how many tokens a text has: its UTF-8 bytes by four. Cheap, and off by a third on some texts."""
+    """Estimate the number of tokens: UTF-8 bytes by four. Fast; the error can reach a third."""
     length = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
     return -(-length // CHARACTERS_PER_TOKEN)
 
 
 def function_name(function: Callable[..., Any] | None) -> str:
-    """Returns the name of a unit or an embedder, for `settings`."""
+    """Return the name of a function, for `settings`."""
     return str(getattr(function, "__qualname__", type(function).__name__))
 
 
 def check_size(size: int) -> None:
-    """Refuses a size that no chunk can have."""
+    """Raise INVALID_ARGUMENT for an invalid chunk size."""
     if size < 1:
         raise invalid("size", size, "must be at least 1")

@@ -31,10 +31,10 @@ class ChunkMaker:
         self._seen = _Seen()
 
     def documents(self, section: Section) -> Iterator[Document]:
-        """Yields the documents of a section.
+        """Yield the documents of a section.
 
-        A section with a key stands for itself: its chunks are numbered, and told apart, within it. So memory does not
-        grow with the rows of a table, and a new row changes nothing of the others.
+        A section with a key is independent: its chunks are numbered and identified within it. So memory does not grow
+        with the rows of a table, and a new row does not change others.
         """
         seen = _Seen() if section.key else self._seen
         number = 0 if section.key else self._number
@@ -72,7 +72,7 @@ class _Seen:
         self._again: Counter[int] = Counter()
 
     def add(self, digest: bytes) -> int:
-        """Returns how often it came before."""
+        """Return how often the digest occurred before."""
         number = int.from_bytes(digest[:7], "big")
         if number not in self._once:
             self._once.add(number)
@@ -82,7 +82,7 @@ class _Seen:
 
 
 def document_section(document: Document) -> Section:
-    """Returns a document as a section; raises UnreadableFile for one that is not text."""
+    """Convert a document to a section; UnreadableFile if it is not text."""
     if not document.is_text:
         raise UnreadableFile("only text is split: index documents with media directly")
     content_type = str(document.metadata.get("content_type") or "")
@@ -91,7 +91,7 @@ def document_section(document: Document) -> Section:
 
 
 def split_document(document: Document, splitter: TextSplitter) -> Iterator[Document]:
-    """Yields the chunks of a text document: its metadata and `source`, `chunk`, `start`, `end`, `heading_path`.
+    """Yield the chunks of a text document with its metadata and `source`, `chunk`, `start`, `end`, `heading_path`.
 
     Their ids come from the source and their text, so that a chunk keeps its id when others change. Metadata
     `content_type: text/markdown` makes it Markdown, `text/x-python` a program in Python.
@@ -101,7 +101,7 @@ def split_document(document: Document, splitter: TextSplitter) -> Iterator[Docum
 
 
 def metadata_hash(document: Document) -> bytes:
-    """Returns a hash of the metadata of a chunk."""
+    """Hash the metadata of a chunk."""
     return hashlib.blake2b(_bytes(json.dumps(document.metadata, sort_keys=True, default=str)), digest_size=8).digest()
 
 

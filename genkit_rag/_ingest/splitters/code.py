@@ -34,14 +34,14 @@ _MAX_ERRORS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class CodeSplitter:
-    """Splits programs at their syntax: functions and classes stay whole when they fit, else they are cut at statements.
+    """Splits programs at their syntax: functions and classes stay whole if they fit, others at statements.
 
-    Comments and decorators stay with what follows. `heading_path` is the definitions that a chunk stands in, such as
+    Comments and decorators stay with the following definition. `heading_path` has the enclosing definitions, such as
     `("Stack", "push")`. A language without a grammar, code that does not parse and text of more than 8,000,000
-    characters is cut at empty lines and lines; text that is no program by `Splitter`. Needs the extra `code`.
+    characters is cut at empty lines and lines; other text is split by `Splitter`. Needs the extra `code`.
 
     Args:
-        size: The most that a chunk may count.
+        size: The maximum size of a chunk.
         count: The unit of `size`. None estimates tokens; `len` counts characters.
     """
 
@@ -53,7 +53,7 @@ class CodeSplitter:
         require_extra("code", "tree_sitter")
 
     def chunks(self, text: str, *, markdown: bool = False, language: str = "") -> Iterator[Chunk]:
-        """Yields the chunks in order; nothing in them is repeated."""
+        """Yield the chunks in order, without overlap."""
         if not language:
             return Splitter(self.size, 0, self.count).chunks(text, markdown=markdown)
         packing = Packing(self.size, estimated(self.count))
@@ -64,11 +64,11 @@ class CodeSplitter:
         return pack(text, _in_characters(text, code, _Program(code, packing), root), packing, _path)
 
     def split(self, document: Document) -> Iterator[Document]:
-        """Yields the chunks of a text document, a program by its `content_type`; see `Splitter.split`."""
+        """Yield the chunks of a text document, a program by its `content_type`; see `Splitter.split`."""
         return split_document(document, self)
 
     def with_count(self, count: Count | None) -> CodeSplitter:
-        """Returns itself if it has a unit, else a twin with this one."""
+        """Return a copy that uses `count`, or `self` if a unit is already set."""
         return self if self.count is not None else replace(self, count=count)
 
     @property
@@ -95,7 +95,7 @@ class _Program:
     apart: bool = False
 
     def units(self, group: _Group, path: tuple[str, ...], depth: int = 0) -> Iterator[Unit]:
-        """Yields parts without a gap between them: whole nodes where they fit, else what they are made of."""
+        """Yield contiguous parts: whole nodes if they fit, otherwise their children."""
         start, end, node, is_body = group
         own = (*path, *symbol(node))
         if self._fits(start, end):
@@ -116,7 +116,7 @@ class _Program:
         self.apart |= is_definition
 
     def _around(self, group: _Group, path: tuple[str, ...], own: tuple[str, ...]) -> Iterator[Unit]:
-        """Yields a node that fits when what leads to it, or what closes it, does not stay with it."""
+        """Yield a node that fits, separated from preceding or closing text that does not."""
         start, end, node, _ = group
         if not self._fits(start, node.end_byte):
             yield self._unit(start, node.start_byte, path)
@@ -136,7 +136,7 @@ class _Program:
 
 
 def _groups(node: Any, start: int, end: int) -> list[_Group]:
-    """Returns the children of a node as parts of `start` to `end` without a gap; none for a leaf."""
+    """Return the children of a node as contiguous parts from `start` to `end`; none for a leaf."""
     groups: list[_Group] = []
     begin, row = start, -1
     body = node.child_by_field_name("body")
@@ -157,7 +157,7 @@ def _groups(node: Any, start: int, end: int) -> list[_Group]:
 
 
 def _in_characters(text: str, code: bytes, program: _Program, root: Any) -> Iterator[Unit]:
-    """Yields the program's parts by offsets in characters, without white space around them."""
+    """Yield the program's parts by character offsets, without surrounding white space."""
     end = 0
     for unit in program.units(_Group(0, len(code), root), ()):
         start, end = end, end + len(code[unit.start : unit.end].decode("utf-8", "replace"))
@@ -174,7 +174,7 @@ def _in_characters(text: str, code: bytes, program: _Program, root: Any) -> Iter
 
 
 def _is_broken(root: Any) -> bool:
-    """Returns whether a good part of the text is not of the language."""
+    """Return whether a large part of the text is not valid in the language."""
     pending, errors = [root], 0
     while pending:
         node = pending.pop()

@@ -45,12 +45,12 @@ _ALIASES = {
 
 
 def languages() -> tuple[str, ...]:
-    """Returns the languages with a grammar."""
+    """Return the languages with a grammar."""
     return tuple(_GRAMMARS)
 
 
 def parse(code: bytes, language: str) -> Any:
-    """Returns the root node of a program, or None for a language without a grammar.
+    """Parse a program and return its root node; None for a language without a grammar.
 
     Raises MissingExtra where the grammar is not installed: chunks must not depend on what happens to be there.
     """

@@ -45,10 +45,10 @@ class Outline:
     begin: int = 0
 
     def path_of(self, text: str, start: int, end: int) -> tuple[str, ...]:
-        """Returns the headings that a part of the text stands under, outermost first.
+        """Return the headings that apply to a part of the text, outermost first.
 
-        Where it spans several, those that all of it has in common; a heading without a text of its own below it does
-        not count, since it only leads to the next one.
+        If it spans several, those that all of it has in common; a heading without its own text is ignored, since it
+        only introduces the next one.
         """
         first, last = bisect_right(self.headings, start), bisect_right(self.headings, end - 1)
         if first == last:
@@ -64,21 +64,21 @@ class Outline:
         return self.paths[last - 1] if path is None else path
 
     def heading_in(self, low: int, high: int) -> int:
-        """Returns where the first heading with `low <= offset <= high` begins, or -1."""
+        """Return the offset of the first heading with `low <= offset <= high`, or -1."""
         found = bisect_left(self.headings, low)
         if found < len(self.headings) and self.headings[found] <= high:
             return self.headings[found]
         return -1
 
     def block_around(self, offset: int) -> tuple[int, int] | None:
-        """Returns the block that a cut at the offset would divide."""
+        """Return the block that a cut at the offset would divide."""
         found = bisect_left(self.starts, offset) - 1
         if found >= 0 and offset < self.ends[found]:
             return self.starts[found], self.ends[found]
         return None
 
     def header_at(self, offset: int) -> str:
-        """Returns the header of the table in whose body the offset lies, else an empty string."""
+        """Return the header of the table whose body contains the offset, otherwise an empty string."""
         found = bisect_right(self.starts, offset) - 1
         if found < 0 or offset >= self.ends[found]:
             return ""
@@ -86,7 +86,7 @@ class Outline:
         return header if offset >= self.starts[found] + len(header) else ""
 
     def table_around(self, offset: int) -> tuple[int, int] | None:
-        """Returns the table that a cut at the offset would divide."""
+        """Return the table that a cut at the offset would divide."""
         found = bisect_left(self.starts, offset) - 1
         if found >= 0 and offset < self.ends[found] and self.headers[found] is not None:
             return self.starts[found], self.ends[found]
@@ -94,7 +94,7 @@ class Outline:
 
 
 def outline(text: str) -> Outline:
-    """Returns the outline of a Markdown text; a front matter has no headings."""
+    """Return the outline of a Markdown text; front matter has no headings."""
     front = FRONT_MATTER.match(text)
     result = Outline(begin=front.end() if front else 0)
     stack: list[tuple[int, str]] = []
@@ -123,7 +123,7 @@ def _header(table: str) -> str:
 
 
 def common(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns what two paths begin with."""
+    """Return the common prefix of two paths."""
     same = 0
     while same < min(len(one), len(other)) and one[same] == other[same]:
         same += 1

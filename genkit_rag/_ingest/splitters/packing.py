@@ -21,9 +21,9 @@ class Unit(NamedTuple):
 
     Attributes:
         start: Its offset.
-        end: The offset behind it.
+        end: The offset after it.
         apart: Whether it begins a new chunk.
-        path: What it stands under.
+        path: Its heading path.
     """
 
     start: int
@@ -49,16 +49,16 @@ class Packing:
     overlap: int = 0
 
     def fits(self, text: str) -> bool:
-        """Returns whether a text is small enough for a chunk."""
+        """Return whether a text fits into a chunk."""
         return self.count(text) <= self.size
 
 
 Path = Callable[[Sequence[Unit]], tuple[str, ...]]
-"""What a chunk of these units stands under."""
+"""Returns the heading path of a chunk of these units."""
 
 
 def pack(text: str, units: Iterable[Unit], packing: Packing, path: Path) -> Iterator[Chunk]:
-    """Yields chunks of consecutive units; a unit that does not fit alone is cut at its lines and words."""
+    """Yield chunks of consecutive units; a unit that does not fit alone is cut at its lines and words."""
     held: list[Unit] = []
     fresh = 0  # units in `held` that no chunk has yet
     for unit in units:
@@ -80,7 +80,7 @@ def pack(text: str, units: Iterable[Unit], packing: Packing, path: Path) -> Iter
 
 
 def markdown_units(text: str) -> tuple[Outline, Iterator[Unit]]:
-    """Returns the outline of a Markdown text, and its sentences, with code fences and tables as one unit each."""
+    """Return the outline of a Markdown text, and its sentences, with code fences and tables as one unit each."""
     structure = outline(text)
     return structure, _markdown_units(text, structure)
 
@@ -105,12 +105,12 @@ def _markdown_units(text: str, structure: Outline) -> Iterator[Unit]:
 
 
 def estimated(count: Count | None) -> Count:
-    """Returns the unit, or the estimate of tokens where there is none."""
+    """Return the unit, or the estimate of tokens if there is none."""
     return count or estimate_tokens
 
 
 def line_units(text: str, start: int, end: int, fits: Callable[[str], bool], path: tuple[str, ...]) -> Iterator[Unit]:
-    """Yields the blocks between empty lines of a part of a text, and the lines of those that do not fit."""
+    """Yield the blocks between empty lines of a part of a text, and the lines of those that do not fit."""
     for begin, stop in _between(text, start, end, _EMPTY_LINE):
         if fits(text[begin:stop]):
             yield Unit(begin, stop, path=path)
@@ -131,7 +131,7 @@ def _chunk(text: str, units: Sequence[Unit], path: Path) -> Chunk:
 
 
 def _cut(text: str, unit: Unit, packing: Packing, path: Path) -> Iterator[Chunk]:
-    """Yields the pieces of a unit that is longer than a chunk."""
+    """Yield the pieces of a unit that is longer than a chunk."""
     splitter = Splitter(packing.size, 0, packing.count)
     is_markdown = text.startswith(("|", "#"), unit.start)  # a table repeats its header, perhaps below a heading
     for piece in splitter.chunks(text[unit.start : unit.end], markdown=is_markdown):

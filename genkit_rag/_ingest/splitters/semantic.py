@@ -31,23 +31,22 @@ _CACHED = 4 * _BLOCK
 
 @dataclass(frozen=True, slots=True)
 class SemanticSplitter:
-    """Splits between sentences where the subject changes, as an embedder sees it, and never beyond the size.
+    """Splits between sentences where the topic changes, as measured by embeddings, within a maximum size.
 
-    At each end of a sentence, the sentences before it are compared with those behind it, by the cosine of their
-    vectors: TextTiling (Hearst, 1997) with embeddings. A chunk ends where the distance is above a percentile of all
-    distances, as in Greg Kamradt's "semantic chunking" (2023). The same text and embedder give the same chunks. About
-    as many texts are embedded as there are sentences, on top of the chunks, so it costs several times what `Splitter`
-    does.
+    At each end of a sentence, the sentences before and after it are compared by the cosine of their embeddings:
+    TextTiling (Hearst, 1997) with embeddings. A chunk ends where the distance exceeds a percentile of all distances, as
+    in Greg Kamradt's "semantic chunking" (2023). The result is deterministic for a text and an embedder. About one text
+    per sentence is embedded in addition to the chunks, so it costs several times as much as `Splitter`.
 
     Args:
-        embed: Takes a list of texts and returns one vector for each: a function or a coroutine function, such as
+        embed: Returns one vector for each of a list of texts: a function or a coroutine function, such as
             `lambda texts: ai.embed_many("minilm/all-minilm-l6-v2", texts)`.
-        percentile: Of the distances between neighbours; the higher, the fewer chunks.
-        window: Sentences on each side of a boundary that are compared.
-        size: The most that a chunk may count.
+        percentile: The percentile of the distances between neighbours; higher values give fewer chunks.
+        window: The number of compared sentences on each side of a boundary.
+        size: The maximum size of a chunk.
         count: The unit of `size`. None estimates tokens; `len` counts characters.
         batch_size: Texts in one call of `embed`.
-        embedder: A name for the embedder: text is split anew when it changes.
+        embedder: A name for the embedder: text is split again when it changes.
     """
 
     embed: Embed
@@ -77,7 +76,7 @@ class SemanticSplitter:
                 raise invalid(name, getattr(self, name), f"must be at least {least}")
 
     def chunks(self, text: str, *, markdown: bool = False, language: str = "") -> Iterator[Chunk]:
-        """Yields the chunks in order. With an asynchronous `embed` it must not run on the event loop's thread."""
+        """Yield the chunks in order. With an asynchronous `embed` it must not run on the event loop's thread."""
         packing = Packing(self.size, estimated(self.count))
         if not markdown:
             return pack(text, self._parted(text, _sentences(text)), packing, lambda _: ())
@@ -86,11 +85,11 @@ class SemanticSplitter:
         return pack(text, parted, packing, lambda held: structure.path_of(text, held[0].start, held[-1].end))
 
     def split(self, document: Document) -> Iterator[Document]:
-        """Yields the chunks of a text document; see `Splitter.split`."""
+        """Yield the chunks of a text document; see `Splitter.split`."""
         return split_document(document, self)
 
     def with_count(self, count: Count | None) -> SemanticSplitter:
-        """Returns itself if it has a unit, else a twin with this one."""
+        """Return a copy that uses `count`, or `self` if a unit is already set."""
         return self if self.count is not None else replace(self, count=count)
 
     @property
@@ -103,7 +102,7 @@ class SemanticSplitter:
         )
 
     def _parted(self, text: str, units: Iterable[Unit]) -> Iterator[Unit]:
-        """Yields the units, those apart that begin another subject."""
+        """Yield the units, marking those that begin another topic."""
         import numpy as np
 
         remaining = iter(units)
@@ -121,7 +120,7 @@ class SemanticSplitter:
                 yield unit._replace(apart=unit.apart or bool(distance > threshold))
 
     def _vectors(self, texts: Sequence[str]) -> np.ndarray:
-        """Returns unit vectors; what was embedded a moment ago is not embedded again."""
+        """Return unit vectors, reusing recent embeddings."""
         import numpy as np
 
         keys = [hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts]
@@ -146,7 +145,7 @@ class SemanticSplitter:
 
 
 def _vector(row: Any) -> Any:
-    """Returns the numbers of a vector, or those of the first embedding of a document, as `ai.embed_many` gives them."""
+    """Return a vector, or the first embedding of a document in the form of `ai.embed_many`."""
     return row[0].embedding if isinstance(row, list) and row and isinstance(row[0], Embedding) else row
 
 

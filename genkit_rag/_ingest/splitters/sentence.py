@@ -47,7 +47,7 @@ class SentenceSplitter:
             )
 
     def chunks(self, text: str, *, markdown: bool = False, language: str = "") -> Iterator[Chunk]:
-        """Yields the chunks in order. The language of a program changes nothing."""
+        """Yield the chunks in order; `language` is ignored."""
         packing = Packing(self.size, estimated(self.count), self.sentences, self.overlap)
         if not markdown:
             units = (Unit(start, end) for start, end in sentence_spans(text))
@@ -56,11 +56,11 @@ class SentenceSplitter:
         return pack(text, found, packing, lambda held: structure.path_of(text, held[0].start, held[-1].end))
 
     def split(self, document: Document) -> Iterator[Document]:
-        """Yields the chunks of a text document; see `Splitter.split`."""
+        """Yield the chunks of a text document; see `Splitter.split`."""
         return split_document(document, self)
 
     def with_count(self, count: Count | None) -> SentenceSplitter:
-        """Returns itself if it has a unit, else a twin with this one."""
+        """Return a copy that uses `count`, or `self` if a unit is already set."""
         return self if self.count is not None else replace(self, count=count)
 
     @property

@@ -1,7 +1,7 @@
-"""Where sentences end: a few rules over the marks that may end one.
+"""Sentence boundaries: a few rules about punctuation.
 
-A mark ends a sentence unless something speaks against it: an abbreviation, an initial, a number of a list, or a small
-letter behind it. Empty lines and list items end one without a mark; Chinese and Japanese marks need no space behind.
+A mark ends a sentence unless it follows an abbreviation, an initial or a list number, or precedes a small letter. Empty
+lines and list items end one without a mark; Chinese and Japanese marks need no following space.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _LONGEST_WORD = 24
 
 
 def sentence_spans(text: str, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:
-    """Yields where the sentences of a part of a text begin and end, without the white space around them."""
+    """Yield the bounds of the sentences of a part of a text, without surrounding white space."""
     end = len(text) if end is None else end
     begin = start
     for match in _ENDS.finditer(text, start, end):
@@ -62,7 +62,7 @@ def sentence_spans(text: str, start: int = 0, end: int | None = None) -> Iterato
 
 
 def _is_end(text: str, begin: int, match: re.Match[str]) -> bool:
-    """Returns whether a mark followed by white space ends the sentence."""
+    """Return whether a mark followed by white space ends the sentence."""
     follower = _WORD_AFTER.match(text, match.end())
     after = follower[1] if follower else ""
     if after[:1].islower():  # "e.g. this", "... and so on", "Why?" he asked
@@ -83,7 +83,7 @@ def _is_end(text: str, begin: int, match: re.Match[str]) -> bool:
 
 
 def stripped(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yields where a part of a text begins and ends without the white space around it; nothing if that is all."""
+    """Yield the bounds of a part of a text without surrounding white space; nothing if it is empty."""
     piece = text[start:end]
     kept = piece.strip()
     if kept:

@@ -13,7 +13,7 @@ _RECEIVER = re.compile(r"\(\s*(?:\w+\s+)?\*?\s*(\w+)")
 
 
 def symbol(node: Any) -> tuple[str, ...]:
-    """Returns the path of the name that a node defines, such as `("Stack", "push")` for Go's `func (s *Stack) push()`.
+    """Return the path of the name that a node defines, such as `("Stack", "push")` for Go's `func (s *Stack) push()`.
 
     Empty for what defines nothing, or nothing that has a name.
     """
@@ -32,7 +32,7 @@ def symbol(node: Any) -> tuple[str, ...]:
 
 
 def wrapped(node: Any) -> Any:
-    """Returns the definition in a node that only surrounds it: a decorator, `export`, `template`; None without one."""
+    """Return the definition inside a wrapping node: a decorator, `export`, `template`; None without one."""
     for field in ("definition", "declaration"):
         inner = node.child_by_field_name(field)
         if inner is not None:
@@ -54,7 +54,7 @@ def _name(node: Any) -> Any:
 
 
 def _declared_function(node: Any) -> Any:
-    """Returns the declarator of `const f = () => ...`."""
+    """Return the declarator of `const f = () => ...`."""
     declarator = node.named_children[0] if len(node.named_children) == 1 else None
     value = declarator and declarator.child_by_field_name("value")
     return declarator if value is not None and value.type in _FUNCTIONS else None

@@ -27,7 +27,7 @@ from genkit_rag._ingest.splitters.markdown_outline import Outline, outline
 def split_text(
     text: str, size: int = 1000, overlap: int = 200, *, count: Count | None = len, markdown: bool = False
 ) -> list[Chunk]:
-    """Returns the chunks of a text, in characters unless `count` says otherwise; see `Splitter`."""
+    """Split a text into chunks, measured in characters unless `count` is given; see `Splitter`."""
     return list(Splitter(size, overlap, count).chunks(text, markdown=markdown))
 
 
@@ -62,7 +62,7 @@ class Splitter:
             )
 
     def chunks(self, text: str, *, markdown: bool = False, language: str = "") -> Iterator[Chunk]:
-        """Yields the chunks in order; the same ones at every call. The language of a program changes nothing."""
+        """Yield the chunks in order, deterministically; `language` is ignored."""
         cutter = _Cutter(text, outline(text) if markdown else None)
         if self.count is len:
             return _walk(cutter, self.size, self.overlap)
@@ -71,7 +71,7 @@ class Splitter:
         return _measured(cutter, self, self.count or estimate_tokens)
 
     def split(self, document: Document) -> Iterator[Document]:
-        """Yields the chunks of a text document: its metadata and `source`, `chunk`, `start`, `end`, `heading_path`.
+        """Yield the chunks of a text document with its metadata and `source`, `chunk`, `start`, `end`, `heading_path`.
 
         Their ids come from the source and their text, so that a chunk keeps its id when others change. Metadata
         `content_type: text/markdown` makes it Markdown.
@@ -79,7 +79,7 @@ class Splitter:
         return split_document(document, self)
 
     def with_count(self, count: Count | None) -> Splitter:
-        """Returns itself if it has a unit, else a twin with this one."""
+        """Return a copy that uses `count`, or `self` if a unit is already set."""
         return self if self.count is not None else replace(self, count=count)
 
     @property
@@ -100,10 +100,10 @@ class _Cutter:
         self.paragraph = "\r\n\r\n" if "\r\n" in text else "\n\n"
 
     def cut(self, start: int, high: int, overlap: int, covered: int) -> tuple[int, bool]:
-        """Returns the best end of a chunk, and whether it is clean: nothing before it need be repeated behind it.
+        """Return the best end of a chunk, and whether it is clean, so that the next chunk needs no overlap.
 
-        An unclean end is more than `overlap` behind the start, so that the walk goes on, and any is behind `covered`,
-        up to where the chunk before went.
+        An unclean end is more than `overlap` after the start, so that the walk advances, and any end is after
+        `covered`, the end of the previous chunk.
         """
         if self.structure is not None:
             # Less than a fifth of the window is not left alone before a heading: a heading alone says nothing.
@@ -124,7 +124,7 @@ class _Cutter:
         return (line, True) if line >= 0 else (end, False)
 
     def next_start(self, start: int, end: int, overlap: int) -> int:
-        """Returns where the next chunk begins: at a sentence or a word within the last `overlap` characters."""
+        """Return the start of the next chunk: a sentence or a word within the last `overlap` characters."""
         text = self.text
         if overlap:
             low = end - overlap
@@ -142,11 +142,11 @@ class _Cutter:
         return end
 
     def header(self, start: int) -> str:
-        """Returns the header of the table in which a chunk begins."""
+        """Return the header of the table in which a chunk begins."""
         return self.structure.header_at(start) if self.structure is not None and self.structure.starts else ""
 
     def row_end(self, start: int, end: int) -> int:
-        """Returns the end of the table's row that a chunk begins with, if the chunk would cut it; else -1."""
+        """Return the end of the table row at the start of a chunk, if the chunk would cut it; otherwise -1."""
         table = self.structure.table_around(end) if self.structure is not None else None
         if table is None or self.text.find("\n", start, end + 1) >= 0:
             return -1
@@ -157,14 +157,14 @@ class _Cutter:
         return found if found >= 0 else table[1]
 
     def chunk(self, start: int, end: int, prefix: str) -> Chunk:
-        """Returns the chunk without the white space at its end."""
+        """Create the chunk without trailing white space."""
         piece = self.text[start:end].rstrip()
         path = self.structure.path_of(self.text, start, end) if self.structure is not None else ()
         return Chunk(piece, start, start + len(piece), path, prefix)
 
 
 def _walk(cutter: _Cutter, size: int, overlap: int) -> Iterator[Chunk]:
-    """Yields chunks of at most `size` characters."""
+    """Yield chunks of at most `size` characters."""
     start = cutter.next_start(0, 0, 0)
     covered = 0
     while start < cutter.stop:
@@ -183,7 +183,7 @@ def _walk(cutter: _Cutter, size: int, overlap: int) -> Iterator[Chunk]:
 
 
 def _measured(cutter: _Cutter, splitter: Splitter, count: Count) -> Iterator[Chunk]:
-    """Yields chunks that count at most the size; the window is guessed from the density of the chunk before."""
+    """Yield chunks of at most the size in the unit; the window is estimated from the density of the previous chunk."""
     size = splitter.size
     start = cutter.next_start(0, 0, 0)
     covered = 0
@@ -217,7 +217,7 @@ class _Window:
     count: Count
 
     def fit(self, size: int, overlap: int, density: float, width: int) -> tuple[int, bool, int]:
-        """Returns the end of a chunk that counts at most the size, whether it is clean, and what it counts."""
+        """Return the end of a chunk within the size, whether it is clean, and its measured size."""
         start = self.start
         end, clean, units = self._cut(width, overlap, density)
         if units < size * 0.8 and not clean:
@@ -230,7 +230,7 @@ class _Window:
         return end, clean, units
 
     def whole_row(self, end: int, size: int) -> tuple[int, bool, str]:
-        """Returns the end of the row that the chunk would cut, if the row fits, with or without the prefix."""
+        """Return the end of the row that the chunk would cut, if the row fits, with or without the prefix."""
         row = self.cutter.row_end(self.start, end)
         if row >= 0:
             for prefix in (self.prefix, ""):
@@ -245,12 +245,12 @@ class _Window:
 
 
 def _repeatable(overlap: int, density: float, length: int) -> int:
-    """Returns the overlap in characters, less than the length of the chunk, so that the walk goes on."""
+    """Return the overlap in characters, less than the length of the chunk, so that the walk advances."""
     return max(min(int(overlap * density), length - 1), 0)
 
 
 def _cut(text: str, start: int, high: int, overlap: int, paragraph: str) -> int:
-    """Returns the best boundary of a window, late in it where there is one; more than `overlap` behind the start."""
+    """Return the best boundary of a window, preferably late; more than `overlap` after the start."""
     least = start + overlap + 1
     end = _cut_between(text, max(start + (high - start) // 2, least), high, paragraph)
     if end < 0:
@@ -261,7 +261,7 @@ def _cut(text: str, start: int, high: int, overlap: int, paragraph: str) -> int:
 
 
 def _cut_between(text: str, low: int, high: int, paragraph: str) -> int:
-    """Returns the last end of a paragraph, else of a sentence, else of a line, else -1."""
+    """Return the last end of a paragraph, otherwise of a sentence, otherwise of a line, otherwise -1."""
     end = text.rfind(paragraph, low, high + len(paragraph))
     if end >= 0:
         return end
@@ -275,7 +275,7 @@ def _cut_between(text: str, low: int, high: int, paragraph: str) -> int:
 
 
 def _cut_unspaced(text: str, low: int, high: int) -> int:
-    """Returns a boundary where spaces are rare, else the end of the window, but never inside a character."""
+    """Return a boundary in text with few spaces, otherwise the end of the window, but never inside a character."""
     for marks in ("。！？", "、，；"):
         end = max(text.rfind(mark, low, high) for mark in marks)
         if end >= 0:

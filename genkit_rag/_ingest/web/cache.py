@@ -29,7 +29,7 @@ class PageCache:
         self._path = path
         self._lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Pages may be somebody's own: only the owner reads the file.
+        # Pages may be private: only the owner may read the file.
         create_private(path)
         with self._guarded():
             self._db = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
@@ -63,7 +63,7 @@ class PageCache:
                 ) from error
 
     def get(self, url: str) -> Fetched | None:
-        """Returns the answer that is remembered for a URL."""
+        """Return the cached response for a URL."""
         with self._guarded():
             row = self._db.execute(
                 "SELECT content_type, charset, headers, body FROM page WHERE url = ?", (url,)
@@ -84,7 +84,7 @@ class PageCache:
             self._db.execute("INSERT OR REPLACE INTO page VALUES (?, ?, ?, ?, ?)", row)
 
     def forget(self, url: str) -> None:
-        """Drops the answer for a URL."""
+        """Drop the cached response for a URL."""
         with self._guarded():
             self._db.execute("DELETE FROM page WHERE url = ?", (url,))
 
@@ -95,7 +95,7 @@ class PageCache:
 
 
 def validators(fetched: Fetched | None) -> dict[str, str]:
-    """Returns the headers that ask whether an answer is still the same."""
+    """Return the headers of a conditional request."""
     if fetched is None:
         return {}
     pairs = (("if-none-match", "etag"), ("if-modified-since", "last-modified"))

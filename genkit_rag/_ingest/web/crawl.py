@@ -75,7 +75,7 @@ class Crawl:
         self._ended = False
 
     async def items(self) -> AsyncIterator[Given]:
-        """Yields the documents of each page, and what says that one could not be read."""
+        """Yield the documents of each page, and an item for each page that could not be read."""
         async with AsyncExitStack() as stack:
             cache: PageCache | None = None
             if self._cache is not None:
@@ -93,11 +93,11 @@ class Crawl:
             self._ended = True
 
     def is_gone(self, name: str) -> bool:
-        """Returns whether a page that was not given is gone."""
+        """Return whether a missing page was removed from the site."""
         return name in self._gone or (self._ended and self._complete and site_of(name) in self._sites)
 
     def _start(self, fetcher: Fetcher) -> bool:
-        """Starts what may run; returns whether anything does."""
+        """Start queued fetches up to the concurrency; return whether any runs."""
         while self._waiting and len(self._running) < self._options.concurrency:
             if self._sent + len(self._running) >= self._scope.max_pages:
                 break
@@ -250,12 +250,12 @@ class Crawl:
         return [UnreadableSource(url, reason)]
 
     def _name(self, url: str, page: Page) -> str:
-        """Returns the URL that the page says is its own, as far as it can know: a URL of the same site."""
+        """Return the canonical URL that the page declares, if it is on the same site."""
         canonical = link_url(page.canonical, self._options.policy) if page.canonical else None
         return canonical if canonical is not None and site_of(canonical) == site_of(url) else url
 
     def _add_links(self, links: list[str], depth: int) -> None:
-        """Adds what is wanted; in a thread, since a page may have thousands of links."""
+        """Queue wanted links; runs in a thread, since a page may have thousands."""
         for link in dict.fromkeys(links):
             self._add(link, depth)
 

@@ -1,4 +1,4 @@
-"""Fetches politely: a pace for each host, robots.txt, repetitions, and what is remembered."""
+"""Polite fetching: a delay for each host, robots.txt, retries and a cache."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BUSY = (429, 503)
 _ROBOTS_CHARACTERS = 500 * 1024  # RFC 9309, 2.5: what must be read at least
 
 
-class Pace:
+class HostDelay:
     """Turns for the requests to one host, at equal distances."""
 
     def __init__(self, interval: float) -> None:
@@ -30,7 +30,7 @@ class Pace:
         self._next = 0.0
 
     async def turn(self) -> None:
-        """Waits until the next request may be sent."""
+        """Wait until the next request may be sent."""
         now = asyncio.get_running_loop().time()
         at = max(now, self._next)
         self._next = at + self.interval
@@ -43,7 +43,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a robots.txt says; `failure` when it could not be had, which forbids everything for now."""
+    """The rules of a robots.txt; `failure` if it could not be fetched, which forbids everything for now."""
 
     parser: Protego | None = None
     failure: str | None = None
@@ -58,17 +58,17 @@ class _Busy(Exception):
 
 
 class Fetcher:
-    """Fetches pages of any host, each at its pace. `cache` may be None."""
+    """Fetches pages with a rate limit for each host. `cache` may be None."""
 
     def __init__(self, client: httpx.AsyncClient, options: WebOptions, cache: PageCache | None) -> None:
         self._client = client
         self._options = options
         self._cache = cache
-        self._paces: dict[str, Pace] = {}
+        self._paces: dict[str, HostDelay] = {}
         self._rules: dict[str, asyncio.Task[Rules]] = {}
 
     async def get(self, url: str) -> Fetched:
-        """Returns what a URL answers, without following redirects; raises GenkitError when it gives nothing."""
+        """Fetch a URL without following redirects; raise GenkitError on failure."""
         known = await run_in_thread(self._cache.get, url) if self._cache is not None else None
         fetched = await self._fetch_with_retries(url, headers=validators(known))
         if fetched.status == 304 and known is not None:
@@ -80,20 +80,20 @@ class Fetcher:
         return fetched
 
     async def rules(self, url: str) -> Rules:
-        """Returns what the robots.txt of the URL's server says; it is fetched once."""
+        """Return the robots.txt rules of the URL's server, fetched once."""
         origin = origin_of(url)
         if origin not in self._rules:
             self._rules[origin] = asyncio.create_task(self._fetch_rules(origin))
         return await asyncio.shield(self._rules[origin])
 
     async def close(self) -> None:
-        """Ends what still runs."""
+        """Cancel what still runs."""
         for task in self._rules.values():
             task.cancel()
         await asyncio.gather(*self._rules.values(), return_exceptions=True)
 
     async def _fetch_rules(self, origin: str) -> Rules:
-        # RFC 9309, 2.3.1: what is not there forbids nothing, what cannot be had forbids everything.
+        # RFC 9309, 2.3.1: a missing robots.txt forbids nothing, an unreachable one forbids everything.
         try:
             fetched = await self._fetch_with_retries(f"{origin}/robots.txt", robots=True)
         except GenkitError as error:
@@ -147,10 +147,10 @@ class Fetcher:
         policy = replace(policy, content_types=None if robots else policy.content_types or CONTENT_TYPES)
         return await fetch(url, policy, client=self._client, headers=headers, follow=robots)
 
-    def _pace(self, url: str) -> Pace:
-        return self._paces.setdefault(origin_of(url), Pace(1 / self._options.requests_per_second))
+    def _pace(self, url: str) -> HostDelay:
+        return self._paces.setdefault(origin_of(url), HostDelay(1 / self._options.requests_per_second))
 
 
 def reason_of(error: GenkitError) -> str:
-    """Returns why something was not fetched, without its URL."""
+    """Return the reason of a failed fetch without its URL."""
     return str(error.details.get("reason") or error.message)

@@ -1,4 +1,4 @@
-"""What stands in a page: its documents, its links, and what it says about itself."""
+"""The content of a page: its documents, its links, and its declarations."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ class Page:
 
 
 def is_html(fetched: Fetched) -> bool:
-    """Returns whether an answer is a web page."""
+    """Return whether a response is a web page."""
     return fetched.content_type in _HTML
 
 
 def read_page(fetched: Fetched, robot: str) -> Page:
-    """Returns links and declarations of an answer; those of the headers only when it is no HTML."""
+    """Parse links and declarations of a response; only those of the headers if it is not HTML."""
     page = Page(language=fetched.headers.get("content-language", "").partition(",")[0].strip() or None)
     _obey(page, _directives(fetched.headers.get("x-robots-tag", ""), robot))
     if not is_html(fetched):
@@ -93,15 +93,15 @@ def read_page(fetched: Fetched, robot: str) -> Page:
 def documents_of(
     fetched: Fetched, name: str, page: Page, loaders: Loaders, note: Callable[[str], None], changed: str = ""
 ) -> list[Document]:
-    """Returns the documents of an answer; raises UnreadableFile, or whatever the loader raises.
+    """Load the documents of a response; UnreadableFile, or any error of the loader.
 
     Args:
-        fetched: The answer.
+        fetched: The response.
         name: The name of the source.
-        page: What was read of it.
-        loaders: What reads it.
-        note: Takes a sentence about what was left out.
-        changed: When it changed last, according to a sitemap.
+        page: Its parsed links and declarations.
+        loaders: The loaders.
+        note: Takes a sentence about left-out content.
+        changed: The time of its last change, according to a sitemap.
     """
     suffix = suffix_of(fetched, loaders)
     facts: dict[str, Any] = {"language": page.language, "last_modified": last_modified(fetched) or changed or None}
@@ -116,14 +116,14 @@ def documents_of(
 
 
 def _kind(section: Section) -> dict[str, str]:
-    """Returns what tells the splitter which structure the text has."""
+    """Return the content type that tells the splitter the structure of the text."""
     if section.markdown:
         return {"content_type": "text/markdown"}
     return {"content_type": f"text/x-{section.language}"} if section.language else {}
 
 
 def suffix_of(fetched: Fetched, loaders: Loaders) -> str:
-    """Returns the suffix of the loader that reads an answer; raises UnreadableFile when there is none."""
+    """Return the suffix of the loader for a response; UnreadableFile if there is none."""
     at = Path(urlsplit(fetched.url).path).suffix.lower()
     known = fetched.content_type
     if known in _VAGUE:
@@ -141,7 +141,7 @@ def suffix_of(fetched: Fetched, loaders: Loaders) -> str:
 
 
 def last_modified(fetched: Fetched) -> str:
-    """Returns when the server says that it changed, as ISO 8601; empty when it only says the present time."""
+    """Return the last modification as ISO 8601; empty if the server only sends the present time."""
     then = _date(fetched.headers.get("last-modified"))
     now = _date(fetched.headers.get("date"))
     if then is None or (now is not None and (now - then).total_seconds() < _RECENT_SECONDS):
@@ -159,7 +159,7 @@ def _date(text: str | None) -> datetime | None:
 
 
 def _bytes(fetched: Fetched) -> bytes:
-    """Returns the body as a file: what the server says of its encoding is not in the bytes."""
+    """Return the body as a file with its declared encoding in the bytes."""
     if not fetched.charset or not (fetched.content_type.startswith("text/") or is_html(fetched)):
         return fetched.body
     try:
@@ -195,7 +195,7 @@ def _words(node: Any, attribute: str) -> list[str]:
 
 
 def _directives(header: str, robot: str) -> set[str]:
-    """Returns what an `X-Robots-Tag` asks of everybody and of us; `name: a, b` is for one robot."""
+    """Return the directives of `X-Robots-Tag` for all robots and for ours; `name: a, b` is for one robot."""
     found: set[str] = set()
     audience = ""
     for part in header.lower().split(","):

@@ -29,24 +29,24 @@ def web_pages(
     cache: str | Path | None = None,
     options: WebOptions | None = None,
 ) -> WebPages:
-    """Returns pages as documents for `ai.ingest(documents=...)`: an asynchronous iterable, each page once.
+    """Crawl web pages as documents for `ai.ingest(documents=...)`: an asynchronous iterable, each page once.
 
-    HTML becomes Markdown; PDF, text, Markdown, CSV and JSON Lines are read as files are. A page that fails comes as an
-    `UnreadableSource`, and the others go on. `metadata` has `source` (the URL after redirects, or the canonical one)
-    and, where they are known, `title`, `language` and `last_modified`.
+    HTML becomes Markdown; PDF, text, Markdown, CSV and JSON Lines are loaded like files. A failed page becomes an
+    `UnreadableSource`, and the others continue. `metadata` has `source` (the URL after redirects, or the canonical one)
+    and, if known, `title`, `language` and `last_modified`.
 
     Args:
         urls: Pages, or sitemaps, whose pages then count as given.
-        depth: How many links away from the given pages to go.
-        max_pages: How many pages are fetched at most.
-        include: Patterns (`*` matches anything) of which a link must match one: the whole URL, or from the path on
-            when the pattern begins with `/`. The given URLs need not match.
-        exclude: Patterns of links that are left out.
-        cache: A SQLite file that keeps pages, so that one that did not change is not downloaded again.
-        options: How to crawl.
+        depth: The number of links to follow from the given pages.
+        max_pages: The maximum number of fetched pages.
+        include: Patterns (`*` matches anything) of which a link must match one: the whole URL, or from the path on if
+            the pattern begins with `/`. The given URLs need not match.
+        exclude: Patterns of links to leave out.
+        cache: A SQLite file that caches pages, so that unchanged ones are not downloaded again.
+        options: Crawl options.
 
     Raises:
-        GenkitError: INVALID_ARGUMENT for what is no URL, PERMISSION_DENIED for one with a private address.
+        GenkitError: INVALID_ARGUMENT for an invalid URL, PERMISSION_DENIED for one with a private address.
         MissingExtra: The extra `web` is not installed.
     """
     scope = Scope(depth, max_pages, _texts(include), _texts(exclude))
@@ -54,11 +54,11 @@ def web_pages(
 
 
 class WebPages:
-    """Pages as documents; made by `web_pages`. Each iteration crawls anew.
+    """Web pages as documents; created by `web_pages`. Each iteration crawls again.
 
     Attributes:
-        failed: Pages that could not be fetched or read in the last iteration, and why.
-        skipped: Pages that were left out: forbidden by robots.txt, gone, of a type that nothing reads.
+        failed: Pages that could not be fetched or read in the last iteration, with the reason.
+        skipped: Pages left out: forbidden by robots.txt, removed, of a type without a loader.
     """
 
     def __init__(self, urls: tuple[str, ...], scope: Scope, cache: Path | None, options: WebOptions) -> None:
@@ -92,14 +92,14 @@ class WebPages:
         self._events.append(event)
 
     def take_events(self) -> list[Event]:
-        """Returns what is to be said since the last call: of pages that were left out, and notes about others."""
+        """Return the events since the last call: left-out pages, and notes."""
         return [self._events.popleft() for _ in range(len(self._events))]
 
     def is_gone(self, source: str) -> bool:
-        """Returns whether a page that was not given is gone, after the iteration.
+        """Return whether a missing page was removed from its site, after the iteration.
 
-        That is so when the server said 404 or 410, or when the crawl went through the page's site to the end without
-        a failure. After a failure, or beyond `max_pages`, what was not found may still be there.
+        True if the server answered 404 or 410, or if the crawl covered the page's site completely without a failure.
+        After a failure, or beyond `max_pages`, a page that was not found may still exist.
         """
         return self._crawl is not None and self._crawl.is_gone(source)
 

@@ -28,7 +28,7 @@ class Sitemap:
 
 
 def read_sitemap(body: bytes) -> Sitemap | None:
-    """Returns a sitemap or an index of sitemaps, also compressed; None for other XML, UnreadableFile for damaged."""
+    """Parse a sitemap or sitemap index, also compressed; None for other XML, UnreadableFile for damaged data."""
     if body.startswith(_GZIP):
         body = _unpacked(body)
     try:

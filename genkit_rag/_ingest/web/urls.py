@@ -1,4 +1,4 @@
-"""URLs: one spelling for one page, and which of them are wanted."""
+"""URL normalisation, and selection of links."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ _NO_PAGES = frozenset(
 
 
 def normal_url(url: str, policy: FetchPolicy) -> str:
-    """Returns the URL by which a page is known: host in lower case, no default port, no fragment, with its query."""
+    """Return the normal form of a URL: host in lower case, no default port, no fragment, with its query."""
     checked = check_url(url.strip().partition("#")[0], policy)
     return str(checked if checked.path else checked.copy_with(path="/"))
 
 
 def link_url(url: str, policy: FetchPolicy) -> str | None:
-    """Returns the normal form of a link; None for one that is not to be fetched."""
+    """Return the normal form of a link; None for one that cannot be fetched."""
     try:
         return normal_url(url, policy)
     except GenkitError:
@@ -70,26 +70,26 @@ def link_url(url: str, policy: FetchPolicy) -> str | None:
 
 
 def site_of(url: str) -> str:
-    """Returns the host without `www.`, and the port where it is not the usual one."""
+    """Return the host without `www.`, and the port unless it is the default."""
     parts = urlsplit(url)
     host = (parts.hostname or "").removeprefix("www.")
     return host if parts.port in (None, 80, 443) else f"{host}:{parts.port}"
 
 
 def origin_of(url: str) -> str:
-    """Returns scheme, host and port."""
+    """Return scheme, host and port."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
 
 
 def matches_any(url: str, patterns: Iterable[str]) -> bool:
-    """Returns whether a pattern matches the URL, or its path and query when the pattern begins with a slash."""
+    """Return whether a pattern matches the URL, or its path and query if the pattern begins with a slash."""
     path = url[len(origin_of(url)) :] or "/"
     return any(fnmatchcase(path if pattern.startswith("/") else url, pattern) for pattern in patterns)
 
 
 def may_be_text(url: str) -> bool:
-    """Returns whether a link's suffix lets one expect text; saves requests for images and downloads."""
+    """Return whether a link's suffix suggests text, to save requests for images and downloads."""
     path = urlsplit(url).path
     kind = mimetypes.guess_type(path, strict=False)[0] or ""
     name = path.rpartition("/")[2].lower()

@@ -42,10 +42,9 @@ Pairs = Iterator[tuple[str, Any]]
 
 
 def chosen_writers(names: Iterable[str] | None = None) -> tuple[str, ...]:
-    """Return the requested attribute writers; by default those of `GENKIT_RAG_SPAN_WRITERS`, otherwise `genkit` and
-    `gen_ai`.
+    """Return the attribute writers; default: `GENKIT_RAG_SPAN_WRITERS`, otherwise `genkit` and `gen_ai`.
 
-    `genkit` is always among them: the developer UI and Genkit's tools live on it.
+    `genkit` is always included: the developer UI and Genkit's tools need it.
     """
     if names is None:
         names = os.environ.get("GENKIT_RAG_SPAN_WRITERS", "").split(",")

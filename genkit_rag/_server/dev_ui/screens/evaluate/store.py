@@ -51,7 +51,7 @@ def _parsed(text: str, ending: str, name: str) -> list[Any]:
 
 
 def _judgement(row: dict[str, Any]) -> dict[str, Any]:
-    """Convert a row to a judgement if it was parsed as an input, since judgements have other fields than data points."""
+    """Convert a row to a judgement if it was parsed as an input: judgements have other fields."""
     given = row.get("input")
     return cast("dict[str, Any]", given) if isinstance(given, dict) else row
 
