@@ -12,10 +12,10 @@ _INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line and leaves with its exit code: 0 done, 1 failed, 2 used wrongly, 130 interrupted.
+    """Run the command line and exit: 0 success, 1 failure, 2 wrong usage, 130 interrupted.
 
     Args:
-        arguments: What stands behind the command's name; those of the process by default.
+        arguments: The arguments after the command's name; those of the process by default.
     """
     try:
         from genkit_rag._cli.app import run

@@ -60,7 +60,7 @@ doctor.register(app)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Returns the exit code of the command; nothing that goes wrong in it leaves as an exception."""
+    """Run a command and return its exit code; errors are reported, not raised."""
     replace_closed_streams()
     tolerate_any_encoding()
     try:

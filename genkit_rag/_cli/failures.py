@@ -29,7 +29,7 @@ _FIXES = {
     "DEADLINE_EXCEEDED": "Try again, or use another model.",
     "RESOURCE_EXHAUSTED": "Wait a little, then try again.",
 }
-"""Where an error brings no hint of its own."""
+"""Hints for errors without their own."""
 
 
 class WrongUsage(GenkitError):
@@ -40,7 +40,7 @@ class WrongUsage(GenkitError):
 
 
 class NotReady(GenkitError):
-    """Something that has to be there before a command can work: an app, or what it needs."""
+    """A missing precondition of a command, for example an app."""
 
     def __init__(self, message: str, *, hint: str) -> None:
         super().__init__("UNAVAILABLE", message, hint=hint)
@@ -48,7 +48,7 @@ class NotReady(GenkitError):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What is said about an error, and the exit code."""
+    """The message of an error, and the exit code."""
 
     status: str
     message: str
@@ -57,7 +57,7 @@ class Failure:
 
 
 def failure_of(error: BaseException) -> Failure | None:
-    """Returns what to say about an error; None for an interruption or a closed pipe, of which nothing is said."""
+    """Return the message of an error; None for an interruption or a closed pipe, which have none."""
     if isinstance(error, GenkitError):
         code = USAGE if isinstance(error, WrongUsage) else NOT_SET_UP if isinstance(error, NotReady) else FAILED
         return Failure(error.status, error.message, error.hint or _FIXES.get(error.status, _LOOK), code)
@@ -78,14 +78,14 @@ def failure_of(error: BaseException) -> Failure | None:
 
 
 def _guess(message: str) -> str:
-    """Returns what may be meant instead of a value that is none of those that an option takes."""
+    """Suggest an option's choice similar to an invalid value."""
     found = _CHOICE.search(message)
     close = found and difflib.get_close_matches(found[1], re.findall("'([^']*)'", found[2]), n=1)
     return f"Did you mean `{close[0]}`? " if close else ""
 
 
 def report(error: BaseException, *, json: bool) -> int:
-    """Returns the exit code after saying what went wrong: on stderr, and on stdout too where JSON was asked for."""
+    """Report an error on stderr, for JSON also on stdout, and return the exit code."""
     if os.environ.get(DEBUG_VARIABLE):
         traceback.print_exception(error)
     out = Output(json=json)
@@ -105,7 +105,7 @@ def report(error: BaseException, *, json: bool) -> int:
 
 
 def interrupted() -> int:
-    """Returns the exit code of an interruption after saying that it was one."""
+    """Report an interruption and return its exit code."""
     Output().say("Interrupted. What was done is kept.")
     return INTERRUPTED
 
@@ -131,5 +131,5 @@ def _flush_stdout() -> None:
 
 
 def _discard_stdout() -> None:
-    """Keeps the interpreter from complaining at its exit about the pipe that nobody reads."""
+    """Redirect stdout, so that the interpreter does not report the closed pipe at its exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

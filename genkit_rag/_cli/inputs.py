@@ -14,7 +14,7 @@ from genkit_rag._cli.failures import WrongUsage
 
 @dataclass(frozen=True, slots=True)
 class NotJson:
-    """What was given and is no JSON; a text, perhaps."""
+    """An input that is not JSON; possibly a text."""
 
     text: str
     problem: str
@@ -22,14 +22,14 @@ class NotJson:
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """JSON that may have been meant as a text, such as 2024."""
+    """JSON that may have been intended as a text, such as 2024."""
 
     text: str
     value: Any
 
 
 def read_input(given: str | None) -> Any:
-    """Returns the JSON of an argument, of `@FILE` or of stdin (`-`); None for none.
+    """Parse the JSON of an argument, of `@FILE` or of stdin (`-`); None for no input.
 
     What may be a text is decided by `for_schema`.
     """
@@ -44,7 +44,7 @@ def read_input(given: str | None) -> Any:
 
 
 def read_file(name: str) -> str:
-    """Returns the text of a file; WrongUsage when it cannot be read."""
+    """Read the text of a file; WrongUsage if that fails."""
     try:
         return Path(name).read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -53,9 +53,10 @@ def read_file(name: str) -> str:
 
 
 def for_schema(given: Any, schema: Any) -> Any:
-    """Returns the input for an action of this input schema: a text where it wants one.
+    """Convert an input for an action's schema: a text if the schema wants one.
 
-    Raises WrongUsage for what is neither JSON nor wanted as text.
+    Raises:
+        WrongUsage: It is not JSON, and the schema wants no text.
     """
     wants_text = isinstance(schema, Mapping) and schema.get("type") == "string"
     if isinstance(given, NotJson):
@@ -71,7 +72,7 @@ def for_schema(given: Any, schema: Any) -> Any:
 
 
 def json_object(given: str | None, option: str) -> dict[str, Any] | None:
-    """Returns the JSON object of an option; WrongUsage for anything else."""
+    """Parse the JSON object of an option; WrongUsage for anything else."""
     if given is None:
         return None
     value = read_input(given)
@@ -81,7 +82,7 @@ def json_object(given: str | None, option: str) -> dict[str, Any] | None:
 
 
 def read_rows(name: str) -> list[Any]:
-    """Returns the rows of a file, a JSON array or JSON Lines; of stdin for `-`."""
+    """Read the rows of a file, a JSON array or JSON Lines; of stdin for `-`."""
     text = sys.stdin.read() if name == "-" else read_file(name)
     try:
         whole = json.loads(text)

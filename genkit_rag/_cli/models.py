@@ -139,7 +139,7 @@ def remove(name: Name, json: Json = False) -> None:
 
 @contextmanager
 def _progress(name: str, out: Output) -> Generator[Report]:
-    """Gives what a pull reports to: a bar on a terminal, a line at each tenth elsewhere."""
+    """Return a progress callback: a bar on a terminal, otherwise a line at each tenth."""
     if not out.live:
         said = -1
 

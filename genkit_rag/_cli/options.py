@@ -29,6 +29,6 @@ Embedder = Annotated[
 
 
 def examples(*lines: str) -> str:
-    """Returns an epilog with one example a line."""
-    # The backspace is how a help text says that its lines are not to be joined.
+    """Format an epilog with one example a line."""
+    # The backspace tells the help formatter not to join the lines.
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

@@ -1,4 +1,4 @@
-"""What the command prints: data on stdout, talk on stderr, and no control byte that is not ours."""
+"""Output of the command: data on stdout, messages on stderr, without foreign control characters."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _UNSAFE = re.compile(
 
 
 def clean(text: str) -> str:
-    """Returns a text that cannot steer a terminal: control characters as their pictures, hidden marks as U+FFFD.
+    """Replace control characters by visible ones and hidden marks by U+FFFD, so that a text cannot control a terminal.
 
     Everything that comes from documents, models, file names or servers passes through here before it is printed.
     """
@@ -37,12 +37,12 @@ def clean(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Returns a clean text without line ends and runs of white space."""
+    """Clean a text and join its lines and white space."""
     return " ".join(clean(text).split())
 
 
 def to_json(value: Any, *, indent: int | None = 2) -> str:
-    """Returns JSON for people and programs: readable letters, and escapes for whatever could steer a terminal."""
+    """Format JSON with readable letters; escape characters that could control a terminal."""
     text = json.dumps(value, ensure_ascii=False, indent=indent, default=str)
     return _UNSAFE.sub(_escape, text)
 
@@ -86,18 +86,18 @@ class Output:
         return sys.stderr.isatty() and not _is_plain()
 
     def data(self, value: Any) -> None:
-        """Prints a JSON object on stdout."""
+        """Print a JSON object on stdout."""
         sys.stdout.write(to_json(value) + "\n")
 
     def row(self, value: Any) -> None:
-        """Prints a JSON value on one line of stdout, at once."""
+        """Print a JSON value on one line of stdout and flush."""
         sys.stdout.write(to_json(value, indent=None) + "\n")
         sys.stdout.flush()
 
     def show(self, text: Text, *, indent: int = 0) -> None:
-        """Prints a rich text on stdout; what is in it must be clean.
+        """Print a rich text, already cleaned, on stdout.
 
-        Only a terminal gets lines that are wrapped below each other: elsewhere a line stays one.
+        Lines are wrapped on a terminal only.
         """
         if indent and self.stdout.is_terminal:
             from rich.padding import Padding
@@ -107,14 +107,14 @@ class Output:
             self.stdout.print(" " * indent, text, sep="", soft_wrap=True)
 
     def result(self, data: Any, line: str) -> None:
-        """Prints the data as JSON where that was asked for, else the line; on stdout."""
+        """Print the data if JSON was requested, otherwise the line, on stdout."""
         if self.json:
             self.data(data)
         else:
             self.line(line)
 
     def table(self, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Prints a table on stdout, cleaned; without heads when all are empty. Only a terminal gets folded cells."""
+        """Print a cleaned table on stdout, without a header of empty names. Cells are folded on a terminal only."""
         cells = [[clean(cell) for cell in row] for row in ([heads, *rows] if any(heads) else rows)]
         if not self.stdout.is_terminal:
             widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -132,34 +132,34 @@ class Output:
         self.stdout.print(table)
 
     def line(self, text: str) -> None:
-        """Prints a line on stdout, cleaned."""
+        """Print a cleaned line on stdout."""
         sys.stdout.write(clean(text) + "\n")
 
     def write(self, text: str) -> None:
-        """Prints a piece of text on stdout at once, cleaned, without a line end of its own."""
+        """Print a cleaned piece of text on stdout without a line end, and flush."""
         sys.stdout.write(clean(text))
         sys.stdout.flush()
 
     def redraw(self, text: str, end: str = "") -> None:
-        """Prints a text on stderr, cleaned, in the place of the line that the cursor is on."""
+        """Print a cleaned text on stderr over the current line."""
         sys.stderr.write(f"\r\x1b[2K{clean(text)}{end}")
         sys.stderr.flush()
 
     def say(self, text: str) -> None:
-        """Prints a line on stderr, cleaned."""
+        """Print a cleaned line on stderr."""
         sys.stderr.write(clean(text) + "\n")
         sys.stderr.flush()
 
 
 def replace_closed_streams() -> None:
-    """Gives a process that was started with a closed standard stream (`>&-`) one that holds nothing."""
+    """Open the null device for closed standard streams (`>&-`)."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - open until the end
 
 
 def tolerate_any_encoding() -> None:
-    """Makes the standard streams write `?` for letters that their encoding lacks, instead of failing."""
+    """Make the standard streams write `?` for characters that their encoding lacks, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

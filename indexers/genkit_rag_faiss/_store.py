@@ -343,7 +343,7 @@ class FaissStore(VectorStore):
     # Threads.
 
     async def _current(self) -> View | None:
-        """Returns the newest view; raises FAILED_PRECONDITION when the store cannot be used from here."""
+        """Return the newest view; FAILED_PRECONDITION if the store cannot be used from here."""
         self._usable()
         if self._engine.behind():
             await self._write(Engine.refresh)
@@ -370,7 +370,7 @@ class FaissStore(VectorStore):
             raise io_error(error, self._engine.path) from error
 
     def _keep_up(self) -> None:
-        """Starts building an approximate index when one is due and none is being built."""
+        """Start building an approximate index if one is due and none is being built."""
         if self._engine.ann_is_due() and (self._building is None or self._building.done()):
             self._building = asyncio.ensure_future(self._build())
 

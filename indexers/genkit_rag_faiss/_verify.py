@@ -1,4 +1,4 @@
-"""What a store is and whether all of it is right."""
+"""Verification and description of a store."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ MAX_PROBLEMS = 100
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a check found.
+    """The result of a verification.
 
     Attributes:
-        documents: How many documents were read.
-        problems: What is wrong with the truth; empty when every document and vector is as it was written.
-        derived: Which caches are not what they were; they are made again by themselves.
+        documents: The number of documents read.
+        problems: Problems of `store.db`; empty if every document and vector matches its checksum.
+        derived: Damaged derived files, which are rebuilt automatically.
     """
 
     documents: int
@@ -37,7 +37,7 @@ class Report:
 
 
 def verify(engine: Engine) -> Report:
-    """Returns what is wrong with a store: reads every row, every segment and lets SQLite check its file."""
+    """Verify a store: read every row and every segment, and let SQLite check its file."""
     problems: list[str] = []
     count = digest = 0
     try:
@@ -94,7 +94,7 @@ def _note(problems: list[str], check: Callable[..., None], *values: Any) -> None
 
 
 def describe(engine: Engine) -> dict[str, Any]:
-    """Returns facts for people: where it is, how big, and which index answers."""
+    """Return facts for people: path, size, and the active index."""
     view = engine.view
     ann = view.ann if view is not None else None
     return {

@@ -1,4 +1,4 @@
-"""A retriever that puts what is recent, or marked in its metadata, before the rest."""
+"""A retriever that boosts recent documents, or documents with given metadata."""
 
 from genkit_rag_boost._decay import Decay
 from genkit_rag_boost._plugin import Boost, BoostConfig

@@ -16,18 +16,19 @@ MILLISECONDS_FROM = 1e11
 
 @dataclass(frozen=True)
 class Decay:
-    """Documents count less the older they are: by `weight` x 50 % at the age `half_life`.
+    """Decays scores with age: by `weight` x 50 % at the age `half_life`.
 
-    With a the age in half-lives, what remains is: `exponential` 0.5^a; `gaussian` 0.5^(a^2), which spares the young and
-    drops faster then; `linear` 1 - a/2, nothing from two half-lives on. The factor is `1 - weight + weight * remains`.
+    With a the age in half-lives, the remaining share is: `exponential` 0.5^a; `gaussian` 0.5^(a^2), slower at first and
+    then faster; `linear` 1 - a/2, zero from two half-lives on. The factor is `1 - weight + weight * share`.
 
     Args:
-        field: The metadata field with the date: an ISO 8601 date or time (UTC when it names no zone), or seconds, or
-            milliseconds, since 1970.
+        field: The metadata field with the date: an ISO 8601 date or time (UTC without a zone), or seconds, or
+            milliseconds, since
+            1970.
         half_life: The age, as a timedelta or in days, at which half remains.
         shape: `exponential`, `gaussian` or `linear`.
-        weight: How much age can take away, in [0, 1].
-        missing: What remains of a document without the field, or with one that is no date; in [0, 1].
+        weight: The maximum reduction by age, in [0, 1].
+        missing: The remaining share of a document without a valid date, in [0, 1].
     """
 
     field: str
@@ -52,7 +53,7 @@ class Decay:
         return given.total_seconds() if isinstance(given, datetime.timedelta) else given * 86_400.0
 
     def factor(self, metadata: Mapping[str, Any], now: float) -> tuple[float, bool]:
-        """Returns the factor for a document at a time (in seconds since 1970), and whether its field was no date.
+        """Return the factor for a document at a time (in seconds since 1970), and whether its date was invalid.
 
         A date in the future has the age 0.
         """
@@ -62,7 +63,7 @@ class Decay:
         return 1.0 - self.weight + self.weight * remains, moment is None and value is not MISSING and value is not None
 
     def remains(self, age: float) -> float:
-        """Returns what remains at an age in seconds, in [0, 1]."""
+        """Return the remaining share at an age in seconds, in [0, 1]."""
         halves = age / self.seconds
         if self.shape == "linear":
             return max(1.0 - 0.5 * halves, 0.0)
@@ -70,7 +71,7 @@ class Decay:
 
 
 def timestamp(value: Any) -> float | None:
-    """Returns a date as seconds since 1970; None for what is no date."""
+    """Parse a date to seconds since 1970; None if it is invalid."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):

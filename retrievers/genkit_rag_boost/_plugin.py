@@ -57,7 +57,7 @@ class BoostConfig:
                 _checked(f"boosts[{field!r}][{value!r}]", factor)
 
     def boost(self, document: Document) -> float:
-        """Returns the factor of a document; raises INVALID_ARGUMENT when a function gives no number from 0."""
+        """Return the factor of a document; INVALID_ARGUMENT if a function returns no number of at least 0."""
         given = self.boosts
         if given is None:
             return 1.0
@@ -71,17 +71,18 @@ class BoostConfig:
 
 
 class Boost(Plugin):
-    """Registers `/retriever/boost/<name>`: what another retriever finds, scored anew by age and metadata.
+    """Registers `/retriever/boost/<name>`: the results of another retriever, rescored by age and metadata.
 
-    The candidates' scores are scaled so that the best is 1, then multiplied by the factors. A score of 0 stays 0; where
-    some are negative, or missing, the scale begins at the lowest, or at the rank behind the last. `scores` keeps the
-    earlier score under the inner retriever's name, and has the factors `decay` and `boost`. `k` and `candidates` are
-    this retriever's; everything else goes to the inner one, a `score_threshold` in the unit of its scores.
+    The candidates' scores are scaled so that the best is 1, then multiplied by the factors. A score of 0 stays 0; if
+    some are negative or missing, the scale begins at the lowest score, or at the rank after the last. `scores` keeps
+    the earlier score under the inner retriever's name, and has the factors `decay` and `boost`. `k` and `candidates`
+    are this retriever's own; all other options are passed to the inner one, with `score_threshold` in the unit of its
+    scores.
 
     Args:
-        retrievers: For each name, what is asked and how its scores are changed.
+        retrievers: For each name, the inner retriever and the changes of its scores.
         now: The time, in seconds since 1970.
-        name: The plugin's name.
+        name: The name of the plugin.
     """
 
     provides = ("retriever",)
@@ -97,7 +98,7 @@ class Boost(Plugin):
                 raise invalid(f"retrievers[{key!r}]", boosted, "must be BoostConfig(...) over another retriever")
 
     async def init(self) -> Sequence[RetrieverAction]:
-        """Returns one retriever for each name."""
+        """Create one retriever for each name."""
         return [self._action(name, boosted) for name, boosted in self.retrievers.items()]
 
     def _action(self, name: str, boosted: BoostConfig) -> RetrieverAction:
@@ -142,7 +143,7 @@ class Boost(Plugin):
 
 
 def _relevance(documents: Sequence[Document]) -> list[float]:
-    """Returns the scores scaled to [0, 1], in their order."""
+    """Scale the scores to [0, 1], keeping their order."""
     scores = [document.score for document in documents if document.score is not None]
     if len(scores) < len(documents) or not all(map(math.isfinite, scores)):
         scores = [float(len(documents) - rank) for rank in range(len(documents))]

@@ -28,7 +28,7 @@ from genkit_rag.plugin_api import (
 )
 
 CANDIDATES = 50
-"""How many documents each leg gives, unless somebody says otherwise; at least `k`."""
+"""The default number of documents of each sub-retriever; at least `k`."""
 
 Leg = str | tuple[str, Mapping[str, Any]]
 """The name of a retriever, or the name and options that it is always asked with."""
@@ -37,23 +37,23 @@ _OWN = frozenset(("fusion", "candidates", "weights", "score_threshold"))
 
 
 class HybridOptions(RetrieverOptions):
-    """What every retriever understands, and a share for each leg by its name."""
+    """The options of every retriever, and a weight for each sub-retriever by name."""
 
     weights: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
 class HybridConfig:
-    """The legs of one hybrid, and how they are joined when a call says nothing else.
+    """The sub-retrievers of a hybrid retriever and their default fusion settings.
 
     Args:
-        legs: Retrievers to join, in a list or by names of yours. A leg is the name of a retriever or
-            `(name, options)`; in a list such a leg is called `name?option=value`.
-        weights: The share of each leg by its name; 1 where none is given.
-        floors: For convex fusion, the score of a leg that becomes 0. It is 0 for legs asked with `mode='text'`, where
-            it says that no word is shared, and the lowest score among the candidates for the others.
+        legs: The sub-retrievers, in a list or by names of yours. Each is the name of a retriever or `(name, options)`;
+            in a list the latter is named `name?option=value`.
+        weights: The weight of each sub-retriever by name; 1 by default.
+        floors: For convex fusion, the score of a sub-retriever that becomes 0. The default is 0 with `mode='text'`,
+            where it means no shared word, otherwise the lowest score among the candidates.
         fusion: `convex` or `rrf`.
-        candidates: How many documents each leg gives; at least `k`.
+        candidates: The number of documents of each sub-retriever; at least `k`.
     """
 
     legs: Sequence[Leg] | Mapping[str, Leg]
@@ -64,16 +64,17 @@ class HybridConfig:
 
 
 class Hybrid(Plugin):
-    """Registers `/retriever/hybrid/<name>` for each name: several retrievers asked at once, their rankings fused.
+    """Registers `/retriever/hybrid/<name>` for each name: several retrievers run concurrently, with fused rankings.
 
-    A document that several legs find counts once; `scores` holds each leg's score under the leg's name. `k`, `fusion`,
-    `candidates`, `weights` and `score_threshold` (of the fused score) are the hybrid's; `filter`, `namespace`, `mode`
-    go to every leg. What a leg fixes stays; its filter and the caller's must both be true.
+    A document found by several sub-retrievers is returned once; `scores` has the score of each under its name. `k`,
+    `fusion`, `candidates`, `weights` and `score_threshold` (of the fused score) are the hybrid's own; `filter`,
+    `namespace`, `mode` are passed to every sub-retriever. Options fixed for a sub-retriever stay; its filter and the
+    caller's must both match.
 
     Args:
-        retrievers: For each name, the legs to join.
-        on_error: `raise`, or `degrade`: answer from the other legs and say so in the notices.
-        name: The plugin's name.
+        retrievers: For each name, the sub-retrievers.
+        on_error: `raise`, or `degrade`: use the other sub-retrievers and add a notice.
+        name: The name of the plugin.
     """
 
     provides = ("retriever",)
@@ -93,7 +94,7 @@ class Hybrid(Plugin):
         }
 
     async def init(self) -> Sequence[RetrieverAction]:
-        """Returns one retriever for each name."""
+        """Create one retriever for each name."""
         return [self._action(name, joined) for name, joined in self._retrievers.items()]
 
     def _action(self, name: str, joined: _Joined) -> RetrieverAction:
@@ -120,7 +121,7 @@ class Hybrid(Plugin):
 
 @dataclass(frozen=True)
 class _Joined:
-    """Checked `HybridConfig`: retriever and fixed options of each leg by the leg's name."""
+    """Validated `HybridConfig`: retriever and fixed options of each sub-retriever by name."""
 
     legs: Mapping[str, tuple[str, Mapping[str, Any]]]
     weights: Mapping[str, float]
@@ -146,7 +147,7 @@ class _Joined:
         return cls(legs, weights, floors, given.fusion, given.candidates)
 
     def told(self, options: HybridOptions) -> dict[str, dict[str, Any]]:
-        """Returns the options for each leg."""
+        """Return the options for each sub-retriever."""
         reject_mmr(options)
         if options.vector_weight is not None:
             raise GenkitError(

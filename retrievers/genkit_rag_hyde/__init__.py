@@ -1,4 +1,4 @@
-"""Hypothetical document embeddings: a model writes an answer, and what is like it is retrieved."""
+"""Hypothetical document embeddings (HyDE): retrieval with an answer that a model writes."""
 
 from genkit_rag_hyde._plugin import HYDE_PROMPT, Hyde, HydeOptions
 

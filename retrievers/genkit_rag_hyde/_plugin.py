@@ -18,7 +18,7 @@ Question: {query}
 
 Passage:
 """
-"""What the model is asked; `{query}` is the query."""
+"""The prompt for the model; `{query}` is the query."""
 
 MAX_PASSAGES = 8
 """As many as in the paper."""
@@ -34,26 +34,25 @@ class HydeOptions(RetrieverOptions):
 
 
 class Hyde(QueryRewriter[HydeOptions]):
-    """Registers `/retriever/hyde/<name>`: a model writes passages that answer the query, and these are the queries.
+    """Registers `/retriever/hyde/<name>`: retrieval with passages that a model writes as answers to the query.
 
-    Hypothetical document embeddings (Gao et al. 2022, "Precise Zero-Shot Dense Retrieval without Relevance Labels"):
-    an answer, even a wrong one, lies nearer to the right passage than the question does. The rankings of passages and
-    query are joined; the paper takes the mean of their vectors, which only a store could search for. What the model
-    wrote is asked for and then forgotten: it never stands in the result. `scores` holds the score that each gave, under
-    `query`, `passage-1` and so on. `k`, `fusion` (`rrf` unless the options say otherwise), `candidates`, `passages` and
-    `include_query` are this retriever's; everything else goes to the inner one, a `score_threshold` in the unit of its
-    scores.
+    Hypothetical document embeddings (Gao et al. 2022, "Precise Zero-Shot Dense Retrieval without Relevance Labels"): an
+    answer, even a wrong one, is nearer to the right passage than the question. The rankings of passages and query are
+    fused; the paper averages their vectors, which requires vector search. The written passages are never part of the
+    result. `scores` has the score of each query, under `query`, `passage-1` and so on. `k`, `fusion` (`rrf` by
+    default), `candidates`, `passages` and `include_query` are this retriever's own; all other options are passed to the
+    inner one, with `score_threshold` in the unit of its scores.
 
     Args:
-        retrievers: For each name, the name of the retriever to ask.
+        retrievers: For each name, the name of the inner retriever.
         model: The name of the model.
-        passages: How many passages it writes, from 1 to 8, each in a call of its own: more than one needs a model that
-            does not always say the same.
-        include_query: Whether the query itself is asked as well.
-        prompt: What the model is asked, with the field `{query}`.
-        config: The model's settings, such as `{"temperature": 0.7}`.
-        on_error: `raise`, or `degrade`: go on without what failed, in the end with the query alone, and say so.
-        name: The plugin's name.
+        passages: The number of passages, from 1 to 8, each from its own call: more than one needs a model that varies
+            its answers.
+        include_query: Whether to search with the query itself, too.
+        prompt: The prompt for the model, with the placeholder `{query}`.
+        config: The model's config, such as `{"temperature": 0.7}`.
+        on_error: `raise`, or `degrade`: continue without the failed parts, at last with the query alone, with a notice.
+        name: The name of the plugin.
     """
 
     options_type = HydeOptions
@@ -79,14 +78,14 @@ class Hyde(QueryRewriter[HydeOptions]):
         self.include_query = include_query
 
     async def write(self, query: Document, options: HydeOptions) -> tuple[dict[str, Document], list[str]]:
-        """Returns the passages as queries, with the query itself when it is wanted or nothing else is there."""
+        """Return the passages as queries, with the query itself if requested or if there are none."""
         written, notices = await self._written(query, options)
         asked = {f"passage-{n}": Document(text) for n, text in enumerate(written, 1)}
         with_query = self.include_query if options.include_query is None else options.include_query
         return ({"query": query} | asked if with_query or not asked else asked), notices
 
     async def _written(self, query: Document, options: HydeOptions) -> tuple[list[str], list[str]]:
-        """Returns the passages, each once, and what there is to say of them."""
+        """Return the unique passages, and the notices."""
         count = self.passages if options.passages is None else options.passages
         if count == 0:
             return [], []

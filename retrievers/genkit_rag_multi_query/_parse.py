@@ -18,7 +18,7 @@ _PAIRS = (("**", "**"), ('"', '"'), ("'", "'"), ("`", "`"), ("“", "”"), ("�
 
 
 def parse_queries(text: str, most: int) -> list[str]:
-    """Returns at most so many queries, each once, none empty: from a JSON list, marked lines, or lines; never fails.
+    """Parse unique, non-empty queries from a JSON list, marked lines, or lines, up to a maximum; never fails.
 
     Where some lines are numbered or have bullets, only those count; else lines that end in a colon are left out. An
     empty list says that there was nothing usable.
@@ -35,7 +35,7 @@ def parse_queries(text: str, most: int) -> list[str]:
 
 
 def _from_json(text: str) -> list[str] | None:
-    """Returns the strings of the JSON in a text; None when there is none, or none with strings among other text."""
+    """Return the strings of the JSON in a text; None without JSON, or without strings in it among other text."""
     for opening, closing in ("[]", "{}"):
         start, end = text.find(opening), text.rfind(closing)
         if 0 <= start < end:
@@ -49,7 +49,7 @@ def _from_json(text: str) -> list[str] | None:
 
 
 def _strings(value: Any) -> list[str]:
-    """Returns the strings of a list, of the first list in an object, or the first string of each object in a list."""
+    """Return the strings of a list, of the first list in an object, or the first string of each object in a list."""
     if isinstance(value, dict):
         lists = [item for item in value.values() if isinstance(item, list)]
         return _strings(lists[0]) if lists else [item for item in value.values() if isinstance(item, str)]
@@ -68,7 +68,7 @@ def _from_lines(text: str) -> list[str]:
 
 
 def _bare(line: str) -> str:
-    """Returns a line without the quotes or emphasis around it."""
+    """Return a line without surrounding quotes or emphasis."""
     line = line.strip()
     if line.startswith(('"', "'")):
         line = line.rstrip(",")

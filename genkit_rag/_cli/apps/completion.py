@@ -1,4 +1,4 @@
-"""What the shell offers when Tab is pressed. Whatever goes wrong here offers nothing."""
+"""Shell completion. Errors result in no completions."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 
 SECONDS = 0.5
-"""How long an app may take to say what it has: somebody waits at the prompt."""
+"""Timeout for the answer of an app, since the user waits at the prompt."""
 
 
 def complete_action(incomplete: str) -> list[str]:
-    """Returns the flows of the running app by name, and every action by key behind a slash."""
+    """Complete the flows of the running app by name, and every action by key after a slash."""
     keys = list(_running_actions())
     if incomplete.startswith("/"):
         return _beginning(incomplete, keys)
@@ -20,14 +20,14 @@ def complete_action(incomplete: str) -> list[str]:
 
 
 def complete_evaluators(incomplete: str) -> list[str]:
-    """Returns the running app's evaluators, behind those of a comma list that stand already."""
+    """Complete the running app's evaluators, after those already in a comma-separated list."""
     before, comma, last = incomplete.rpartition(",")
     names = (key.removeprefix("/evaluator/") for key in _running_actions() if key.startswith("/evaluator/"))
     return [f"{before}{comma}{name}" for name in _beginning(last, names)]
 
 
 def complete_dataset(incomplete: str) -> list[str]:
-    """Returns the project's datasets."""
+    """Complete the project's datasets."""
     with suppress(Exception):
         from genkit_rag._cli.evaluation.store import dataset_ids
 

@@ -1,4 +1,4 @@
-"""The running app that a command speaks to: one that is there, or one that is started for it."""
+"""The app that a command uses: a running one, or one started for it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from genkit_rag._server.runtimes import Runtime, Runtimes
 
 Described = Mapping[str, Mapping[str, Any]]
-"""Key -> what an app says of the action."""
+"""The app's description of its actions by key."""
 
 PATIENCE_SECONDS = 60.0
 """How long an app may take until it can be spoken to."""
@@ -48,10 +48,10 @@ class Wanted:
 
 @asynccontextmanager
 async def connected(wanted: Wanted, out: Output) -> AsyncGenerator[Runtimes]:
-    """Gives the client of an app that answers; one that was started for it is ended with the block.
+    """Connect to an app that answers; one that was started for the command ends with the block.
 
     Raises:
-        NotReady: No app runs, or the one that was started ended, or did not get ready within a minute.
+        NotReady: No app runs, or the started one ended or was not ready within a minute.
     """
     from genkit_rag._server.reflection.runtime_file import project_root
     from genkit_rag._server.runtimes import Runtimes
@@ -79,7 +79,7 @@ async def _any(runtimes: Runtimes) -> None:
 
 
 def app_environment(telemetry: str, runtime_id: str | None = None) -> dict[str, str]:
-    """Returns the environment of an app that is to be seen: ours, in development, with our telemetry server."""
+    """Return the environment of a visible app: ours, in development mode, with our telemetry server."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -114,10 +114,10 @@ def _one_runtime(root: Path, runtime_id: str) -> Runtimes:
     from genkit_rag._server.runtimes import Runtimes
 
     class OneRuntime(Runtimes):
-        """The runtimes of one program: others of the project are not meant."""
+        """The runtimes of one program, without others of the project."""
 
         async def found(self) -> list[Runtime]:
-            """Returns the runtimes that our program has started."""
+            """Return the runtimes that our program has started."""
             return [one for one in await super().found() if one.id == runtime_id]
 
     return OneRuntime(root, token=os.environ.get("GENKIT_REFLECTION_TOKEN"), patience=0.2)
@@ -151,9 +151,9 @@ def _no_app(root: Path) -> NotReady:
 
 
 def action_key(given: str, actions: Described, kind: str = "flow") -> str:
-    """Returns the key of the action that is meant by a name or by a key.
+    """Resolve a name or key to the key of an action.
 
-    A key that is not listed may be one that a plugin makes when it is asked, so only a name is refused.
+    An unlisted key may be one that a plugin creates on request, so only an unknown name raises NOT_FOUND.
     """
     if given.startswith("/"):
         return given
@@ -164,7 +164,7 @@ def action_key(given: str, actions: Described, kind: str = "flow") -> str:
 
 
 def no_action(given: str, actions: Described, kind: str = "flow") -> GenkitError:
-    """Returns NOT_FOUND with what may be meant instead."""
+    """Create the NOT_FOUND error with similar names."""
     names = [key.removeprefix(f"/{kind}/") for key in actions if key.startswith(f"/{kind}/")]
     elsewhere = [key for key in actions if key.split("/", 2)[2:] == [given]]
     last = {name.rpartition("/")[2]: name for name in names}

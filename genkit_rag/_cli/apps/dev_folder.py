@@ -23,7 +23,7 @@ DevFolder = Annotated[
 
 
 def dev_folder(given: Path | None) -> Path:
-    """Returns the folder: the one given, else `.genkit_rag` at the project's root."""
+    """Return the given folder, otherwise `.genkit_rag` at the project's root."""
     if given is not None:
         return given
     from genkit_rag._server.reflection.runtime_file import project_root

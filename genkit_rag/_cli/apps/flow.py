@@ -1,4 +1,4 @@
-"""`genkit-rag flow`: runs actions of a running app, or of one that is started for it."""
+"""`genkit-rag flow`: run actions of a running app, or of one started for it."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ async def _run(wanted: Wanted, request: Request, out: Output) -> None:
 
 
 def _print_chunk(chunk: Any, out: Output) -> str:
-    """Returns the text that was printed of a chunk; of data, that lines were."""
+    """Print a chunk; return its text, or a marker for data printed as lines."""
     if out.json:
         out.row({"chunk": chunk})
         return ""
@@ -148,7 +148,7 @@ def _print_result(key: str, result: Any, trace_id: str, printed: str, out: Outpu
 
 
 def text_of(value: Any) -> str | None:
-    """Returns the text of a text, of a model's chunk or of its response; None for other data."""
+    """Return the text of a string, of a model's chunk or of its response; None for other data."""
     if isinstance(value, str):
         return value
     if not isinstance(value, dict):

@@ -28,7 +28,7 @@ Row = dict[str, Any]
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Register the command."""
     app.command(
         "batch",
         cls=CommandWithProgram,
@@ -71,7 +71,7 @@ def batch(  # noqa: PLR0913 - each is an option of the command line
 
 
 async def _batch(wanted: Wanted, request: Request, label: str | None, output: Path | None, out: Output) -> int:
-    """Returns how many rows failed."""
+    """Run the batch and return the number of failed rows."""
     done: list[Row] = []
     try:
         async with connected(wanted, out) as runtimes:
@@ -95,7 +95,7 @@ async def _batch(wanted: Wanted, request: Request, label: str | None, output: Pa
 
 
 async def _one(runtimes: Runtimes, key: str, request: Request, label: str | None, actions: Described) -> Row:
-    """Returns a row's result; raises only what would be the same for every row."""
+    """Return a row's result; raise only errors that every row would have."""
     labels = {"batchRun": label} if label else None
     row: Row = {"input": request.input}
     try:

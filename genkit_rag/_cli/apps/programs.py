@@ -1,4 +1,4 @@
-"""A program to start: what stands behind `--` on the command line, and the process that it becomes."""
+"""The program after `--` on the command line, and its process."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ GRACE_SECONDS = 10.0
 """How long a program may take to end after it was asked to."""
 
 STRAGGLER_SECONDS = 1.0
-"""How long what a program has left behind may take."""
+"""Timeout for processes that a program has left behind."""
 
 _PROGRAM = "genkit_rag.program"
 
 
 class CommandWithProgram(TyperCommand):
-    """A command that may end with `-- PROGRAM ...`; what stands there is the program's, options and all."""
+    """A command that may end with `-- PROGRAM ...`; everything after `--` belongs to the program."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Returns what click makes of the arguments before `--`."""
+        """Parse the arguments before `--`."""
         own, mark, program = args, "", []
         if "--" in args:
             at = args.index("--")
@@ -43,21 +43,21 @@ class CommandWithProgram(TyperCommand):
         return super().parse_args(ctx, own)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """Returns the pieces of the usage line."""
+        """Return the parts of the usage line."""
         return [*super().collect_usage_pieces(ctx), "[-- PROGRAM ...]"]
 
 
 def program_of(context: typer.Context) -> list[str]:
-    """Returns what stands behind `--`; empty without it."""
+    """Return the program after `--`; empty without it."""
     found: list[str] = context.meta.get(_PROGRAM, [])
     return found
 
 
 class Program:
-    """A running program that does not outlive this process's block, whatever ends it.
+    """A running program that ends with this process's block in all cases.
 
-    On a terminal it shares our process group, so that it can read from the terminal and gets Ctrl-C from it. Elsewhere
-    it has a group of its own, and what it leaves behind is ended with it.
+    On a terminal it shares our process group, so that it can read from the terminal and receives Ctrl-C. Otherwise it
+    has its own group, whose remaining processes are ended too.
     """
 
     def __init__(self, process: asyncio.subprocess.Process, *, own_group: bool) -> None:
@@ -70,12 +70,12 @@ class Program:
         return self._process.pid
 
     async def wait(self) -> int:
-        """Returns the exit code as shells count it: 128 + its number for a signal."""
+        """Wait for the end and return the exit code in shell form: 128 + number for a signal."""
         code = await self._process.wait()
         return code if code >= 0 else 128 - code
 
     async def stop(self) -> None:
-        """Returns when the program has ended: at the signal that we got, else at SIGTERM, at the latest after 10 s."""
+        """End the program with the received signal, otherwise SIGTERM; kill it after 10 s."""
         if self._process.returncode is None:
             number = signals.received or signal.SIGTERM
             if not (number == signal.SIGINT and not self._own_group):  # the terminal has sent it already
@@ -89,7 +89,7 @@ class Program:
             await self._end_stragglers()
 
     def kill(self) -> None:
-        """Ends the program at once."""
+        """Kill the program at once."""
         if self._process.returncode is None or self._own_group:
             self._send(getattr(signal, "SIGKILL", signal.SIGTERM))
 
@@ -103,7 +103,7 @@ class Program:
             self.kill()
 
     def _send(self, number: int) -> bool:
-        """Returns whether there was anybody to send the signal to."""
+        """Send a signal; return whether a process received it."""
         try:
             if self._own_group:
                 os.killpg(self.pid, number)
@@ -118,12 +118,12 @@ class Program:
 async def started(
     command: Sequence[str], environment: Mapping[str, str], *, talks: bool = False
 ) -> AsyncGenerator[Program]:
-    """Gives a program that was started, and ends it with the block.
+    """Start a program and end it with the block.
 
     Args:
         command: Its name and arguments.
         environment: All of its environment variables.
-        talks: Whether what it prints is talk, on stderr, because stdout is ours.
+        talks: Whether its output goes to stderr, because stdout is ours.
     """
     own_group = os.name == "posix" and not _on_terminal()
     more: dict[str, Any] = {"process_group": 0} if own_group else {}
@@ -154,14 +154,14 @@ def _on_terminal() -> bool:
 
 
 class Signals:
-    """What this process was told, and what it must not leave behind."""
+    """Received signals, and the programs to end."""
 
     def __init__(self) -> None:
         self.received: int | None = None
         self.programs: set[Program] = set()
 
     def take(self, number: int, stop: Callable[[], object]) -> None:
-        """Stops at the first signal, kills the programs at the second, leaves at the third."""
+        """Stop at the first signal, kill the programs at the second, exit at the third."""
         if self.received is None:
             self.received = number
             stop()
@@ -181,11 +181,11 @@ signals = Signals()
 
 
 def run_until_signal(main: Coroutine[Any, Any, T]) -> T:
-    """Returns what the coroutine returns. SIGINT, SIGTERM and SIGHUP cancel it; no program outlives it.
+    """Run the coroutine and return its result. SIGINT, SIGTERM and SIGHUP cancel it and end its programs.
 
     Raises:
         KeyboardInterrupt: After SIGINT.
-        typer.Exit: With 128 + its number after another signal.
+        typer.Exit: With 128 + number after another signal.
     """
 
     async def run() -> T:

@@ -1,4 +1,4 @@
-"""A run of an action in another process, for commands: what is asked for, and what is said when it fails."""
+"""Runs of actions in another process: the request, and the messages of failures."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Wait = Annotated[bool, typer.Option("--wait", help="Wait until an app runs, inst
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to run, on what.
+    """The action to run, and its input.
 
     Attributes:
         action: A flow's name or an action's key.
-        input: As it was given.
-        context: What the action finds as its context.
-        stream: Whether chunks are wanted.
+        input: The input as it was given.
+        context: The context of the action.
+        stream: Whether to stream chunks.
     """
 
     action: str
@@ -34,7 +34,7 @@ class Request:
 async def pieces(
     events: AsyncGenerator[dict[str, Any]], key: str, request: Request, actions: Described
 ) -> AsyncGenerator[dict[str, Any]]:
-    """Yields the events of a run; NOT_FOUND before its beginning says what may be meant."""
+    """Yield the events of a run; NOT_FOUND suggests similar names before it begins."""
     try:
         async for event in events:
             yield event
@@ -45,7 +45,7 @@ async def pieces(
 
 
 def failed(key: str, error: Any, trace_id: str) -> GenkitError:
-    """Returns what an action failed with, with its status and where to look."""
+    """Create the error of a failed action, with its status and its trace."""
     from genkit_rag._server.runtimes import failure
 
     found = failure(error, 500, trace_id)

@@ -45,7 +45,7 @@ class StartOptions:
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Register the command."""
     app.command(
         "start",
         cls=CommandWithProgram,
@@ -110,7 +110,7 @@ async def _start(options: StartOptions, out: Output) -> int:
 
 @asynccontextmanager
 async def _servers(options: StartOptions, store: TraceStore) -> AsyncGenerator[tuple[Served, Served | None]]:
-    """Gives the server that apps send their spans to, and the one with the pages."""
+    """Open the servers for telemetry and for the pages."""
     from genkit_rag._server.guard import Guard, new_token
     from genkit_rag._server.serving import serve
     from genkit_rag._server.telemetry.app import telemetry_app, telemetry_policy
@@ -155,7 +155,7 @@ _INGEST = ("/api/traces", "/api/otlp", "/v1/")
 
 
 async def _serve_pages(pages: Guard, options: StartOptions) -> Served:
-    """Returns the pages' server on the port that was asked for, else on the first free one."""
+    """Serve the pages on the requested port, otherwise on the first free one."""
     from genkit_rag._server.serving import serve
 
     remote = options.host not in ("127.0.0.1", "localhost", "::1")
@@ -184,19 +184,19 @@ def _say_where(telemetry: Served, pages: Served | None, options: StartOptions, o
     if not options.program:
         out.say("Waiting for apps: start them in this project with GENKIT_ENV=dev. Ctrl-C ends it.")
     if pages and options.opens and can_open_browser():
-        # In a thread of its own: a browser in the terminal would hold everything up.
+        # Open the browser in a thread, since a terminal browser would block.
         threading.Thread(target=webbrowser.open, args=(pages.sign_in_url(),), daemon=True).start()
 
 
 def can_open_browser() -> bool:
-    """Returns whether somebody sits before a screen."""
+    """Return whether the session has a display."""
     if os.environ.get("CI") or not sys.stderr.isatty():
         return False
     return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 async def _announce(telemetry: str, out: Output) -> NoReturn:
-    """Says which apps come and go, and tells those that somebody else started where their spans go."""
+    """Report apps that start and end, and tell apps started elsewhere where to send their spans."""
     import httpx
 
     from genkit_rag._server.reflection.runtime_file import project_root

@@ -154,9 +154,9 @@ def _seconds(age: str) -> float:
 
 @contextmanager
 def _store(folder: Path | None, out: Output) -> Generator[TraceStore | None]:
-    """Gives the project's trace store; None, after saying so, where there is none yet. It is never made here.
+    """Open the project's trace store for reading; report and return None if there is none.
 
-    The file is read, whether a server writes to it at this moment or not: SQLite keeps readers and writers apart.
+    It is never created here. SQLite lets it be read while a server writes.
     """
     path = dev_folder(folder) / TRACES
     if not path.exists():
@@ -173,7 +173,7 @@ def _store(folder: Path | None, out: Output) -> Generator[TraceStore | None]:
 
 
 def _find(store: TraceStore, given: str) -> str:
-    """Returns the id that is meant by an id, its beginning, or `last`."""
+    """Resolve a full id, a unique prefix or `last` to an id."""
     from genkit_rag._server.telemetry import Condition, TraceQuery
 
     if given == "last":
@@ -206,7 +206,7 @@ def _no_trace(given: str) -> GenkitError:
 
 
 def _follow(path: Path, query: TraceQuery) -> Iterator[Any]:
-    """Yields the traces that end from now on, in the order in which they are seen."""
+    """Yield traces that end from now on, in the order of discovery."""
     from genkit_rag._server.telemetry import TraceStore
 
     known: set[str] | None = None if path.exists() else set()

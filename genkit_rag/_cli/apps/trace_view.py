@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from genkit_rag._server.telemetry.wire import SpanData
 
 MAX_DEPTH = 40
-"""Deeper spans stand at this depth: a hostile trace must not push its text off the screen."""
+"""Deeper spans are shown at this depth, so that a hostile trace does not push its text off the screen."""
 
 MAX_CONTENT = 2000
 """Characters of an input or an output."""
@@ -25,7 +25,7 @@ _STYLES = {"ok": "green", "error": "bold red", "running": "yellow"}
 
 
 def milliseconds(value: float | None) -> str:
-    """Returns a duration for people; `running` for None."""
+    """Format a duration; `running` for None."""
     if value is None:
         return "running"
     if value < 1000:
@@ -34,12 +34,12 @@ def milliseconds(value: float | None) -> str:
 
 
 def tokens(into: int | None, out: int | None) -> str:
-    """Returns tokens for people, `12 in, 40 out`; nothing for none."""
+    """Format tokens as `12 in, 40 out`; empty without any."""
     return f"{into or 0:,} in, {out or 0:,} out" if into or out else ""
 
 
 def when(start: float) -> str:
-    """Returns the local date and time of milliseconds since the epoch."""
+    """Format epoch milliseconds as local date and time."""
     try:
         return datetime.fromtimestamp(start / 1000).strftime("%Y-%m-%d %H:%M:%S")
     except (ValueError, OverflowError, OSError):  # a foreign program's clock
@@ -47,7 +47,7 @@ def when(start: float) -> str:
 
 
 def show_list(traces: Sequence[TraceSummary], out: Output) -> None:
-    """Prints a table of traces."""
+    """Print a table of traces."""
     rows = [
         [
             one.trace_id,
@@ -64,7 +64,7 @@ def show_list(traces: Sequence[TraceSummary], out: Output) -> None:
 
 
 def trace_line(one: TraceSummary) -> Text:
-    """Returns a trace on one line."""
+    """Format a trace on one line."""
     from rich.text import Text
 
     facts = [milliseconds(one.latency), f"{one.spans} spans", tokens(one.input_tokens, one.output_tokens)]
@@ -83,7 +83,7 @@ def trace_line(one: TraceSummary) -> Text:
 
 
 def show_trace(trace_id: str, spans: Sequence[SpanData], out: Output, *, contents: bool) -> None:
-    """Prints a trace as a tree."""
+    """Print a trace as a tree."""
     from rich.text import Text
 
     first = min(span.start_time for span in spans)
@@ -95,7 +95,7 @@ def show_trace(trace_id: str, spans: Sequence[SpanData], out: Output, *, content
 
 
 def _tree(spans: Sequence[SpanData]) -> Iterator[tuple[SpanData, str, int]]:
-    """Yields each span once with the lines that lead to it, parents first, whatever the parents' ids say."""
+    """Yield each span once with its tree lines, parents first, for any parent ids."""
     known = {span.span_id for span in spans}
     children: dict[str | None, list[SpanData]] = {}
     for span in sorted(spans, key=lambda one: one.start_time):
@@ -104,7 +104,7 @@ def _tree(spans: Sequence[SpanData]) -> Iterator[tuple[SpanData, str, int]]:
     seen: set[str] = set()
 
     def below(roots: list[SpanData]) -> Iterator[tuple[SpanData, str, int]]:
-        # A stack of its own: a trace may be deeper than Python's.
+        # Use an explicit stack: a trace may be deeper than Python's.
         stack = [(span, "", "", 0) for span in reversed(roots)]
         while stack:
             span, lead, rest, depth = stack.pop()

@@ -38,7 +38,7 @@ LOADERS = {"pdf": "pypdfium2", "html": "selectolax"}
 
 
 def run_checks(folder: Path) -> list[Finding]:
-    """Returns all findings."""
+    """Run all checks."""
     from genkit_rag._server.reflection.runtime_file import project_root
 
     plugins = list(check_plugins())
@@ -73,7 +73,7 @@ def run_checks(folder: Path) -> list[Finding]:
 
 
 def check_python() -> Finding:
-    """Returns whether this Python is new enough."""
+    """Check the Python version."""
     wanted = ".".join(map(str, PYTHON))
     if sys.version_info[:2] >= PYTHON:
         return Finding("python", "ok", f"{platform.python_version()} on {platform.platform(terse=True)}")
@@ -81,7 +81,7 @@ def check_python() -> Finding:
 
 
 def check_sqlite() -> Finding:
-    """Returns whether this SQLite has the WAL-reset defect."""
+    """Check SQLite for the WAL-reset bug."""
     if sqlite3.sqlite_version_info >= WAL_RESET_FIXED:
         return Finding("sqlite", "ok", sqlite3.sqlite_version)
     fixed = ".".join(map(str, WAL_RESET_FIXED))
@@ -137,7 +137,7 @@ def check_config() -> tuple[ProjectConfig, list[Finding]]:
 
 
 def check_weights() -> list[Finding]:
-    """Returns which weights are here."""
+    """Check the installed weights."""
     from genkit_rag._weights import list_weights
 
     try:
@@ -153,7 +153,7 @@ def check_weights() -> list[Finding]:
 
 
 def check_embedding(ready: list[str]) -> Finding:
-    """Returns whether anything can embed at all."""
+    """Check that an embedder is available."""
     if ready:
         return Finding("embedding", "ok", f"possible with {', '.join(ready)}")
     return Finding(
@@ -165,7 +165,7 @@ def check_embedding(ready: list[str]) -> Finding:
 
 
 def check_loaders() -> Iterator[Finding]:
-    """Yields which kinds of files need something that is not installed."""
+    """Yield the kinds of files whose loader is not installed."""
     for extra, package in LOADERS.items():
         if importlib.util.find_spec(package) is None:
             yield Finding(f"loader {extra}", "note", f"not installed: {package}", f'pip install "genkit-rag[{extra}]"')
@@ -174,7 +174,7 @@ def check_loaders() -> Iterator[Finding]:
 
 
 def check_keys() -> Iterator[Finding]:
-    """Yields which keys are set; never shows one."""
+    """Yield which API keys are set, without showing them."""
     for name in KEYS:
         if os.environ.get(name, "").strip():
             yield Finding(f"key {name}", "ok", "set")
@@ -183,7 +183,7 @@ def check_keys() -> Iterator[Finding]:
 
 
 def check_ollama() -> Finding:
-    """Returns whether an Ollama server answers."""
+    """Check whether an Ollama server answers."""
     try:
         models, address = ollama_models(), ollama_address()
     except GenkitError as error:
@@ -196,7 +196,7 @@ def check_ollama() -> Finding:
 
 
 def check_disk(folder: Path) -> Finding:
-    """Returns whether there is room where the stores are."""
+    """Check the free space where the stores are."""
     place = folder.absolute()
     while not place.exists():
         place = place.parent

@@ -62,10 +62,10 @@ class Setting:
     """A setting.
 
     Attributes:
-        name: What it is called; a variable's name for those of the environment.
-        value: What it is, never a secret; empty for nothing.
-        source: What has decided.
-        where: The variable, option or file that has.
+        name: Its name; for environment variables the variable's name.
+        value: Its value, never a secret; empty if unset.
+        source: The kind of its origin.
+        where: The variable, option or file of its origin.
     """
 
     name: str
@@ -177,7 +177,7 @@ def _source(name: str) -> Source:
 
 
 def _embedder(project: Project) -> str | None:
-    """Returns the embedder that filled a store; None where it is empty or cannot be read."""
+    """Return the embedding model of a store; None if it is empty or cannot be read."""
     import asyncio
 
     from genkit_rag._cli.stores.project import opened
@@ -221,7 +221,7 @@ def _of_environment() -> Iterator[Setting]:
 
 
 def masked(name: str, value: str) -> str:
-    """Returns a value that may be shown: nothing of a secret, a URL without its credentials."""
+    """Mask a value: nothing of a secret, a URL without its credentials."""
     from genkit_rag._core.redact import redactor
 
     if _SECRET.search(name):

@@ -16,7 +16,7 @@ from genkit_rag._cli.doctor.findings import Finding
 from genkit_rag._core.errors import GenkitError
 
 DEV_PACKAGES = ("starlette", "uvicorn", "jinja2", "websockets", "httpx", "opentelemetry.sdk")
-"""What the extra `dev` installs, by import name."""
+"""The packages of the extra `dev`, by import name."""
 
 REACH_SECONDS = 2.0
 """How long a provider may take to accept a connection."""
@@ -25,7 +25,7 @@ _FIX_DEV = 'pip install "genkit-rag[dev]"'
 
 
 def check_dev(folder: Path, root: Path) -> Iterator[Finding]:
-    """Yields the findings.
+    """Run the checks of the developer tools.
 
     Args:
         folder: Where the traces are.
@@ -41,7 +41,7 @@ def check_dev(folder: Path, root: Path) -> Iterator[Finding]:
 
 
 def check_extra() -> Finding:
-    """Returns whether the developer UI's packages are here. It needs no Node and downloads nothing."""
+    """Check the packages of the developer UI. It needs no Node and downloads nothing."""
     missing: list[str] = []
     for name in DEV_PACKAGES:
         try:
@@ -54,7 +54,7 @@ def check_extra() -> Finding:
 
 
 def check_port() -> Finding:
-    """Returns whether the developer UI's first port is free."""
+    """Check whether the developer UI's first port is free."""
     from genkit_rag._cli.apps.start import FIRST_PORT
 
     with socket.socket() as probe:
@@ -72,7 +72,7 @@ def check_port() -> Finding:
 
 
 def check_runtimes(root: Path) -> Iterator[Finding]:
-    """Yields which apps run here, and which have left their file behind."""
+    """Yield the running apps, and stale runtime files."""
     folder = root / ".genkit" / "runtimes"
     live: list[str] = []
     stale: list[str] = []
@@ -96,7 +96,7 @@ def _accepts(path: Path) -> bool:
 
 
 def check_traces(folder: Path) -> Finding:
-    """Returns whether the trace store can be read and is private."""
+    """Check that the trace store is readable and private."""
     from genkit_rag._cli.apps.dev_folder import TRACES
     from genkit_rag._cli.stores.store import human_bytes
     from genkit_rag._server.telemetry import TraceStore
@@ -119,7 +119,7 @@ def check_traces(folder: Path) -> Finding:
 
 
 def check_provider() -> Iterator[Finding]:
-    """Yields whether the server of the provider that is set up accepts connections; no key leaves this machine."""
+    """Check whether the configured provider's server accepts connections; no key is sent."""
     base = os.environ.get("OPENAI_BASE_URL", "").strip()
     if not base and not os.environ.get("OPENAI_API_KEY", "").strip():
         return
@@ -144,7 +144,7 @@ def check_provider() -> Iterator[Finding]:
 
 
 def _connect(host: str, port: int) -> str | None:
-    """Returns why no connection came about; None when one did."""
+    """Return why a connection failed; None if it succeeded."""
     answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
     def attempt() -> None:

@@ -17,7 +17,7 @@ MARKS = {"ok": ("ok", "green"), "note": ("note", "yellow"), "broken": ("broken",
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Register the command."""
     app.command("doctor", epilog=examples("genkit-rag doctor", "genkit-rag doctor --json"))(doctor)
 
 

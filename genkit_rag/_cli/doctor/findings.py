@@ -13,10 +13,10 @@ class Finding:
     """One result.
 
     Attributes:
-        check: What was looked at.
-        state: `broken` when the command cannot do its work without it, `note` when only something optional is missing.
-        found: What was found; never a key.
-        fix: What to do; None when there is nothing to do.
+        check: The checked thing.
+        state: `broken` if the command cannot work without it, `note` if only something optional is missing.
+        found: The result; never a key.
+        fix: The fix, or None.
     """
 
     check: str

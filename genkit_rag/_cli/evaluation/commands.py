@@ -1,4 +1,4 @@
-"""`genkit-rag eval`: runs datasets through an app and scores what comes out."""
+"""`genkit-rag eval`: run datasets through an app and score the outputs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ Concurrency = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What a command was asked for."""
+    """The arguments of a command."""
 
     action: str | None
     dataset: str
@@ -150,7 +150,7 @@ def _evaluate(asked: _Asked, wanted: Wanted, out: Output) -> None:
 
 
 def exit_code(report: EvalReport, *, strict: bool) -> int:
-    """Returns 0 for an evaluation in which every row was run and scored, 3 when some were not, 1 when none was."""
+    """Return 0 if every row was run and scored, 3 if some were not, 1 if none was."""
     bad = sum(row.error is not None or any(score.error for score in row.scores.values()) for row in report.rows)
     if bad == len(report.rows) or (strict and not report.passed):
         return FAILED

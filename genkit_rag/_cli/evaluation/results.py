@@ -20,7 +20,7 @@ Evaluation = Annotated[str, typer.Argument(help="An evaluation's id, its beginni
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands."""
+    """Register the commands."""
     app.command("list", epilog=examples("genkit-rag eval list", "genkit-rag eval list --datasets --json"))(list_)
     app.command(epilog=examples("genkit-rag eval show last", "genkit-rag eval show 4f1c --output report.html"))(show)
     app.command(
@@ -138,7 +138,7 @@ def compare(
 
 
 def regressions(found: Comparison) -> list[str]:
-    """Returns what has become worse: metrics whose difference's interval is below zero, and rows that fail anew."""
+    """Return the regressions: metrics with the interval of the difference below zero, and newly failing rows."""
     metrics = [
         f"{metric.name} {metric.delta:+.3f}"
         for metric in found.metrics

@@ -23,12 +23,12 @@ BUILT_IN = "builtin/"
 async def run_evaluation(
     runtimes: Runtimes | None, plan: Plan, traces: Path, progress: Callable[[EvalProgress], None]
 ) -> EvalReport:
-    """Returns the report. Unknown evaluators are refused before anything is run.
+    """Run an evaluation and return the report; unknown evaluators raise before anything runs.
 
     Args:
-        runtimes: The app; None only where the plan has no target and no evaluator needs it.
-        plan: What to do.
-        traces: The trace store's file, which need not be there.
+        runtimes: The app; None only if the plan has no target and no evaluator needs it.
+        plan: The plan.
+        traces: The trace store's file, which may not exist.
         progress: Called after every row of every stage.
     """
     evaluators = await _evaluators(runtimes, plan.evaluators)
@@ -54,14 +54,14 @@ def _opened(traces: Path | None) -> Generator[TraceStore | None]:
 
 
 def built_in_registry() -> Registry:
-    """Returns a registry with the evaluators that come along."""
+    """Create a registry with the built-in evaluators."""
     registry = Registry()
     add_built_in_evaluators(registry)
     return registry
 
 
 async def runs_here(registry: Registry, name: str) -> EvaluatorAction | None:
-    """Returns an evaluator that needs no app; None for one that does, as a judge that asks a model."""
+    """Return an evaluator that needs no app; None for one that does, such as a judge with a model."""
     for full in (name, BUILT_IN + name):
         try:
             found = await registry.get("evaluator", full)
@@ -73,7 +73,7 @@ async def runs_here(registry: Registry, name: str) -> EvaluatorAction | None:
 
 
 async def refuse_unknown(registry: Registry, names: Sequence[str]) -> None:
-    """Raises NOT_FOUND for a name that resembles an evaluator that comes along, and is none."""
+    """Raise NOT_FOUND for an unknown name similar to a built-in evaluator."""
     known = await _described(registry)
     for name in names:
         if not {f"/evaluator/{name}", f"/evaluator/{BUILT_IN}{name}"} & known.keys():
@@ -83,7 +83,7 @@ async def refuse_unknown(registry: Registry, names: Sequence[str]) -> None:
 
 
 async def _evaluators(runtimes: Runtimes | None, names: Sequence[str]) -> list[EvaluatorAction]:
-    """Returns the app's evaluators of these names; where it has none, those that come along."""
+    """Return the app's evaluators with these names, otherwise the built-in ones."""
     registry = built_in_registry()
     actions = await runtimes.list_actions() if runtimes is not None else {}
     found: list[EvaluatorAction] = []

@@ -1,4 +1,4 @@
-"""The datasets and evaluation runs of a project, by what somebody writes for them."""
+"""The datasets and evaluation runs of a project, by names, paths and `last`."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Points:
 
 
 def dataset_ids(folder: Path | None) -> list[str]:
-    """Returns the ids of the project's datasets."""
+    """Return the ids of the project's datasets."""
     from genkit_rag._server.datasets import DatasetStore
 
     return [one.dataset_id for one in DatasetStore(dev_folder(folder)).list()]
 
 
 def load_points(given: str, folder: Path) -> Points:
-    """Returns the rows of a dataset: of a file, or of the project's dataset of that id."""
+    """Return the rows of a file or of the project's dataset with that id."""
     from genkit_rag._server.datasets import DatasetStore
     from genkit_rag.evaluation import load_dataset
 
@@ -59,7 +59,7 @@ def load_points(given: str, folder: Path) -> Points:
 
 
 def load_report(given: str, folder: Path) -> EvalReport:
-    """Returns a report: of a run's id or its beginning, of `last`, or of a `.json` file."""
+    """Return a report by run id, its prefix, `last`, or a `.json` file."""
     from genkit_rag._server.datasets import RunStore
     from genkit_rag.evaluation import EvalReport
 
@@ -87,7 +87,7 @@ def load_report(given: str, folder: Path) -> EvalReport:
 
 
 def write_report(report: EvalReport, path: Path) -> None:
-    """Writes a report as what the file's ending says."""
+    """Write a report in the format of the file's extension."""
     made: dict[str, Callable[[], str]] = {
         ".json": lambda: report.to_json(indent=2),
         ".html": report.to_html,
@@ -100,7 +100,7 @@ def write_report(report: EvalReport, path: Path) -> None:
 
 
 def check_report_path(path: Path | None) -> None:
-    """Raises WrongUsage, before anything is run, for a file that no report can be written to."""
+    """Raise WrongUsage, before anything runs, for a file that cannot be written."""
     if path is not None and path.suffix.lower() not in REPORTS:
         raise WrongUsage(f"`--output`: {str(path)!r} has no ending of a report.", hint=f"Use {', '.join(REPORTS)}.")
 

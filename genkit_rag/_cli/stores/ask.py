@@ -31,7 +31,7 @@ SMALL_MAX_TOKENS = 160
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Register the command."""
     app.command(
         "ask",
         epilog=examples(
@@ -123,7 +123,7 @@ async def _generate(
 
 
 def _for_small_model(question: str) -> tuple[list[Part], list[Any]]:
-    """Returns prompt and middleware for a model of 135 million parameters.
+    """Return prompt and middleware for a model of 135 million parameters.
 
     It repeats instructions and delimiters instead of following them; with bare passages first and the question last it
     answers. It has no tools, so a passage that steers it can do no more than spoil the answer.

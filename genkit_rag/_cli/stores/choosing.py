@@ -76,13 +76,13 @@ async def _first_of_server(config: ProjectConfig) -> Choice:
 
 
 def ollama_address() -> str:
-    """Returns `host:port` of the Ollama server: OLLAMA_HOST, else this machine's."""
+    """Return `host:port` of the Ollama server: OLLAMA_HOST, otherwise this machine's."""
     url = _ollama_url()
     return f"{url[1]}:{url[2]}"
 
 
 def ollama_models() -> list[str] | None:
-    """Returns the models of the Ollama server; None when it does not answer within 0.3 seconds."""
+    """Return the models of the Ollama server; None if it does not answer within 0.3 seconds."""
     scheme, host, port = _ollama_url()
     kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
     connection = kind(host, port, timeout=PROBE_SECONDS)
@@ -97,7 +97,7 @@ def ollama_models() -> list[str] | None:
 
 
 def _ollama_url() -> tuple[str, str, int]:
-    """Returns scheme, host and port for what OLLAMA_HOST may be: `1.2.3.4`, `:11434`, `https://ollama.lan`."""
+    """Parse OLLAMA_HOST to scheme, host and port: `1.2.3.4`, `:11434`, `https://ollama.lan`."""
     given = os.environ.get("OLLAMA_HOST", "").strip()
     bare = "://" not in given
     try:

@@ -48,7 +48,7 @@ class Plan:
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Register the command."""
     app.command(
         "ingest",
         epilog=examples(

@@ -15,7 +15,7 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def source_of(document: Document) -> str:
-    """Returns where a passage is: `docs/auth.md:120` (its first character), `book.pdf p. 3`, or the document's id."""
+    """Return the place of a passage: `docs/auth.md:120` (its first character), `book.pdf p. 3`, or its id."""
     metadata = document.metadata
     source = metadata.get("source")
     if not isinstance(source, str) or not source:
@@ -28,13 +28,13 @@ def source_of(document: Document) -> str:
 
 
 def headings_of(document: Document) -> str:
-    """Returns the headings that a passage stands under, outermost first."""
+    """Return the headings of a passage, outermost first."""
     path = document.metadata.get("heading_path")
     return one_line(" › ".join(str(heading) for heading in path)) if isinstance(path, list) else ""  # pyright: ignore[reportUnknownVariableType]
 
 
 def passage_data(document: Document, query: str) -> dict[str, Any]:
-    """Returns a passage as JSON-compatible data."""
+    """Convert a passage to JSON-compatible data."""
     return {
         "rank": (document.rank or 0) + 1,
         "id": document.id,
@@ -48,7 +48,7 @@ def passage_data(document: Document, query: str) -> dict[str, Any]:
 
 
 def bar(share: float) -> str:
-    """Returns a bar for a share from 0 to 1, in eighths of a cell."""
+    """Draw a bar for a share from 0 to 1, in eighths of a cell."""
     eighths = round(min(max(share, 0.0), 1.0) * BAR_CELLS * 8)
     full, rest = divmod(eighths, 8)
     return ("█" * full + (_EIGHTHS[rest] if rest else "")).ljust(BAR_CELLS)
@@ -57,15 +57,15 @@ def bar(share: float) -> str:
 def show_passage(
     out: Output, label: str, document: Document, query: str, *, best: float | None = None, explained: str = ""
 ) -> None:
-    """Prints a passage for people: a head with bar, score and source, the snippet below it.
+    """Print a passage for people: a head with bar, score and source, then the snippet.
 
     Args:
-        out: Where to.
-        label: What stands first: its rank or citation key.
+        out: The output.
+        label: The rank or citation key.
         document: The passage.
-        query: Its words are set in bold.
+        query: The query, whose words are set in bold.
         best: The best score of the list, which fills the bar; None for no score.
-        explained: A line on how it got its rank.
+        explained: A line about its ranking.
     """
     from rich.text import Text
 

@@ -12,7 +12,7 @@ from genkit_rag.ingest import ChunksDone, Event, Finished, SourceDone, Started
 
 
 class _Totals:
-    """What the events add up to."""
+    """The sums of the events."""
 
     def __init__(self) -> None:
         self.started = time.monotonic()
@@ -52,10 +52,10 @@ class _Totals:
 
     @property
     def done_bytes(self) -> float:
-        """The bytes that are dealt with, those of the source that runs among them as far as its chunks tell.
+        """The processed bytes, including an estimate for the running source from its chunks.
 
-        A source says how long it is when it ends: a long one would stop the bar, and the time left would grow with
-        every second. Its chunks come earlier; each stands for as many bytes as one of the sources that ended.
+        A source reports its size when it ends, so a long one would stop the bar. Its chunks come earlier; each counts
+        as many bytes as one of the ended sources, on average.
         """
         running = max(0, self._made - self._ended_chunks)
         if not running or not self._ended_chunks:
@@ -64,7 +64,7 @@ class _Totals:
         return max(self.bytes, min(done, 0.99 * (self.all_bytes or 0)))
 
     def _left(self, seconds: float) -> str:
-        """Returns the time left at the mean speed so far: sources end in bunches, so the last moments say little.
+        """Estimate the time left from the mean speed, since sources end in bursts.
 
         While the first source runs there is nothing to go by, so nothing is said.
         """
@@ -84,7 +84,7 @@ class IngestLines:
         self._said = time.monotonic()
 
     def __call__(self, event: Event) -> None:
-        """Takes an event."""
+        """Handle an event."""
         self._totals.add(event)
         now = time.monotonic()
         if isinstance(event, Started) and event.files is not None:
@@ -95,7 +95,7 @@ class IngestLines:
 
 
 class IngestBar:
-    """Draws a bar over the bytes, with files, chunks, chunks a second and the time left; gone at the end."""
+    """Draws a bar over the bytes, with files, chunks, chunks a second and the time left; removed at the end."""
 
     def __init__(self, out: Output) -> None:
         from rich.progress import BarColumn, Progress, TextColumn
@@ -121,7 +121,7 @@ class IngestBar:
         self._bars.stop()
 
     def __call__(self, event: Event) -> None:
-        """Takes an event."""
+        """Handle an event."""
         self._totals.add(event)
         if isinstance(event, Started):
             self._bars.update(self._task, total=event.bytes)

@@ -76,7 +76,7 @@ class Project:
 
     @cached_property
     def embedder(self) -> str | None:
-        """The embedding model that an option or the plugin's table names; None for the one that filled the store."""
+        """The embedding model of an option or the plugin's table; None for the one that filled the store."""
         given: str | None = self._embedder or self.config.plugins.get(self.plugin_name, {}).get("embedder")
         return action_name(self.config, given, "embedder", "--embedder") if given else None
 

@@ -1,4 +1,4 @@
-"""`genkit-rag query`: what the store has on a text, best first."""
+"""`genkit-rag query`: search a store for a text, best first."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What came of a search.
+    """The result of a search.
 
     Attributes:
         documents: The passages, best first.
-        notices: What the retriever has to say.
-        before: For each id its rank and score as retrieved, before a reranker.
-        seconds: What each stage took.
+        notices: The notices of the retriever.
+        before: The retrieved rank and score of each id, before a reranker.
+        seconds: The duration of each stage.
     """
 
     documents: list[Document]
@@ -68,7 +68,7 @@ class Found:
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Register the command."""
     app.command(
         "query",
         epilog=examples(
@@ -104,7 +104,7 @@ def query(  # noqa: PLR0913 - each is an option of the command line
 
 
 def read_text(text: str) -> str:
-    """Returns the text of an argument; of stdin when it is `-`. It must not be blank."""
+    """Return the text of an argument, or of stdin for `-`; it must not be blank."""
     if text == "-":
         text = sys.stdin.read()
     if not text.strip():
@@ -113,7 +113,7 @@ def read_text(text: str) -> str:
 
 
 def parsed_filter(raw: str | None) -> dict[str, Any] | None:
-    """Returns a filter of the filter language; raises WrongUsage for anything else."""
+    """Parse a metadata filter; WrongUsage for anything else."""
     if raw is None:
         return None
     try:
@@ -139,7 +139,7 @@ def reranker_name(project: Project, given: str | None) -> str | None:
 
 
 async def find(place: Opened, project: Project, search: Search) -> Found:
-    """Returns the passages for a search, reranked where that was asked for."""
+    """Search, rerank if requested, and return the passages."""
     many = max(search.k, RERANK_CANDIDATES) if search.reranker else search.k
     options: dict[str, Any] = {"k": many}
     if search.mode is not None:
@@ -193,7 +193,7 @@ async def _query(project: Project, search: Search, out: Output, *, explain: bool
 
 
 def stages(document: Document, search: Search, found: Found) -> dict[str, float]:
-    """Returns the score of each stage, in their order."""
+    """Return the score of each stage, in order."""
     result = {name: score for name, score in (document.scores or {}).items() if name in ("vector", "text")}
     if document.id in found.before:
         result["fused" if search.mode == "hybrid" else str(search.mode)] = found.before[document.id][1]
@@ -203,7 +203,7 @@ def stages(document: Document, search: Search, found: Found) -> dict[str, float]
 
 
 def explanation(document: Document, search: Search, found: Found) -> str:
-    """Returns the stages for people, with the rank before a reranker."""
+    """Format the stages for people, with the rank before a reranker."""
     parts: list[str] = []
     for name, score in stages(document, search, found).items():
         place = (

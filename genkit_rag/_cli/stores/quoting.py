@@ -1,7 +1,7 @@
-"""Lets a model answer only with a sentence of the passages.
+"""Restrict a model's answer to a sentence of the passages.
 
-The embedded model has 135 million parameters: what it writes freely is fluent and wrong. Given the sentences that are
-nearest to the question, and a grammar that allows nothing else, it picks one and cites its passage.
+The embedded model has 135 million parameters: its free text is fluent and wrong. Given the sentences nearest to the
+question, and a grammar that allows nothing else, it selects one and cites its passage.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NOT_PROSE = ("```", "~~~", "|", "#", "<", "    ")
 
 
 def sentences(text: str) -> list[str]:
-    """Returns the sentences of a text's prose: no headings, tables and code; of 20 to 400 characters."""
+    """Return the sentences of a text's prose, without headings, tables and code, with 20 to 400 characters."""
     found: list[str] = []
     for paragraph in _PARAGRAPH.split(text):
         if not paragraph.lstrip("\n").startswith(_NOT_PROSE):
@@ -34,7 +34,7 @@ def sentences(text: str) -> list[str]:
 
 
 async def quote_config(ai: Genkit, embedder: str, question: str, documents: Sequence[Document]) -> dict[str, Any]:
-    """Returns the model config that allows only the nearest sentences, with their keys; `{}` when there are none."""
+    """Return the model config that allows only the nearest sentences, with their keys; `{}` if there are none."""
     import numpy as np
 
     candidates = [

@@ -23,7 +23,7 @@ Progress = Callable[[int, int], None]
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Register the command."""
     app.command(
         "reindex",
         epilog=examples(

@@ -1,4 +1,4 @@
-"""The part of a passage that answers a query best, and where the query's words stand in it."""
+"""Snippets: the part of a passage that matches a query best, with the positions of the query's words."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Snippet:
 
 
 def snippet_of(text: str, query: str, width: int = SNIPPET_CHARACTERS) -> Snippet:
-    """Returns the window of a text with the most different words of the query; the beginning when it has none."""
+    """Return the window of a text with the most different query words; the beginning if it has none."""
     flat = one_line(text)
     terms = _terms(query)
     found = [(match.span(), term) for match in _WORD.finditer(flat) if (term := _term_of(match[0], terms)) is not None]
@@ -49,7 +49,7 @@ def _terms(query: str) -> list[str]:
 
 
 def _term_of(word: str, terms: list[str]) -> str | None:
-    """Returns the term that a word is a form of: the same, or one of the two begins with the other."""
+    """Return the term that matches a word: equal, or one is a prefix of the other."""
     folded = word.casefold()
     for term in terms:
         if folded == term:
@@ -61,7 +61,7 @@ def _term_of(word: str, terms: list[str]) -> str | None:
 
 
 def _best_start(found: list[tuple[tuple[int, int], str]], width: int) -> int:
-    """Returns where a window begins that holds the most different terms, then the most words; a bit before them."""
+    """Return the start of the window with the most different terms, then the most words, with some context."""
     best, start = (0, 0), 0
     for first, ((low, _), _) in enumerate(found):
         inside = [term for (_, high), term in found[first:] if high - low <= width]
@@ -72,7 +72,7 @@ def _best_start(found: list[tuple[tuple[int, int], str]], width: int) -> int:
 
 
 def _at_words(text: str, start: int, width: int) -> tuple[int, int]:
-    """Returns the window moved to the ends of words."""
+    """Move the window to word boundaries."""
     start = min(start, max(0, len(text) - width))
     end = min(len(text), start + width)
     if start:

@@ -1,4 +1,4 @@
-"""`genkit-rag store`: what a store is and holds, and whether all of it is right."""
+"""`genkit-rag store`: properties, content and verification of a store."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def salvage(
 
 
 def human_bytes(size: float) -> str:
-    """Returns a size for people, in powers of 1024."""
+    """Format a size in powers of 1024."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if size < 1024 or unit == "GiB":
             return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
@@ -65,7 +65,7 @@ def human_bytes(size: float) -> str:
 
 
 async def store_report(project: Project) -> Any:
-    """Returns the store's own report of a complete check: `ok`, `documents`, `problems`, `derived`."""
+    """Run a complete check of the store: `ok`, `documents`, `problems`, `derived`."""
     async with opened(project, embeds=False) as place:
         verify = getattr(place.store, "verify", None)
         if verify is None:

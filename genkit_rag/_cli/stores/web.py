@@ -61,13 +61,13 @@ class WebPlan:
 
 
 def split_urls(arguments: list[str]) -> tuple[list[Path], list[str]]:
-    """Returns the paths, absolute, and the URLs among arguments."""
+    """Split arguments into absolute paths and URLs."""
     urls = [argument for argument in arguments if "://" in argument]
     return [Path(given).expanduser().absolute() for given in arguments if given not in urls], urls
 
 
 def web_documents(urls: list[str], plan: WebPlan, cache: Path | None) -> WebPages | None:
-    """Returns the pages, None when no URL is given."""
+    """Return the web pages; None without URLs."""
     if not urls:
         return None
     from genkit_rag._ingest.web import WebOptions, web_pages
