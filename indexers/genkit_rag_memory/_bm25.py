@@ -16,13 +16,13 @@ _WORD = re.compile(r"\w+")
 
 
 def words(text: str) -> Counter[str]:
-    """Returns how often each lower-case word stands in a text, less stop words; a plural `s` or `es` is cut off."""
+    """Count the lower-case words of a text without stop words; a plural `s` or `es` is removed."""
     kept = (word for word in _WORD.findall(text.lower()) if word not in STOP_WORDS)
     return Counter(re.sub(r"(?<=\w{3})(es|s)$", "", word) for word in kept)
 
 
 def bm25(query: str, documents: Sequence[Counter[str]]) -> list[float]:
-    """Returns the BM25 score of each document; 0 where no word of the query stands in it."""
+    """Return the BM25 score of each document; 0 without a common word."""
     count = len(documents)
     lengths = [sum(document.values()) for document in documents]
     average = (sum(lengths) / count if count else 0.0) or 1.0

@@ -40,5 +40,5 @@ class Memory(StorePlugin):
         )
 
     async def open_store(self, store: str) -> VectorStore:
-        """Returns an empty store."""
+        """Create an empty store."""
         return MemoryStore(f"{self.name}/{store}")

@@ -40,7 +40,7 @@ class _Row:
 
 
 class MemoryStore(VectorStore):
-    """Documents in dicts; exact in every mode, and as slow as that is: meant for up to a few thousand documents."""
+    """A store in memory, exact in every mode and without an index: for up to a few thousand documents."""
 
     modes: tuple[SearchMode, ...] = ("vector", "text", "hybrid")
 
@@ -60,7 +60,7 @@ class MemoryStore(VectorStore):
     async def upsert(
         self, documents: Sequence[Document], vectors: Vectors, *, namespace: str = DEFAULT_NAMESPACE
     ) -> None:
-        """Adds documents, replacing those whose ids are there."""
+        """Add documents, replacing those with the same ids."""
         unit = _unit(vectors, documents)
         rows = self._namespace(namespace)
         added: dict[str, _Row] = {}
@@ -77,19 +77,19 @@ class MemoryStore(VectorStore):
         filter: Filter | None = None,
         namespace: str = DEFAULT_NAMESPACE,
     ) -> int:
-        """Returns how many documents were there and are gone."""
+        """Delete documents and return their number."""
         rows = self._namespace(namespace)
         if ids is None:
             ids = await self.ids(filter=filter, namespace=namespace)
         return sum(rows.pop(id_, None) is not None for id_ in ids)
 
     async def get(self, ids: Sequence[str], *, namespace: str = DEFAULT_NAMESPACE) -> list[Document | None]:
-        """Returns the documents in the order of the ids."""
+        """Return the documents in the order of the ids."""
         rows = self._namespace(namespace)
         return [_own(rows[id_].document) if id_ in rows else None for id_ in ids]
 
     async def vectors(self, ids: Sequence[str], *, namespace: str = DEFAULT_NAMESPACE) -> list[Vectors | None]:
-        """Returns the vectors in the order of the ids."""
+        """Return the vectors in the order of the ids."""
         rows = self._namespace(namespace)
         return [rows[id_].vector if id_ in rows else None for id_ in ids]
 
@@ -102,7 +102,7 @@ class MemoryStore(VectorStore):
         namespace: str = DEFAULT_NAMESPACE,
         payload: bool = True,
     ) -> list[list[Hit]]:
-        """Returns the exact best for each query vector."""
+        """Return the exact best documents for each query vector."""
         rows = self._passing(filter, namespace)
         if not rows:
             return [[] for _ in vectors]
@@ -118,7 +118,7 @@ class MemoryStore(VectorStore):
         namespace: str = DEFAULT_NAMESPACE,
         payload: bool = True,
     ) -> list[Hit]:
-        """Returns the best by BM25; documents without any of the words are left out."""
+        """Return the best documents by BM25, without those that share no word."""
         everything = list(self._namespace(namespace).values())
         scores = bm25(query, [row.words for row in everything])
         found = [
@@ -129,16 +129,16 @@ class MemoryStore(VectorStore):
         return _best([row for row, _ in found], [score for _, score in found], k)
 
     async def count(self, *, filter: Filter | None = None, namespace: str | None = None) -> int:
-        """Returns the number of documents that pass."""
+        """Count the documents that match the filter."""
         spaces = list(self._rows) if namespace is None else [namespace]
         return sum([len(self._passing(filter, space)) for space in spaces])
 
     async def ids(self, *, filter: Filter | None = None, namespace: str = DEFAULT_NAMESPACE) -> list[str]:
-        """Returns the ids of the documents that pass."""
+        """Return the ids of the documents that match the filter."""
         return [row.document.id for row in self._passing(filter, namespace)]
 
     async def reindex(self, fingerprint: Fingerprint, embed: Embed, *, batch_size: int = 256) -> int:
-        """Returns how many documents have got the vectors of another embedder, all at once."""
+        """Re-embed all documents and swap the vectors at once; return their number."""
         fresh: dict[tuple[str, str], tuple[Document, Vectors]] = {}
         while stale := self._without(fresh)[:batch_size]:
             documents = [row.document for _, row in stale]
@@ -154,12 +154,12 @@ class MemoryStore(VectorStore):
         return changed
 
     def _without(self, fresh: dict[tuple[str, str], tuple[Document, Vectors]]) -> list[tuple[tuple[str, str], _Row]]:
-        """Returns the rows that have no new vector, or were replaced since they got it."""
+        """Return the rows without a new vector, or replaced since they got it."""
         found = [((space, id_), row) for space in self._rows for id_, row in self._namespace(space).items()]
         return [(key, row) for key, row in found if key not in fresh or fresh[key][0] is not row.document]
 
     async def describe(self) -> StoreInfo:
-        """Returns what the store is and holds."""
+        """Return the properties of the store."""
         scores: dict[SearchMode, ScoreInfo] = {
             "vector": ScoreInfo("cosine", -1, 1),
             "text": ScoreInfo("bm25", 0, math.inf),
@@ -168,7 +168,7 @@ class MemoryStore(VectorStore):
         return StoreInfo(self.name, await self.count(), self.modes, scores, self._fingerprint)
 
     async def namespaces(self, limit: int) -> dict[str, int]:
-        """Returns how many documents the namespaces have, largest first."""
+        """Return the number of documents of each namespace, largest first."""
         self._namespace(DEFAULT_NAMESPACE)
         counts = sorted(((space, len(rows)) for space, rows in self._rows.items() if rows), key=lambda one: -one[1])
         return dict(counts[:limit])
@@ -211,14 +211,14 @@ def _unit(vectors: Vectors, documents: Sequence[Document] | None = None) -> Vect
 
 
 def _own(document: Document) -> Document:
-    """Returns a copy that shares nothing that its owner could change."""
+    """Return a copy that shares no mutable state."""
     text = document.plain_text
     content = [part.model_copy(deep=True) for part in document.content] if text is None else text
     return Document(content, _plain(document.metadata), id=document.id)
 
 
 def _plain(value: Any) -> Any:
-    """Returns a deep copy of a JSON value; a tuple becomes a list, as in a store that writes JSON."""
+    """Copy a JSON value deeply; a tuple becomes a list, as in a store that writes JSON."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in cast("dict[str, Any]", value).items()}
     if isinstance(value, list | tuple):

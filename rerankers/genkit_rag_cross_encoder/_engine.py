@@ -26,9 +26,10 @@ class Settings:
 
 
 def load(source: str, settings: Settings) -> Any:
-    """Returns the model of a folder or a hub id.
+    """Load the model of a folder or a hub id.
 
-    Raises FAILED_PRECONDITION when it does not give one score for a pair, or comes with code of its own.
+    Raises:
+        GenkitError: FAILED_PRECONDITION if it does not return one score for a pair, or comes with its own code.
     """
     from sentence_transformers import CrossEncoder
 
@@ -60,7 +61,7 @@ def load(source: str, settings: Settings) -> Any:
 
 
 def score(model: Any, query: str, texts: list[str], batch_size: int) -> list[float]:
-    """Returns one score for each text, as the model gives it; higher is better."""
+    """Return the model's score for each text; higher is better."""
     pairs = [(_encodable(query), _encodable(text)) for text in texts]
     # The library sorts by length itself, so that a batch is little padding.
     scores: Any = model.predict(pairs, batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True)
@@ -74,5 +75,5 @@ def _activation(name: Activation | None) -> Any:
 
 
 def _encodable(text: str) -> str:
-    """Returns the beginning of the text with lone surrogates replaced, which tokenizers refuse."""
+    """Return the beginning of the text with lone surrogates replaced, for which tokenizers raise."""
     return text[:MAX_CHARACTERS].encode("utf-8", "replace").decode()

@@ -62,11 +62,11 @@ class CrossEncoder(Plugin):
         self._models: list[LocalModel[Any]] = []
 
     async def init(self) -> Sequence[RerankerAction]:
-        """Returns the rerankers of the models that were named."""
+        """Return the rerankers of the named models."""
         return [self._reranker(model, source) for model, source in self._sources.items()]
 
     async def resolve(self, kind: str, name: str) -> RerankerAction | None:
-        """Returns a reranker for any id of the hub; an id without organisation is one of `cross-encoder/`."""
+        """Return a reranker for any id of the hub; an id without organisation is one of `cross-encoder/`."""
         model = name.removeprefix(f"{self.name}/")
         if kind != ActionKind.RERANKER or model == name:
             return None

@@ -69,18 +69,18 @@ class HttpRerank(Plugin):
         return f"HttpRerank({self.name!r}, base_url={self._connection.shown_url!r})"
 
     async def init(self) -> Sequence[RerankerAction]:
-        """Returns the reranker of the model; without one, that of the server's only model, where servers have one."""
+        """Return the reranker of the model; without one, that of the server's only model if the protocol has one."""
         if self._model:
             return [self._reranker(f"{self.name}/{self._model}", self._model)]
         return [] if self._protocol.needs_model else [self._reranker(self.name, None)]
 
     async def resolve(self, kind: str, name: str) -> RerankerAction | None:
-        """Returns the reranker of any model; whether the server has it shows at the first call."""
+        """Return the reranker of any model; the first call shows whether the server has it."""
         model = name.removeprefix(f"{self.name}/")
         return self._reranker(name, model) if kind == ActionKind.RERANKER and model != name else None
 
     async def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         await self._connection.close()
 
     def _reranker(self, name: str, model: str | None) -> RerankerAction:
@@ -100,7 +100,7 @@ class HttpRerank(Plugin):
         return reranker_action(name, rerank, label=f"{model or self.name} at {self._connection.shown_url}")
 
     async def _scores(self, model: str | None, query: str, texts: list[str], k: int | None) -> list[float | None]:
-        """Returns a score for each text, from as many requests as it takes; None where the answer has none."""
+        """Return a score for each text, from one or more requests; None for texts missing in the answer."""
         size = self._options.max_documents or self._protocol.max_documents
         gate = asyncio.Semaphore(self._options.max_concurrency)
 
@@ -122,12 +122,12 @@ class HttpRerank(Plugin):
 
 
 def _last_without(scores: Sequence[float | None]) -> list[float]:
-    """Returns the scores; those that are None become one that is just below all others."""
+    """Replace missing scores by one just below all others."""
     given = [score for score in scores if score is not None]
     below = math.nextafter(min(given), -math.inf) if given else 0.0
     return [below if score is None else score for score in scores]
 
 
 def _sendable(text: str) -> str:
-    """Returns the text with lone surrogates replaced, which UTF-8 cannot carry."""
+    """Replace lone surrogates, which UTF-8 cannot encode."""
     return text.encode("utf-8", "replace").decode()

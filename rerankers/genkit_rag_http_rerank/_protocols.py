@@ -1,4 +1,4 @@
-"""The protocols: what is asked in which words, and how the answer is read. Nothing here opens a connection."""
+"""The wire formats of rerank servers: requests and responses. Nothing here opens a connection."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """One server's way to be asked.
+    """The wire format of one server.
 
     Attributes:
-        path: Beyond the base URL.
-        documents: The name under which the texts are sent.
-        score: The name under which a score comes back.
-        settings: What else is sent.
-        base_url: The provider's own server; None where everybody runs theirs.
+        path: The path after the base URL.
+        documents: The field of the texts.
+        score: The field of a score.
+        settings: Further fixed fields.
+        base_url: The provider's own server; None for self-hosted servers.
         key_variable: The environment variable of the key.
-        max_documents: Documents in one request, unless told otherwise.
-        takes_top_n: Whether the server can be asked for the best only.
-        takes_model: Whether a request may name the model; some servers have just the one.
-        needs_model: Whether a request without a model's name is refused.
+        max_documents: The default number of documents in one request.
+        takes_top_n: Whether the server can return only the best.
+        takes_model: Whether a request may name the model; some servers have only one.
+        needs_model: Whether a request must name the model.
     """
 
     path: str
@@ -41,16 +41,18 @@ class Protocol:
     needs_model: bool = False
 
     def body(self, model: str | None, query: str, texts: Sequence[str], top_n: int) -> Body:
-        """Returns the request; `top_n` is always said, where it can be: servers may have defaults of their own."""
+        """Build the request; `top_n` is always sent if supported, since servers may have their own defaults."""
         body: Body = {"query": query, self.documents: list(texts), **dict(self.settings)}
         if self.takes_top_n:
             body |= {"top_n": top_n}
         return {"model": model, **body} if model and self.takes_model else body
 
     def scores(self, answer: Any, count: int) -> list[float | None]:
-        """Returns a score for each document, None for those that the answer does not have.
+        """Return a score for each document, None for those missing in the answer.
 
-        Raises INTERNAL for an index that is out of range or comes twice, and for a score that is no finite number.
+        Raises:
+            GenkitError: INTERNAL for an index that is out of range or repeated, and for a score that is not a finite
+                number.
         """
         listed: Any = cast(Body, answer).get("results") if isinstance(answer, dict) else answer
         if not isinstance(listed, list):
@@ -103,7 +105,7 @@ _VLLM = Protocol("/v1/rerank", key_variable="VLLM_API_KEY", needs_model=True)
 # https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md: the name of its one model is not needed.
 _LLAMA_CPP = Protocol("/v1/rerank", key_variable="LLAMA_API_KEY")
 # https://huggingface.github.io/text-embeddings-inference: 32 texts in one request (`--max-client-batch-size`). Texts
-# beyond the model's tokens are refused unless `truncate` is set.
+# over the model's token limit raise an error unless `truncate` is set.
 _TEI = Protocol(
     "/rerank",
     documents="texts",
@@ -119,7 +121,7 @@ PROTOCOLS = {"cohere": _COHERE, "jina": _JINA, "vllm": _VLLM, "llama.cpp": _LLAM
 
 
 def protocol_named(api: str) -> Protocol:
-    """Returns the protocol of that name; raises INVALID_ARGUMENT that says which there are."""
+    """Return the protocol with that name; INVALID_ARGUMENT lists the names."""
     if api not in PROTOCOLS:
         raise invalid("api", api, "is no protocol", hint=f"There are: {', '.join(PROTOCOLS)}.")
     return PROTOCOLS[api]

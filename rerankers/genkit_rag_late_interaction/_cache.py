@@ -17,14 +17,14 @@ OVERHEAD = 200
 
 
 class TokenCache:
-    """Token vectors by text, up to a number of bytes; what was not used for longest goes first.
+    """Token vectors by text, up to a number of bytes; the least recently used are dropped first.
 
-    Threads may share it. Two that ask for the same new text at the same time both compute it.
+    Thread-safe. Two threads that request the same new text at the same time both compute it.
 
     Args:
-        revision: Of the model and its settings: vectors of another one are never given.
-        limit: Bytes in memory at most; 0 keeps nothing.
-        file: Where vectors are looked for that are not in memory, and written to.
+        revision: The revision of the model and its settings; vectors of another one are never returned.
+        limit: The maximum number of bytes in memory; 0 keeps nothing.
+        file: The file for vectors that are not in memory.
     """
 
     def __init__(self, revision: str, limit: int, file: VectorFile | None = None) -> None:
@@ -43,7 +43,7 @@ class TokenCache:
     def vectors(
         self, texts: Sequence[str], compute: Callable[[list[str]], Iterable[NDArray[np.float32]]]
     ) -> list[Halves]:
-        """Returns the token vectors of each text; `compute` is asked for those that are nowhere, each text once."""
+        """Return the token vectors of each text; `compute` is called once for the missing texts, each once."""
         keys = [self._key(text) for text in texts]
         found = self._remembered(keys)
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in found}
@@ -62,7 +62,7 @@ class TokenCache:
         return [found[key] for key in keys]
 
     def clear(self) -> None:
-        """Forgets what is in memory."""
+        """Drop the vectors in memory."""
         with self._lock:
             self._entries.clear()
             self._size = 0

@@ -47,15 +47,15 @@ Halves = NDArray[np.float16]
 
 
 class VectorFile:
-    """A file of token vectors by key, up to a number of bytes; what was not used for longest goes first.
+    """A file of token vectors by key, up to a number of bytes; the least recently used are deleted first.
 
-    A cache must not stand in anybody's way: when the file is locked for too long, the disk is full or the folder cannot
-    be written to, a warning is logged and the vectors are computed. Only a file that is none of ours is an error.
-    A connection lives for one call: so threads, forks and several processes need no care.
+    If the file is locked too long, the disk is full or the folder is not writable, a warning is logged and the vectors
+    are computed. Only a file with other content raises an error. Each call opens its own connection, so threads, forks
+    and processes are safe.
 
     Args:
-        path: Made at the first write, its folder too.
-        limit: Bytes of vectors at most; the file is a little larger.
+        path: The file; created with its folder at the first write.
+        limit: The maximum number of bytes of vectors; the file is slightly larger.
     """
 
     def __init__(self, path: str | os.PathLike[str], limit: int) -> None:
@@ -63,13 +63,13 @@ class VectorFile:
         self.limit = limit
 
     def read(self, keys: Sequence[bytes]) -> dict[bytes, Halves]:
-        """Returns the vectors of those keys that the file has; damaged ones count as not there."""
+        """Return the stored vectors of the keys; damaged ones count as missing."""
         if not self.path.exists():
             return {}
         return self._tried(lambda connection: _read(connection, keys), {})
 
     def write(self, entries: Mapping[bytes, Halves]) -> None:
-        """Keeps the vectors, and makes room for them."""
+        """Store the vectors, and delete old ones if needed."""
 
         def run(connection: sqlite3.Connection) -> None:
             connection.execute("BEGIN IMMEDIATE")
@@ -114,7 +114,7 @@ def _identity(connection: sqlite3.Connection) -> int:
 
 
 def _create(connection: sqlite3.Connection) -> None:
-    """Makes the tables in an empty file; raises for a database of something else."""
+    """Create the tables in an empty file; raise for a database with other content."""
     connection.execute("BEGIN IMMEDIATE")
     identity = _identity(connection)  # again, with the lock: another thread or process may have been faster
     if identity != APPLICATION_ID:

@@ -11,11 +11,11 @@ from genkit_rag_late_interaction._file import Halves
 
 
 def maxsim(query: Vectors, documents: Sequence[Halves]) -> Vectors:
-    """Returns for each document the mean over the query's tokens of the largest cosine; 0 where there are no tokens.
+    """Return for each document the mean over the query's tokens of the largest cosine; 0 without tokens.
 
     Args:
         query: The query's token vectors of length 1, shape `(tokens, d)`.
-        documents: The documents' ones.
+        documents: The token vectors of each document.
     """
     scores = np.zeros(len(documents), dtype=np.float32)
     lengths = np.asarray([len(document) for document in documents])
@@ -28,7 +28,7 @@ def maxsim(query: Vectors, documents: Sequence[Halves]) -> Vectors:
 
 
 def scaled(scores: Vectors) -> Vectors:
-    """Returns the scores scaled to [0, 1] by their extremes; all 1 when they are equal."""
+    """Scale the scores to [0, 1] by their extremes; equal scores become 1."""
     low, high = scores.min(), scores.max()
     unit: Vectors = (scores - low) / (high - low) if high > low else np.ones_like(scores)
     return unit

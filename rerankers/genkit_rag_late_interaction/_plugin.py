@@ -38,23 +38,24 @@ class LateInteraction(Plugin):
     """Registers the reranker `late-interaction/all-minilm-l6-v2`.
 
     MaxSim is the mean over the query's tokens of the largest cosine with a token of the document (Khattab and Zaharia
-    2020, "ColBERT"). It and the score that the documents came with are scaled to [0, 1] over the documents and joined:
+    2020, "ColBERT"). It and the earlier score of the documents are scaled to [0, 1] over the documents and combined:
     `weight * maxsim + (1 - weight) * earlier`. Documents without a score are ranked by MaxSim alone.
 
-    The model was not trained for this: by itself it may rank worse than the first stage, joined it rarely does. The
-    weights come by `genkit-rag models pull all-minilm-l6-v2`; they are loaded at the first call.
+    The model was not trained for this: alone it may rank worse than the first stage, combined it rarely does. Install
+        the weights with
+    `genkit-rag models pull all-minilm-l6-v2`; they are loaded at the first call.
 
-    Nearly all of its time goes into reading documents, so their token vectors are kept, in half precision: 768 bytes a
-    token. Documents without text have no likeness to anything.
+    Most of the time goes into encoding documents, so their token vectors are cached in half precision: 768 bytes a
+    token. Documents without text have a MaxSim of 0.
 
     Args:
-        name: The first part of the reranker's name.
-        weight: The share of MaxSim in [0, 1] when the options say nothing.
+        name: The prefix of the reranker's name.
+        weight: The default weight of MaxSim in [0, 1].
         threads: CPU threads of one call.
-        max_tokens: Tokens of a document that are read, 254 at a time; what is beyond counts nothing.
+        max_tokens: The maximum number of tokens of a document, encoded 254 at a time; the rest is ignored.
         cache_bytes: Memory for token vectors; 0 keeps none.
-        cache_path: A file for them, so that other processes and later runs need not read the documents again.
-        cache_path_bytes: How much of them the file holds.
+        cache_path: A file for token vectors, shared by processes and later runs.
+        cache_path_bytes: The maximum size of the vectors in the file.
     """
 
     provides = ("reranker",)
@@ -87,7 +88,7 @@ class LateInteraction(Plugin):
         self._cache = TokenCache(self._reader.revision, cache_bytes, file)
 
     async def init(self) -> Sequence[RerankerAction]:
-        """Returns the one reranker."""
+        """Return the single reranker."""
         return [reranker_action(f"{self.name}/{WEIGHTS}", self._rerank, label="MaxSim over all-MiniLM-L6-v2")]
 
     async def close(self) -> None:

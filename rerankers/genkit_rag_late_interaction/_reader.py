@@ -17,7 +17,7 @@ MOST_TOKENS = 4
 """Tokens of a character at most: a Korean syllable is taken apart into its three letters."""
 
 CHARACTERS = 200
-"""Characters of a token at most, where not everything is read: what is beyond is not even cut into tokens."""
+"""The maximum characters of a token if a document is cut: text beyond it is not tokenised."""
 
 
 class Reader:
@@ -36,21 +36,21 @@ class Reader:
 
     @property
     def revision(self) -> str:
-        """What the vectors depend on: the weights and how they are used."""
+        """The identity of the vectors: the weights and their settings."""
         return f"{self._encoder.revision} {self._encoder.max_tokens} {self._max_tokens}"
 
     def query(self, text: str) -> Vectors:
-        """Returns the token vectors of a query, of its first window."""
+        """Return the token vectors of a query, limited to its first window."""
         return self._encoder.embed_tokens([text])[0]
 
     def documents(self, texts: list[str]) -> list[Vectors]:
-        """Returns the token vectors of each text, those of its windows one behind the other."""
+        """Return the token vectors of each text, concatenated over its windows."""
         windows = [self.windows(text) for text in texts]
         vectors = iter(self._encoder.embed_tokens([window for several in windows for window in several]))
         return [np.concatenate([next(vectors) for _ in several]) for several in windows]
 
     def windows(self, text: str) -> list[str]:
-        """Returns the text in pieces that the model takes, cut between words; at least one piece."""
+        """Split the text into windows for the model, between words; at least one."""
         size = self._encoder.max_tokens - SPECIAL
         text = text[: self._max_tokens * CHARACTERS]
         if MOST_TOKENS * len(text) <= min(size, self._max_tokens):
@@ -80,7 +80,7 @@ class Reader:
 
 
 def _word_start(words: Sequence[int | None], start: int, end: int) -> int:
-    """Returns the last place up to `end` where a word begins; `end` where there is none behind `start`."""
+    """Return the last start of a word up to `end`; `end` if there is none after `start`."""
     cut = end
     while cut > start and words[cut] == words[cut - 1]:
         cut -= 1

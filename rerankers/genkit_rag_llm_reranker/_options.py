@@ -11,16 +11,16 @@ from genkit_rag.plugin_api import WireModel, invalid, plugin_options
 
 
 class LlmRerankerOptions(WireModel):
-    """How a model is asked.
+    """The settings of the model calls.
 
     Attributes:
-        max_tokens: Tokens of one prompt at most, estimated at four characters each. When the passages do not fit, the
-            window gets smaller; when two do not, they are cut.
-        passage_tokens: Of longer passages only the beginning is shown.
-        window: Passages that the model orders at once (20 in Sun et al. 2023).
-        stride: By how many the window moves forward (10 there); what is best in one window goes on to the next.
-        on_error: When a model call fails or its answer names no passage: `raise`, or `keep` the earlier order of the
-            window, with a warning in the log.
+        max_tokens: The maximum number of tokens of one prompt, estimated at four characters each. If the passages do
+            not fit, the window shrinks; if two do not fit, they are cut.
+        passage_tokens: Longer passages are cut to this length.
+        window: The number of passages that the model orders at once (20 in Sun et al. 2023).
+        stride: The step of the window (10 in the paper); the best of one window are in the next one.
+        on_error: The behaviour if a model call fails or its answer names no passage: `raise`, or `keep` the earlier
+            order of the window, with a warning in the log.
     """
 
     max_tokens: int = Field(default=6000, ge=200)
@@ -31,7 +31,7 @@ class LlmRerankerOptions(WireModel):
 
 
 def llm_reranker_options(given: Mapping[str, Any]) -> LlmRerankerOptions:
-    """Returns checked options; raises INVALID_ARGUMENT that names the wrong one."""
+    """Validate the options; INVALID_ARGUMENT names the wrong one."""
     options = plugin_options(LlmRerankerOptions, given)
     if options.stride >= options.window:
         raise invalid(

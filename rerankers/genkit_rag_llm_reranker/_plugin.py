@@ -33,17 +33,17 @@ _FRAME = len('<passage number="999"></passage>\n')
 
 
 class LlmReranker(Plugin):
-    """Registers the reranker `llm`: a model reads the passages side by side and says their order.
+    """Registers the reranker `llm`: a language model orders the passages (listwise reranking).
 
-    The model sees a window of passages, from the last ones forward, so that the best of all come to the first window
-    (Sun et al. 2023, "RankGPT"). Whatever it writes, no document is lost, doubled or made up: those that it does not
-    name stay behind those it names, in their earlier order. A document's score is `1 / position`: it says nothing
-    beyond the order. Documents without text come last; a query without text leaves the order.
+    A window of passages moves from the last ones forward, so that the best reach the first window (Sun et al. 2023,
+    "RankGPT"). No document is lost, duplicated or invented, whatever the model answers: passages that it does not name
+    follow in their earlier order. A language model returns an order without scores, so the score is `1 / position`.
+    Documents without text come last; a query without text keeps the order.
 
     Args:
         model: The name of the model, such as `openai/gpt-4.1-mini`.
-        name: The reranker's name.
-        prompt: What is asked; see `DEFAULT_PROMPT`.
+        name: The name of the reranker.
+        prompt: The prompt; see `DEFAULT_PROMPT`.
         config: The model's config; temperature 0 by default.
         options: See `LlmRerankerOptions`.
     """
@@ -67,7 +67,7 @@ class LlmReranker(Plugin):
         self._options = llm_reranker_options(options)
 
     async def init(self) -> Sequence[RerankerAction]:
-        """Returns the one reranker."""
+        """Return the single reranker."""
         return [reranker_action(self.name, self._rerank, label=f"Listwise by {self._model}")]
 
     async def _rerank(self, query: Document, documents: Sequence[Document]) -> list[float]:
@@ -87,7 +87,7 @@ class LlmReranker(Plugin):
         return [1 / positions[row] for row in range(len(documents))]
 
     async def _ranking(self, model: ModelAction, query: str, passages: Sequence[str]) -> list[int]:
-        """Returns the rows that the model names, best first; none when it fails and `on_error` is `keep`."""
+        """Return the rows that the model names, best first; none if it fails and `on_error` is `keep`."""
         try:
             response = await model(self._request(model, filled(self._prompt, query, passages), len(passages)))
             rows = ranking(response.text, len(passages))
@@ -123,7 +123,7 @@ class Windows:
 
     @classmethod
     def fitting(cls, options: LlmRerankerOptions, prompt: str, query: str, texts: Sequence[str]) -> Windows:
-        """Returns the largest windows whose prompts stay within `max_tokens`; two passages are always shown."""
+        """Return the largest windows whose prompts stay within `max_tokens`, with at least two passages."""
         asked = min(len(query), options.max_tokens)  # a quarter of the prompt is the query's at most
         room = max(CHARACTERS * options.max_tokens - len(prompt) - asked, 0)
         characters = max(1, min(CHARACTERS * options.passage_tokens, room // 2 - _FRAME))
@@ -132,7 +132,7 @@ class Windows:
         return cls(size, max(1, min(options.stride, size - 1)), characters)
 
     def spans(self, count: int) -> list[tuple[int, int]]:
-        """Returns `(start, end)` of each window, the last passages first; the last window begins at 0."""
+        """Return `(start, end)` of each window, the last passages first; the last window begins at 0."""
         spans = [(max(0, count - self.size), count)]
         while spans[-1][0] > 0:
             end = spans[-1][1] - self.step

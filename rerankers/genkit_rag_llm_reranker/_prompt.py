@@ -1,6 +1,6 @@
-"""What the model is asked, and how its answer is read.
+"""The prompt for listwise reranking, and the parser of the answer.
 
-Listwise reranking after Sun et al. 2023, "Is ChatGPT Good at Search?" (RankGPT).
+After Sun et al. 2023, "Is ChatGPT Good at Search?" (RankGPT).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _BARE = re.compile(r"[\d\s,;>#.]*")
 
 
 def checked_prompt(prompt: str) -> str:
-    """Returns the prompt; raises INVALID_ARGUMENT when query or passages have no place in it."""
+    """Return the prompt; INVALID_ARGUMENT if a placeholder for query or passages is missing."""
     for name in ("{query}", "{passages}"):
         if name not in prompt:
             raise invalid("prompt", prompt, f"has no {name}", hint="See genkit_rag_llm_reranker.DEFAULT_PROMPT.")
@@ -48,19 +48,19 @@ def checked_prompt(prompt: str) -> str:
 
 
 def filled(prompt: str, query: str, passages: Sequence[str]) -> str:
-    """Returns the prompt with query and passages; what looks like a placeholder in them stays text."""
+    """Fill in query and passages; placeholders inside of them stay text."""
     shown = "\n".join(f'<passage number="{number}">{text}</passage>' for number, text in enumerate(passages, 1))
     values = {"query": query, "passages": shown, "count": str(len(passages))}
     return _PLACEHOLDER.sub(lambda match: values[match[1]], prompt)
 
 
 def one_line(text: str) -> str:
-    """Returns the text on one line, without anything that would end its passage."""
+    """Join the text to one line, without characters that could end its passage."""
     return _TAG.sub("‹", " ".join(text.split()))
 
 
 def ranking(answer: str, count: int) -> list[int]:
-    """Returns the rows (from 0) that an answer names, in its order, each at most once; empty when it names none.
+    """Parse the rows (from 0) that an answer names, in order, without duplicates; empty if it names none.
 
     The last list in it counts (`[2, 1]`, `[2] > [1]`), else the mentions in their order (`[2]`, `passage 2`), else the
     numbers of an answer that is nothing but numbers. Thoughts before `</think>` do not count.

@@ -1,4 +1,4 @@
-"""Maximal marginal relevance: what is relevant, but not the same thing twice. Needs nothing but an embedder."""
+"""Maximal marginal relevance (MMR): relevant results without repetition. Needs only an embedder."""
 
 from genkit_rag_mmr._plugin import MMR, MMROptions
 

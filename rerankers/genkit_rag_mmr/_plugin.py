@@ -45,16 +45,16 @@ class MMROptions(RerankerOptions):
 class MMR(Plugin):
     """Registers the reranker `mmr`: documents by maximal marginal relevance (Carbonell and Goldstein 1998).
 
-    A document's score is its marginal relevance when it was taken: `lambda` times its relevance less `(1 - lambda)`
-    times its likeness to the nearest one that was taken before. Its relevance is its earlier score, scaled to [0, 1]
-    over the documents, so that what a hybrid or another reranker has found out is kept; where one of them has no score,
-    it is the cosine to the query. The documents are embedded at each call: where a store has their vectors already, the
-    retriever option `mmr_lambda` costs nothing.
+    A document's score is its marginal relevance when it is selected: `lambda` times its relevance minus `(1 - lambda)`
+    times its similarity to the nearest document selected before. Its relevance is its earlier score, scaled to [0, 1]
+    over the documents, which preserves the result of a hybrid retriever or another reranker; if a document has no
+    score, it is the cosine to the query. The documents are embedded at each call: if a store has their vectors, the
+    retriever option `mmr_lambda` is free.
 
     Args:
         embedder: The name of the embedder, such as `minilm/all-minilm-l6-v2`.
-        mmr_lambda: When the options say nothing.
-        name: The reranker's name.
+        mmr_lambda: The default lambda.
+        name: The name of the reranker.
     """
 
     provides = ("reranker",)
@@ -68,7 +68,7 @@ class MMR(Plugin):
         self._lambda = mmr_lambda
 
     async def init(self) -> Sequence[RerankerAction]:
-        """Returns the one reranker."""
+        """Return the single reranker."""
         label = f"Maximal marginal relevance over {self._embedder}"
         return [reranker_action(self.name, self._rerank, label=label, options_type=MMROptions)]
 
@@ -90,7 +90,7 @@ class MMR(Plugin):
 
 
 def _scaled(scores: Sequence[float | None]) -> Vectors | None:
-    """Returns the scores from 0 to 1; None when they do not order the documents."""
+    """Scale the scores to [0, 1]; None if they do not order the documents."""
     found = np.array([math.nan if score is None else score for score in scores], dtype=np.float32)
     if not np.isfinite(found).all() or found.min() == found.max():
         return None
@@ -98,7 +98,7 @@ def _scaled(scores: Sequence[float | None]) -> Vectors | None:
 
 
 def _scores(select: Select, against: Vectors, vectors: Vectors, lambda_: float) -> list[float]:
-    """Returns the marginal relevance of each row, such that sorting by it gives the order of selection."""
+    """Return scores that sort the rows in the order of their selection."""
     scores = [0.0] * len(vectors)
     last = math.inf
     for row, gain in select(against, vectors, len(vectors), lambda_):
@@ -108,7 +108,7 @@ def _scores(select: Select, against: Vectors, vectors: Vectors, lambda_: float) 
 
 
 def _one_each(response: EmbedResponse, count: int) -> Vectors:
-    """Returns one vector a document: the mean of its vectors where it has several."""
+    """Return one vector for each document: the mean if it has several."""
     if response.owners is None:
         return response.vectors
     sums = np.zeros((count, response.dimensions), dtype=np.float32)

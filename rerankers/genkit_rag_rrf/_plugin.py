@@ -14,11 +14,11 @@ CURRENT = "current"
 
 
 class RRFOptions(RerankerOptions):
-    """What the fusion of one call is.
+    """The settings of the fusion.
 
     Attributes:
-        fusion: `rrf` adds `1 / (60 + rank)`; `convex` adds the scores, each stage's scaled to [0, 1].
-        weights: The share of each stage by its name in `scores`; 1 where none is given, 0 leaves it out.
+        fusion: `rrf` adds `1 / (60 + rank)`; `convex` adds the scores, scaled to [0, 1] for each stage.
+        weights: The weight of each stage by its name in `scores`; 1 by default, 0 leaves it out.
     """
 
     fusion: Fusion | None = None
@@ -28,14 +28,14 @@ class RRFOptions(RerankerOptions):
 class RRF(Plugin):
     """Registers the reranker `rrf`: reciprocal rank fusion (Cormack, Clarke and Buettcher 2009) of earlier stages.
 
-    Every name in the documents' `scores` is one ranking: the legs of a hybrid search, rerankers that were asked before.
-    The order that the documents came in is one more, called `current`, unless it is that of a stage already (as after
-    a reranker). A document that a stage has no score for gets nothing from it.
+    Every name in the documents' `scores` is one ranking: sub-retrievers of a hybrid, earlier rerankers. The current
+    order is a further one, named `current`, unless it equals that of a stage (as after a reranker). A document without
+    a score in a stage gets nothing from it.
 
     Args:
-        name: The reranker's name.
-        fusion: When the options say nothing.
-        weights: When the options say nothing.
+        name: The name of the reranker.
+        fusion: The default fusion.
+        weights: The default weights.
     """
 
     provides = ("reranker",)
@@ -51,7 +51,7 @@ class RRF(Plugin):
         self._weights = checked_weights("weights", weights or {})
 
     async def init(self) -> Sequence[RerankerAction]:
-        """Returns the one reranker."""
+        """Return the single reranker."""
         label = "Fusion of the scores of earlier stages"
         return [reranker_action(self.name, self._rerank, label=label, options_type=RRFOptions)]
 
@@ -62,7 +62,7 @@ class RRF(Plugin):
 
 
 def checked_weights(argument: str, weights: Mapping[str, float]) -> dict[str, float]:
-    """Returns the weights; raises INVALID_ARGUMENT for one that is negative or no number."""
+    """Return the weights; INVALID_ARGUMENT for one that is negative or not a number."""
     for stage, weight in weights.items():
         if not isinstance(weight, int | float) or not math.isfinite(weight) or weight < 0:
             raise invalid(f"{argument}.{stage}", weight, "must be a finite number that is not negative")
@@ -70,7 +70,7 @@ def checked_weights(argument: str, weights: Mapping[str, float]) -> dict[str, fl
 
 
 def rankings(documents: Sequence[Document]) -> dict[str, list[tuple[str, float]]]:
-    """Returns for each stage `(row, score)`, best first; ties stay in the documents' order."""
+    """Return `(row, score)` for each stage, best first; ties keep the documents' order."""
     found: dict[str, list[tuple[str, float]]] = {}
     for row, document in enumerate(documents):
         for stage, score in (document.scores or {}).items():
@@ -85,7 +85,7 @@ def rankings(documents: Sequence[Document]) -> dict[str, list[tuple[str, float]]
 
 
 def _current(documents: Sequence[Document]) -> list[tuple[str, float]]:
-    """Returns the documents' own order; their scores where all have one that agrees with it, else their positions."""
+    """Return the documents' current order: their scores if they agree with it, otherwise their positions."""
     scores = [document.score for document in documents]
     given = [score for score in scores if score is not None]
     if len(given) < len(documents) or given != sorted(given, reverse=True):

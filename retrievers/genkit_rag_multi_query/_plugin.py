@@ -17,7 +17,7 @@ Write one query a line and nothing else.
 
 Question: {query}
 """
-"""What the model is asked: `{query}` is the query, `{count}` how many queries are wanted."""
+"""The prompt for the model: `{query}` is the query, `{count}` the number of queries."""
 
 MAX_QUERIES = 20
 
@@ -29,21 +29,20 @@ class MultiQueryOptions(RetrieverOptions):
 
 
 class MultiQuery(QueryRewriter[MultiQueryOptions]):
-    """Registers `/retriever/multi-query/<name>`: a model rewrites the query, all queries are asked at once and joined.
+    """Registers `/retriever/multi-query/<name>`: LLM query expansion; all queries run concurrently and are fused.
 
-    The query itself is always among them. The notice `QUERIES` says which the others were; `scores` holds the score
-    that each gave, under `query`, `query-1`, `query-2` and so on. `k`, `fusion` (`rrf` unless the options say
-    otherwise), `candidates` and `queries` are this retriever's; everything else goes to the inner one, a
-    `score_threshold` in the unit of its scores.
+    The query itself is always included. The notice `QUERIES` lists the others; `scores` has the score of each query,
+    under `query`, `query-1`, `query-2` and so on. `k`, `fusion` (`rrf` by default), `candidates` and `queries` are this
+    retriever's own; all other options are passed to the inner one, with `score_threshold` in the unit of its scores.
 
     Args:
-        retrievers: For each name, the name of the retriever to ask.
+        retrievers: For each name, the name of the inner retriever.
         model: The name of the model.
-        queries: How many queries the model writes, from 1 to 20.
-        prompt: What it is asked, with the fields `{query}` and `{count}`.
-        config: The model's settings, such as `{"temperature": 0.7}`.
-        on_error: `raise`, or `degrade`: go on without the model, or without a query that failed, and say so.
-        name: The plugin's name.
+        queries: The number of queries from the model, from 1 to 20.
+        prompt: The prompt for the model, with the placeholders `{query}` and `{count}`.
+        config: The model's config, such as `{"temperature": 0.7}`.
+        on_error: `raise`, or `degrade`: continue without the failed model or query, with a notice.
+        name: The name of the plugin.
     """
 
     options_type = MultiQueryOptions
@@ -75,12 +74,12 @@ class MultiQuery(QueryRewriter[MultiQueryOptions]):
         self.queries = queries
 
     async def write(self, query: Document, options: MultiQueryOptions) -> tuple[dict[str, Document], list[str]]:
-        """Returns the query and what the model made of it."""
+        """Return the query and its variants from the model."""
         written, notices = await self._written(query, options)
         return {"query": query} | {f"query-{n}": Document(text) for n, text in enumerate(written, 1)}, notices
 
     async def _written(self, query: Document, options: MultiQueryOptions) -> tuple[list[str], list[str]]:
-        """Returns the model's queries, and what there is to say of them."""
+        """Return the model's queries, and the notices."""
         count = self.queries if options.queries is None else options.queries
         if count == 0:
             return [], []

@@ -1,4 +1,4 @@
-"""Retrievers that search small chunks and give what stands around them."""
+"""Parent-document retrievers: they search small chunks and return the surrounding context."""
 
 from genkit_rag_parents._group import POSITION_FIELDS
 from genkit_rag_parents._plugin import Parents, ParentsConfig, ParentsOptions

@@ -29,14 +29,14 @@ _WITHIN_SECTION = ("chunk", "start", "end", "prefix", "heading_path", "parent", 
 
 @dataclass(slots=True)
 class Group:
-    """Hits that are given as one document, best first, and the numbers of the chunks that are wanted for it.
+    """Hits that become one document, best first, and the range of chunks for it.
 
     Attributes:
-        parent: What identifies the parent; None for a hit that stands for itself.
-        low: The first chunk that is wanted.
-        high: The last one.
+        parent: The identity of the parent; None for a hit without one.
+        low: The first chunk.
+        high: The last chunk.
         hits: The hits.
-        pieces: The hits with their places; empty for a hit that stands for itself.
+        pieces: The hits with their positions; empty for a hit without a parent.
     """
 
     parent: str | None
@@ -47,14 +47,14 @@ class Group:
 
 
 def grouped(hits: Sequence[Document], k: int, reach: int | None, position: Sequence[str]) -> list[Group]:
-    """Returns at most `k` groups in the order of their best hits.
+    """Group hits to at most `k` groups, in the order of their best hits.
 
     Hits are taken best first, until one would begin a further group.
 
     Args:
-        hits: What was found, best first.
-        k: How many groups.
-        reach: How many chunks are wanted on both sides of a hit; None makes one group of all hits of a parent.
+        hits: The hits, best first.
+        k: The maximum number of groups.
+        reach: The number of chunks on both sides of a hit; None groups all hits of a parent.
         position: See `POSITION_FIELDS`.
     """
     groups: list[Group] = []
@@ -83,7 +83,7 @@ def _touch(one: Group, other: Group) -> bool:
 
 
 def _joined(groups: list[Group], touched: list[Group], new: Group) -> list[Group]:
-    """Returns the groups with the new one in them; those that it touches become the first of them."""
+    """Return the groups with the new one; groups that it touches are merged into the first of them."""
     if not touched:
         return [*groups, new]
     first, *others = [*touched, new]
@@ -95,13 +95,13 @@ def _joined(groups: list[Group], touched: list[Group], new: Group) -> list[Group
 
 
 def parent_of(document: Document, position: Sequence[str]) -> str | None:
-    """Returns what identifies the parent of a chunk; None for a document without a source."""
+    """Return the identity of a chunk's parent; None for a document without a source."""
     facts = document.metadata
     return _canonical(facts, position) if isinstance(facts.get("source"), str) else None
 
 
 def section_of(document: Document) -> str:
-    """Returns what identifies the section of a chunk within its parent."""
+    """Return the identity of a chunk's section within its parent."""
     return _canonical(document.metadata, _WITHIN_SECTION)
 
 
@@ -110,7 +110,7 @@ def _canonical(facts: dict[str, Any], without: Container[str]) -> str:
 
 
 def wanted(group: Group, low: int, high: int, position: Sequence[str]) -> Filter:
-    """Returns the filter of the chunks of a group's parent with these numbers."""
+    """Return the filter for the chunks of a group's parent in a range of numbers."""
     facts = group.hits[0].metadata
     terms: list[Filter] = [
         Compare("source", "$eq", facts["source"]),

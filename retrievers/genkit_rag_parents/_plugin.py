@@ -32,7 +32,7 @@ from genkit_rag_parents._group import POSITION_FIELDS, Group, grouped, parent_of
 from genkit_rag_parents._stitch import Piece, piece_of, stitched
 
 MAX_CHUNKS = 200
-"""How many chunks one document may be made of, unless somebody says otherwise."""
+"""The default maximum number of chunks of a document."""
 MAX_WINDOW = 100
 _MOST_CANDIDATES = 10_000
 _GROUPS_AT_ONCE = 50
@@ -40,7 +40,7 @@ _GROUPS_AT_ONCE = 50
 
 
 class ParentsOptions(RetrieverOptions):
-    """What every retriever understands, and the window in chunks; 0 puts together only what was found."""
+    """The options of every retriever, and the window in chunks; 0 merges only the hits themselves."""
 
     window: int | None = Field(default=None, ge=0, le=MAX_WINDOW)
 
@@ -72,26 +72,27 @@ class ParentsConfig:
             raise invalid("position", self.position, "must not hold `source`: it tells parents apart")
 
     def reach(self, options: ParentsOptions) -> int | None:
-        """Returns how many chunks on both sides of a hit are wanted; None for the whole parent."""
+        """Return the number of chunks on both sides of a hit; None for the whole parent."""
         return self.window if options.window is None else options.window
 
 
 class Parents(Plugin):
-    """Registers `/retriever/parents/<name>`: small chunks are searched, and what stands around them is given.
+    """Registers `/retriever/parents/<name>`: parent-document retrieval. Small chunks are searched, larger passages
+    returned.
 
     Small chunks are found better, larger passages answer better. Hits of one parent become one document with the best
-    score, put together again by the chunks' exact offsets, and read from the store at the call: texts are kept once.
-    What the caller's filter or the store's rules hide stays hidden. The metadata are those that all its chunks share,
-    with `chunks` (the first and the last number) and `matches` (the ids of the hits, best first); `start` and `end`
-    where the text is one run. `k` counts documents after the merging; `candidates` (4 x `k` by default) hits before
-    it. `window` is this retriever's; everything else goes to the inner one, a `score_threshold` in the unit of its
-    scores.
+    score, rebuilt by the chunks' exact offsets and read from the store at the call, so texts are stored once. Chunks
+    hidden by the caller's filter or the store's access rules stay hidden. The metadata are those that all its chunks
+    share, with `chunks` (the first and the last number) and `matches` (the ids of the hits, best first); `start` and
+    `end` if the text is contiguous. `k` counts documents after merging, `candidates` (4 x `k` by default) hits before
+    it. `window` is this retriever's own; all other options are passed to the inner one, with `score_threshold` in the
+    unit of its scores.
 
     Args:
-        retrievers: For each name, a retriever to ask or how its hits are widened; a name alone gives whole parents.
-        on_error: What happens when the neighbours cannot be read: `raise`, or `degrade`: give the hits as they are
-            and say so in the notices.
-        name: The plugin's name.
+        retrievers: For each name, a configuration; the name of a retriever alone returns whole parents.
+        on_error: The behaviour if the neighbours cannot be read: `raise`, or `degrade`: return the hits unchanged with
+            a notice.
+        name: The name of the plugin.
     """
 
     provides = ("retriever",)
@@ -117,7 +118,7 @@ class Parents(Plugin):
                 )
 
     async def init(self) -> Sequence[RetrieverAction]:
-        """Returns one retriever for each name."""
+        """Create one retriever for each name."""
         return [self._action(name, widen) for name, widen in self.retrievers.items()]
 
     def _action(self, name: str, widen: ParentsConfig) -> RetrieverAction:
@@ -165,7 +166,7 @@ class Parents(Plugin):
         options: ParentsOptions,
         ctx: ActionContext,
     ) -> dict[str, list[Piece]]:
-        """Returns the chunks around the hits, as far as the caller may see them, by parent."""
+        """Return the visible chunks around the hits, by parent."""
         own = parse_filter(options.filter)
         whole = widen.reach(options) is None
         asked: list[Filter] = []
@@ -221,7 +222,7 @@ def _response(
 
 
 def _with_hits(pieces: Sequence[Piece], group: Group) -> list[Piece]:
-    """Returns the runs of consecutive chunks that hold a hit: what lies behind a missing chunk is no neighbour."""
+    """Return the runs of consecutive chunks that contain a hit, since chunks after a gap are not neighbours."""
     hits = {piece.number for piece in group.pieces}
     runs: list[list[Piece]] = []
     for piece in pieces:
@@ -239,7 +240,7 @@ def _around(pieces: Sequence[Piece], best: int, most: int) -> list[Piece]:
 
 
 def _document(group: Group, pieces: Sequence[Piece], retriever: str) -> Document:
-    """Returns the document of a group: the best hit's id and score, the text of all its chunks, what they share."""
+    """Return the document of a group: the best hit's id and score, the text of all chunks, and their shared metadata."""
     text, span = stitched(pieces)
     first, *others = [piece.document.metadata for piece in pieces]
     missing = math.nan  # equal to nothing
@@ -265,7 +266,7 @@ def _document(group: Group, pieces: Sequence[Piece], retriever: str) -> Document
 
 
 def _scored(hit: Document, retriever: str) -> Document:
-    """Returns a copy of a hit with the inner retriever's scores among those of the earlier stages."""
+    """Return a copy of a hit with the inner retriever's score among those of earlier stages."""
     scores: dict[str, Any] = {f"{retriever}/{stage}": score for stage, score in (hit.scores or {}).items()}
     if hit.score is not None:
         scores[retriever] = hit.score

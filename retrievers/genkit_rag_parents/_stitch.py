@@ -19,14 +19,14 @@ MAX_GAP = 16
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A chunk with its place.
+    """A chunk with its position.
 
     Attributes:
         number: Its number in its source, from 0.
         start: The offset of its text in its section.
-        end: The offset behind it.
-        prefix: How many characters stand before that text, repeated from elsewhere, such as the header of a table.
-        section: What tells the sections of a source apart: offsets count within one.
+        end: The offset after it.
+        prefix: The length of repeated text before it, such as the header of a table.
+        section: The identity of its section: offsets count within one.
         document: The chunk.
     """
 
@@ -44,7 +44,7 @@ class Piece:
 
 
 def piece_of(document: Document, section: str) -> Piece | None:
-    """Returns the chunk with its place, or None for a document that has none."""
+    """Return the chunk with its position; None for a document without one."""
     facts = document.metadata
     numbers: list[Any] = [facts.get(name) for name in ("chunk", "start", "end")]
     prefix: Any = facts.get("prefix", 0)
@@ -57,11 +57,11 @@ def piece_of(document: Document, section: str) -> Piece | None:
 
 
 def stitched(pieces: Sequence[Piece]) -> tuple[str, tuple[int, int] | None]:
-    """Returns the text of chunks in the order of their numbers, no overlap repeated, and its offsets.
+    """Join the text of chunks in the order of their numbers, without overlaps, and return it with its offsets.
 
-    In a run of chunks each character behind the first one's prefix stands as far from the beginning as in the source;
-    the white space between chunks, which no chunk has, becomes line ends. The offsets are None when the chunks are not
-    one run: there is `OMISSION` where chunks are missing, and `BREAK` between sections.
+    In a run of chunks each character after the first prefix has the same distance from the beginning as in the source;
+    white space between chunks becomes line ends. The offsets are None if the chunks are not one run: `OMISSION` marks
+    missing chunks, `BREAK` another section.
     """
     first = pieces[0]
     text, start, end, whole = first.document.text, first.start, first.end, True
@@ -79,7 +79,7 @@ def stitched(pieces: Sequence[Piece]) -> tuple[str, tuple[int, int] | None]:
 
 
 def _continuation(text: str, earliest: int, end: int, piece: Piece) -> str | None:
-    """Returns what a chunk adds to a text that ends at the offset `end`; None when they do not fit together."""
+    """Return the text that a chunk adds after the offset `end`; None if they do not fit together."""
     overlap = end - piece.start
     if piece.start < earliest or overlap < -MAX_GAP:
         return None

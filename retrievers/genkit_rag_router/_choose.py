@@ -32,7 +32,7 @@ Question: {query}
 
 Write the names of the chosen sources, one a line, the best first, and nothing else. If none fits write: none
 """
-"""What a model is asked: `{query}`, `{most}`, and `{routes}`, a line `- name: description` for each."""
+"""The prompt for the model: `{query}`, `{most}`, and `{routes}`, a line `- name: description` for each."""
 
 Choose = Callable[..., Any]
 """`(query)`, sync or async: the name of a route, a list of names, or None when none fits."""
@@ -67,7 +67,7 @@ class ByEmbedding:
             raise invalid("least", self.least, "must be a cosine, in [-1, 1]")
 
     async def choose(self, registry: Registry, query: Document, routes: Mapping[str, RouteConfig]) -> Choice:
-        """Returns the nearest routes with their cosines."""
+        """Return the nearest routes with their cosines."""
         action = await registry.get(ActionKind.EMBEDDER, self.embedder)
         if not isinstance(action, EmbedderAction):
             raise GenkitError(
@@ -92,13 +92,13 @@ class ByEmbedding:
 
 @dataclass(frozen=True)
 class ByModel:
-    """Lets a model choose, by the routes' descriptions.
+    """Lets a model choose by the routes' descriptions.
 
     Args:
         model: The name of the model.
-        most: How many routes at most.
-        prompt: What it is asked, with the fields `{query}`, `{routes}` and `{most}`.
-        config: The model's settings; `{"temperature": 0}` for the same choice every time.
+        most: The maximum number of routes.
+        prompt: The prompt, with the placeholders `{query}`, `{routes}` and `{most}`.
+        config: The model's config; `{"temperature": 0}` for a deterministic choice.
     """
 
     model: str
@@ -111,7 +111,7 @@ class ByModel:
         check_prompt_template(self.prompt, ("query", "routes", "most"))
 
     async def choose(self, registry: Registry, query: Document, routes: Mapping[str, RouteConfig]) -> Choice:
-        """Returns the routes that the model named."""
+        """Return the routes that the model named."""
         lines = "\n".join(f"- {name}: {' '.join(route.description.split())}" for name, route in routes.items())
         prompt = self.prompt.format(query=query.data, routes=lines, most=self.most)
         answer = await generate_text(registry, self.model, prompt, self.config)
@@ -121,7 +121,7 @@ class ByModel:
 
 
 def parse_routes(answer: str, names: Collection[str]) -> list[str]:
-    """Returns the names that an answer chooses, in its order, each once: JSON, lines, else mentions; never fails."""
+    """Parse the chosen names of an answer, in order, without duplicates: JSON, lines, otherwise mentions; never fails."""
     told = [line for line in _json_strings(answer) or re.split(r"[\n,;]", answer)]
     stripped = [re.sub(r"^\s*(?:\d{1,2}[.):]\s+|[-*•]\s+)", "", line).strip(" \t\r\"'`*[]{}.") for line in told]
     exact = {name.casefold(): name for name in names}

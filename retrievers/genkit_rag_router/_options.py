@@ -11,13 +11,13 @@ from genkit_rag.plugin_api import invalid
 
 @dataclass(frozen=True)
 class RouteConfig:
-    """A retriever that a router may ask.
+    """A retriever that a router may choose.
 
     Args:
-        retriever: Its name.
-        description: What it knows; a model reads it, an embedder compares it with the query.
-        examples: Queries that belong to it; an embedder compares them with the query as well.
-        options: Options that it is always asked with; its filter and the caller's must both be true.
+        retriever: The name of the retriever.
+        description: Its content; a model reads it, an embedder compares it with the query.
+        examples: Typical queries; an embedder compares them with the query as well.
+        options: Fixed options; its filter and the caller's must both match.
     """
 
     retriever: str
@@ -31,11 +31,11 @@ class RouteConfig:
 
     @property
     def texts(self) -> list[str]:
-        """What the query is compared with: description and examples."""
+        """Return the texts to compare with the query: description and examples."""
         return [text for text in (self.description, *self.examples) if text.strip()]
 
     def told(self, common: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns the options that it is asked with."""
+        """Return the options for the retriever."""
         merged = {**common, **self.options}
         if common.get("filter") and self.options.get("filter"):
             merged["filter"] = {"$and": [self.options["filter"], common["filter"]]}

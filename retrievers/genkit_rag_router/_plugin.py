@@ -37,19 +37,20 @@ class RouterOptions(RetrieverOptions):
 
 
 class Router(Plugin):
-    """Registers `/retriever/router`: for each query it asks the routes that were chosen.
+    """Registers `/retriever/router`: it chooses routes for each query and retrieves from them.
 
-    The notice `ROUTES` says which and why. All options go to the routes as they are, a `score_threshold` in the unit of
-    each. What one route finds is the result; several are joined by reciprocal ranks, with `scores` by the route's name.
+    The notice `ROUTES` lists them with the reason. All options are passed to the routes, with `score_threshold` in the
+    unit of each. The result of a single route is returned unchanged; several are fused by reciprocal ranks, with
+    `scores` by the route's name.
 
     Args:
-        routes: What there is to choose from, by name.
-        choose: `ByEmbedding(...)`, `ByModel(...)`, or a function of the query that gives names of routes.
-        fallback: The route for queries that none fits; all routes when it is None.
+        routes: The routes by name.
+        choose: `ByEmbedding(...)`, `ByModel(...)`, or a function of the query that returns names of routes.
+        fallback: The route for queries without a matching one; None for all routes.
         on_no_route: `fallback`, with the notice `NO_ROUTE`, or `raise` NOT_FOUND.
-        on_error: `raise`, or `degrade`: when choosing fails take the fallback, leave out a route that fails, and
-            say so in the notices.
-        name: The plugin's name, which is the retriever's.
+        on_error: `raise`, or `degrade`: use the fallback if choosing fails, and leave out a route that fails, with
+            notices.
+        name: The name of the plugin and of the retriever.
     """
 
     provides = ("retriever",)
@@ -90,7 +91,7 @@ class Router(Plugin):
             raise invalid("choose", self.choose, "must be a function, ByEmbedding or ByModel")
 
     async def init(self) -> Sequence[RetrieverAction]:
-        """Returns the one retriever."""
+        """Return the single retriever."""
         return [retriever_action(self.name, self._retrieve, options_type=RouterOptions)]
 
     async def _retrieve(self, query: Document, options: RouterOptions, ctx: ActionContext) -> RetrieverResponse:
@@ -111,7 +112,7 @@ class Router(Plugin):
     async def _names(
         self, query: Document, options: RouterOptions, ctx: ActionContext
     ) -> tuple[Sequence[str], list[str]]:
-        """Returns the routes to take, and what there is to say of the choice."""
+        """Return the chosen routes, and the notices."""
         if options.routes:
             return list(dict.fromkeys(options.routes)), []
         try:
