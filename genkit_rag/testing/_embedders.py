@@ -58,7 +58,7 @@ class EmbedderContract:
 
     @pytest.fixture
     async def embedder(self) -> Any:
-        """The embedder under test, a fixture of the subclass."""
+        """Provide the embedder under test; the subclass overrides it."""
         raise NotImplementedError
 
     async def test_there_is_one_finite_float32_vector_for_each_input(self, embedder: EmbedderAction) -> None:

@@ -47,7 +47,7 @@ class RerankerContract:
 
     @pytest.fixture
     async def reranker(self) -> Any:
-        """The reranker under test, a fixture of the subclass."""
+        """Provide the reranker under test; the subclass overrides it."""
         raise NotImplementedError
 
     async def test_every_document_comes_back_once_best_first(self, reranker: RerankerAction) -> None:

@@ -45,7 +45,7 @@ class VectorStoreContract:
 
     @pytest.fixture
     async def store(self) -> Any:
-        """An empty store, a fixture of the subclass."""
+        """Provide an empty store; the subclass overrides it."""
         raise NotImplementedError
 
     async def test_what_was_upserted_is_found_by_its_own_vector(self, store: VectorStore) -> None:

@@ -1,15 +1,16 @@
-"""Writing: a batch of any size is there at once, or not at all.
+"""Atomic writes: readers see all of a batch, or nothing of it.
 
-One call of Chroma's is atomic, and to a server a batch is one call. Embedded, a batch of several documents is written
-in slices of `slice_rows`. It goes through three states, each one durable write to the collection's metadata, and
-readers obey the state:
+One call of Chroma is atomic, and a batch is one call to a server. Embedded, a batch of several documents is written in
+slices of `slice_rows`. It goes through three states, each a durable write to the collection's metadata that readers
+obey:
 
-1. *pending*: its rows are written, slice by slice, into the free slots of their documents, and are not to be seen. The
-   rows that they replace are marked.
-2. *committed*: they are seen, the marked rows are not, and are deleted. Where nothing was replaced it is left out.
+1. *pending*: its rows are written, slice by slice, into the free slots of their documents, and are hidden. The rows
+that they replace
+   are marked.
+2. *committed*: the rows are visible; the marked rows are hidden and deleted. Skipped if nothing was replaced.
 3. nothing: the batch is done.
 
-A writer that finds a state which nobody works on undoes what is pending and finishes what is committed.
+A writer that finds an abandoned state undoes a pending batch and finishes a committed one.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ DELETE_ROWS = 500
 
 
 async def write(space: Space, rows: Rows, present: dict[str, str]) -> None:
-    """Writes rows, replacing those of the same documents; whoever calls it holds the writer's lock.
+    """Write rows, replacing those of the same documents; the caller holds the writer's lock.
 
     Args:
-        space: The namespace, with nothing under way.
-        rows: What to write.
-        present: The rows of these documents that are there, as `Space.present` gives them.
+        space: The namespace, without a running batch.
+        rows: The rows.
+        present: The existing rows of these documents, from `Space.present`.
     """
     if len(rows) == 1 or space.engine.shared:
         await add(space, rows, [present.get(name, SLOTS[0] + name) for name in rows.ids], 0, len(rows))
@@ -53,7 +54,7 @@ async def write(space: Space, rows: Rows, present: dict[str, str]) -> None:
 
 
 async def add(space: Space, rows: Rows, targets: Sequence[str], start: int, end: int) -> None:
-    """Writes some of the rows under the ids, at once."""
+    """Write some of the rows under the ids in one call."""
     await space.call(
         "upsert",
         ids=list(targets[start:end]),
@@ -64,13 +65,13 @@ async def add(space: Space, rows: Rows, targets: Sequence[str], start: int, end:
 
 
 async def remove(space: Space, rows: Sequence[str]) -> None:
-    """Deletes rows, some at a time; those that are gone already are no error."""
+    """Delete rows in slices; missing ones are ignored."""
     for start in range(0, len(rows), DELETE_ROWS):
         await space.call("delete", ids=list(rows[start : start + DELETE_ROWS]))
 
 
 async def recover(space: Space) -> None:
-    """Undoes or finishes what a writer left behind that was killed, cancelled or failed."""
+    """Undo or finish the batch of a writer that was killed, cancelled or failed."""
     if space.state.hidden is None:
         return
     found = await space.call("get", where=space.state.hidden, include=[])

@@ -27,7 +27,7 @@ FREEZE_SECONDS = 60.0
 
 
 def check_store_name(name: str) -> str:
-    """Returns a name that Chroma takes as part of a collection's; raises INVALID_ARGUMENT for others."""
+    """Return a name that is valid within a collection name of Chroma; INVALID_ARGUMENT for others."""
     if not _NAME.fullmatch(name):
         raise invalid(
             "stores",
@@ -39,21 +39,21 @@ def check_store_name(name: str) -> str:
 
 
 def new_id() -> str:
-    """Returns an id that nothing else has."""
+    """Return a unique id."""
     return secrets.token_hex(8)
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What the catalog says.
+    """The content of the catalog.
 
     Attributes:
-        fingerprint: Whose vectors the store holds.
-        generation: Which collections are the store's.
-        next: The generation that a change of the embedder fills; empty when there is none.
-        next_fingerprint: Whose vectors that will hold.
-        previous: The generation that was replaced, until its collections are gone.
-        frozen_until: Until when (seconds since 1970) writers wait, for a change of the embedder is about to end.
+        fingerprint: The embedding model of the store.
+        generation: The generation of the store's collections.
+        next: The generation that a re-embedding fills; empty if there is none.
+        next_fingerprint: The embedding model of that generation.
+        previous: The replaced generation, until its collections are deleted.
+        frozen_until: The time (seconds since 1970) until which writers wait for the end of a re-embedding.
     """
 
     fingerprint: Fingerprint
@@ -74,7 +74,7 @@ class Catalog:
         self._store = store
 
     async def load(self) -> Head | None:
-        """Returns what it says; None when there is no such store."""
+        """Return the content; None if the store does not exist."""
         try:
             found = await self.named(self._name)
         except Gone:
@@ -82,7 +82,7 @@ class Catalog:
         return _decoded(found.metadata)
 
     async def create(self, fingerprint: Fingerprint) -> Head:
-        """Returns what it says, for the fingerprint unless somebody was faster."""
+        """Create the content with the fingerprint, unless another process was faster, and return it."""
         head = Head(fingerprint, new_id())
         try:
             await self._create(self._name, _encoded(head))
@@ -91,11 +91,11 @@ class Catalog:
         return head
 
     async def save(self, head: Head) -> None:
-        """Replaces what it says, at once."""
+        """Replace the content atomically."""
         await self._engine.call(await self.named(self._name), "modify", metadata=_encoded(head))
 
     async def settled(self, bound: Fingerprint | None) -> Head:
-        """Returns what it says when nobody is about to change it; raises when the store is another embedder's."""
+        """Return the content when no change is about to end; raise if the store is bound to another embedding model."""
         while True:
             head = await self.load()
             if head is None:
@@ -113,16 +113,16 @@ class Catalog:
     # -- the collections of namespaces
 
     def name_of(self, generation: str, namespace: str) -> str:
-        """Returns the name of a namespace's collection."""
+        """Return the name of a namespace's collection."""
         digest = hashlib.blake2b(namespace.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         return f"{self._name}.{generation}.{digest}"
 
     async def collection(self, generation: str, namespace: str) -> Any:
-        """Returns a namespace's collection; raises `Gone` when there is none."""
+        """Return a namespace's collection; raise `Gone` if it does not exist."""
         return await self.named(self.name_of(generation, namespace))
 
     async def made(self, generation: str, namespace: str) -> Any:
-        """Returns a namespace's collection, made when it is not there."""
+        """Return a namespace's collection; create it if it does not exist."""
         with contextlib.suppress(Gone):
             return await self.collection(generation, namespace)
         try:
@@ -131,17 +131,17 @@ class Catalog:
             return await self.collection(generation, namespace)
 
     async def collections(self, generation: str) -> dict[str, Any]:
-        """Returns the collections of a generation by namespace."""
+        """Return the collections of a generation by namespace."""
         return {namespace: found for namespace, found in await self._listed() if _generation(found) == generation}
 
     async def drop(self, generation: str) -> None:
-        """Deletes the collections of a generation."""
+        """Delete the collections of a generation."""
         for _, found in await self._listed():
             if _generation(found) == generation:
                 await self.discard(found)
 
     async def discard(self, collection: Any) -> None:
-        """Deletes a collection that may be gone already."""
+        """Delete a collection that may not exist."""
         with contextlib.suppress(Gone):
             await self._engine.call(None, "delete_collection", name=collection.name)
 
@@ -158,7 +158,7 @@ class Catalog:
                 return found
 
     async def named(self, name: str) -> Any:
-        """Returns the collection of this name; raises `Gone` when there is none."""
+        """Return the collection with this name; raise `Gone` if it does not exist."""
         return await self._engine.call(None, "get_collection", name=name, embedding_function=None)
 
     async def _create(self, name: str, metadata: dict[str, Any]) -> Any:

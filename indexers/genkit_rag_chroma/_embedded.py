@@ -24,8 +24,8 @@ class EmbeddedEngine:
 
     Args:
         path: The folder of the database.
-        lock_file: What a writer holds.
-        lock_timeout: Seconds to wait for another process that writes.
+        lock_file: The file of the writer lock.
+        lock_timeout: Seconds to wait for another writing process.
     """
 
     shared = False
@@ -39,7 +39,7 @@ class EmbeddedEngine:
 
     @classmethod
     async def open(cls, path: Path, lock_file: Path, lock_timeout: float) -> EmbeddedEngine:
-        """Returns an engine whose folder is there."""
+        """Create the folder and return an engine."""
         engine = cls(path, lock_file, lock_timeout)
         await run_in_thread(engine._open, path)
         return engine
@@ -54,7 +54,7 @@ class EmbeddedEngine:
             raise translated(error, self.where) from error
 
     async def call(self, target: Any, method: str, /, **arguments: Any) -> Any:
-        """Returns what the method gives; it is over when this returns or raises, whoever cancels it."""
+        """Call the method in a thread; it has ended when this returns or raises, also on cancellation."""
         work = asyncio.ensure_future(run_in_thread(self._call, target, method, arguments))
         try:
             return await asyncio.shield(work)
@@ -74,7 +74,7 @@ class EmbeddedEngine:
             raise translated(error, self.where) from error
 
     def writing(self) -> AbstractAsyncContextManager[None]:
-        """Returns what a writer holds."""
+        """Return the writer's lock."""
         return self._lock.held()
 
     async def close(self) -> None:

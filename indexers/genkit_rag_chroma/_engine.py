@@ -20,8 +20,8 @@ class Engine(Protocol):
 
     Attributes:
         where: The path or the URL, for people.
-        shared: Whether others write to it without our lock, as to a server.
-        slice_rows: How many rows one call writes; what is longer is written in several.
+        shared: Whether others write without our lock, as to a server.
+        slice_rows: The maximum number of rows of one call; longer batches need several.
     """
 
     where: str
@@ -29,11 +29,11 @@ class Engine(Protocol):
     slice_rows: int
 
     async def call(self, target: Any, method: str, /, **arguments: Any) -> Any:
-        """Returns what a method of a collection gives, or of the client when the target is None."""
+        """Call a method of a collection, or of the client if the target is None."""
         ...
 
     def writing(self) -> AbstractAsyncContextManager[None]:
-        """Returns what a writer holds; nobody else writes meanwhile, save other clients of a server."""
+        """Return the writer's lock; it excludes all writers except other clients of a server."""
         ...
 
     async def close(self) -> None:
@@ -54,7 +54,7 @@ class Moved(Exception):
 
 
 def translated(error: Exception, where: str) -> Exception:
-    """Returns the exception to raise for one of Chroma or of the connection."""
+    """Convert an exception of Chroma or of the connection."""
     text = f"{type(error).__name__}: {error}".rstrip(": ")
     if isinstance(error, GenkitError):
         return error
@@ -62,7 +62,7 @@ def translated(error: Exception, where: str) -> Exception:
         return Gone(text)
     if "already exists" in text:
         return Exists(text)
-    # The second is what a search is told while the first rows of a collection are being written.
+    # The second text is the answer to a search while the first rows of a collection are written.
     if "Error finding id" in text or "Nothing found on disk" in text:
         return Moved(text)
     if isinstance(error, httpx.TransportError | asyncio.TimeoutError | ConnectionError) or "Could not connect" in text:
@@ -98,7 +98,7 @@ def _refused(error: Exception, text: str, where: str) -> GenkitError:
 
 
 def closed_error(where: str) -> GenkitError:
-    """Returns the error for a store that was closed."""
+    """Create the error for a closed store."""
     return GenkitError(
         "FAILED_PRECONDITION", f"The store at {where} is closed.", hint="Make a new one; closing is final."
     )

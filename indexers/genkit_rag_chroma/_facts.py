@@ -1,8 +1,8 @@
-"""What Chroma can filter by, said of one document: short strings in a list, and two numbers for a numeric field.
+"""The filterable facts of a document for Chroma: short strings in a list, and two numbers for a numeric field.
 
 `{"lang": "en", "n": [1, 5]}` has the facts that `lang` is a string and is `"en"`, that `n` is numeric, is 1 and is 5;
-and the numbers `min["n"] = 1.0`, `max["n"] = 5.0`. Chroma merges the metadata of a row that is replaced with what was
-there: numbers of fields that are gone stay, so they count only beside the fact of being numeric.
+and the numbers `min["n"] = 1.0`, `max["n"] = 5.0`. Chroma merges the metadata of a replaced row with the old ones:
+numbers of removed fields remain, so they count only together with the fact of being numeric.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any, cast
 LONGEST = 120
 """Longer facts are named by their hash."""
 ANY = "."
-"""A fact of every document: Chroma takes no empty list, and leaves the old one when there is none."""
+"""A fact of every document: Chroma accepts no empty list, and keeps the old one if it is absent."""
 EXACT = 2.0**53
 """Below it a float64 is the number itself, so that comparing floats compares the numbers."""
 
 
 def fact(kind: str, field: str, *value: Any) -> str:
-    """Returns a fact's name, ASCII only."""
+    """Return a fact's name, ASCII only."""
     name = kind + json.dumps([field, *value])
     if len(name) > LONGEST:
         name = "h" + kind + hashlib.blake2b(name.encode(), digest_size=24).hexdigest()
@@ -30,7 +30,7 @@ def fact(kind: str, field: str, *value: Any) -> str:
 
 
 def equal(field: str, value: Any) -> str:
-    """The fact that a field is a scalar or has it in its list."""
+    """Return the fact that a field is a scalar or has it in its list."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     # An int may have more digits than Python likes to print.
@@ -40,37 +40,37 @@ def equal(field: str, value: Any) -> str:
 
 
 def numeric(field: str) -> str:
-    """The fact that a field is a number or has one."""
+    """Return the fact that a field is a number or has one."""
     return fact("#", field)
 
 
 def plain(field: str) -> str:
-    """The fact that a field is a string."""
+    """Return the fact that a field is a string."""
     return fact("$", field)
 
 
 def listed(field: str) -> str:
-    """The fact that a field is a list with a string."""
+    """Return the fact that a field is a list with a string."""
     return fact("l", field)
 
 
 def kinds(field: str) -> list[str]:
-    """The facts of which a field has one when it is there."""
+    """Return the facts of which an existing field has one."""
     return [numeric(field), plain(field), listed(field), fact("o", field)]
 
 
 def lowest(field: str) -> str:
-    """The key of a numeric field's smallest number."""
+    """Return the key of a numeric field's smallest number."""
     return "min" + fact("", field)
 
 
 def highest(field: str) -> str:
-    """The key of a numeric field's greatest number."""
+    """Return the key of a numeric field's greatest number."""
     return "max" + fact("", field)
 
 
 def facts_of(metadata: Mapping[str, Any]) -> tuple[list[str], dict[str, float]]:
-    """Returns the facts of metadata as JSON has it, without doubles, and its numbers by key."""
+    """Return the unique facts of JSON metadata, and its numbers by key."""
     facts: dict[str, None] = {ANY: None}
     numbers: dict[str, float] = {}
     for field, value in _fields(metadata):
@@ -91,7 +91,7 @@ def facts_of(metadata: Mapping[str, Any]) -> tuple[list[str], dict[str, float]]:
 
 
 def nearest(number: float) -> float:
-    """Returns the nearest float64 that is finite; rounding keeps the order, though not strictly."""
+    """Return the nearest finite float64; rounding is monotonic, but not strictly."""
     largest = sys.float_info.max
     try:
         return min(max(float(number), -largest), largest)
@@ -100,7 +100,7 @@ def nearest(number: float) -> float:
 
 
 def _fields(metadata: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yields each field that a filter can name, with its value."""
+    """Yield each field that a filter can name, with its value."""
     yield from metadata.items()
     for key, value in metadata.items():
         if isinstance(value, Mapping) and "." not in key:

@@ -1,7 +1,7 @@
-"""Chroma on a server: its asynchronous client, on an event loop of its own.
+"""Chroma on a server: its asynchronous client on its own event loop.
 
-Not on the caller's: a batch of a few thousand rows takes Chroma's client some hundred milliseconds to check and encode,
-and its connections may not leave the loop that made them.
+The caller's loop is not used: Chroma's client takes hundreds of milliseconds to check and encode a batch of thousands
+of rows, and its connections are bound to the loop that created them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class HttpEngine:
         self._thread.start()
 
     async def call(self, target: Any, method: str, /, **arguments: Any) -> Any:
-        """Returns what the method gives."""
+        """Call the method on the client's event loop."""
         try:
             return await self._there(self._answered(target, method, arguments))
         except Exception as error:
@@ -81,11 +81,11 @@ class HttpEngine:
         )
 
     def writing(self) -> AbstractAsyncContextManager[None]:
-        """Returns what a writer of this object holds."""
+        """Return the writer's lock of this object."""
         return self._lock.held()
 
     async def close(self) -> None:
-        """Closes the connections and ends the event loop."""
+        """Close the connections and end the event loop."""
         if self._closed:
             return
         async with self._lock.held():

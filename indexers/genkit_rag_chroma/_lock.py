@@ -32,7 +32,7 @@ class WriteLock:
 
     @asynccontextmanager
     async def held(self) -> AsyncGenerator[None, None]:
-        """Returns a context in which nobody else holds the lock; raises UNAVAILABLE when another process keeps it."""
+        """Hold the lock exclusively; UNAVAILABLE if another process keeps it."""
         pause = _FIRST_PAUSE
         while not self._here.acquire(blocking=False):
             await asyncio.sleep(pause)

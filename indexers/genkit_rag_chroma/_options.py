@@ -34,12 +34,12 @@ class ChromaConfig(WireModel):
     lock_timeout: float = Field(default=30.0, ge=0)
 
     def changed(self, changes: Mapping[str, Any]) -> ChromaConfig:
-        """Returns the options with some of them changed; raises INVALID_ARGUMENT that says which there are."""
+        """Return a copy with changed options; INVALID_ARGUMENT lists the valid ones."""
         return plugin_options(ChromaConfig, changes, self)
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """What Chroma is told when a collection is made."""
+        """The configuration of new collections."""
         hnsw = {
             "max_neighbors": self.max_neighbors,
             "ef_construction": self.ef_construction,

@@ -61,7 +61,7 @@ class Chroma(StorePlugin):
             check_store_name(store)
 
     async def open_store(self, store: str) -> ChromaStore:
-        """Returns the store of this name, opened."""
+        """Open the store with this name."""
         check_store_name(store)
         engine: Engine
         if self.path is None:
@@ -78,7 +78,7 @@ class Chroma(StorePlugin):
         return sorted(lock.name.removeprefix("genkit_rag.").removesuffix(".lock") for lock in locks)
 
     def knows(self, store: str) -> bool:
-        """Returns whether there is a store of this name in the folder; of a server it is not asked."""
+        """Return whether the folder has a store with this name; a server is not asked."""
         if self.path is None:
             return False
         try:

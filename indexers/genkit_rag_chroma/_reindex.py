@@ -19,7 +19,7 @@ from genkit_rag_chroma._rows import BATCH, decoded, encoded
 from genkit_rag_chroma._space import Space
 
 PASSES = 3
-"""How often what was written meanwhile is copied before writers must wait for the rest."""
+"""The number of passes over concurrent writes before writers must wait for the rest."""
 MARGIN_SECONDS = FREEZE_SECONDS / 2
 """How much of the time that writers wait must be left at the end, for clocks that differ."""
 
@@ -45,7 +45,7 @@ class Reindex:
     placed: Callable[[Head], None]
 
     async def run(self) -> Head:
-        """Returns what the catalog says when the new vectors are in place."""
+        """Re-embed all documents, swap the vectors and return the new catalog content."""
         head = await self._begin()
         if not head.next:
             return head
@@ -71,7 +71,7 @@ class Reindex:
             return head
 
     async def _put_in_place(self, head: Head) -> Head:
-        """Copies the rest while nobody writes, and changes the catalog."""
+        """Copy the rest while writers wait, and change the catalog."""
         try:
             until = 0.0
             while time.time() > until - MARGIN_SECONDS:
@@ -88,7 +88,7 @@ class Reindex:
         return head
 
     async def _current(self, head: Head) -> Head:
-        """Returns what the catalog says; raises when another change of the embedder has taken over."""
+        """Return the catalog content; raise if another re-embedding has taken over."""
         now = await self.catalog.load()
         if now is None or (now.generation, now.next) != (head.generation, head.next):
             raise GenkitError(
@@ -99,7 +99,7 @@ class Reindex:
     # -- copying
 
     async def _copy(self, head: Head, *, settle: bool = False) -> int:
-        """Returns how many rows were written or deleted to make the next generation like this one."""
+        """Bring the next generation in step with the current one; return the number of written or deleted rows."""
         changed = 0
         for namespace, collection in (await self.catalog.collections(head.generation)).items():
             source = Space(self.engine, collection)
@@ -139,7 +139,7 @@ class Reindex:
 
 
 async def finished(catalog: Catalog, head: Head) -> Head:
-    """Returns what the catalog says when the vectors that were replaced are gone."""
+    """Delete the replaced vectors and return the catalog content."""
     if not head.previous:
         return head
     await catalog.drop(head.previous)

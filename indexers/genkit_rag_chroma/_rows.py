@@ -37,7 +37,7 @@ class Rows:
 
 
 def row_id(document_id: str) -> str:
-    """Returns a document's id as Chroma takes it; behind it a slot makes the row's id."""
+    """Encode a document's id for Chroma; a slot appended to it makes the row's id."""
     try:
         document_id.encode()
     except UnicodeEncodeError:
@@ -46,12 +46,12 @@ def row_id(document_id: str) -> str:
 
 
 def document_id(row: str) -> str:
-    """Returns the id of the document in a row."""
+    """Return the id of the document in a row."""
     return row[2:] if row[1] == "=" else bytes.fromhex(row[2:]).decode("utf-8", "surrogatepass")
 
 
 def encoded(documents: Sequence[Document], vectors: Vectors, batch: str) -> Rows:
-    """Returns the rows of documents; raises INVALID_ARGUMENT that names the document which cannot be kept as it is."""
+    """Encode documents to rows; INVALID_ARGUMENT names a document that cannot be stored exactly."""
     metadatas: list[dict[str, Any]] = []
     for document in documents:
         blob, metadata = _json(document)
@@ -66,7 +66,7 @@ def encoded(documents: Sequence[Document], vectors: Vectors, batch: str) -> Rows
 
 
 def decoded(row: str, metadata: Mapping[str, Any]) -> Document:
-    """Returns the document of a row, the caller's own."""
+    """Decode a row to a document that the caller owns."""
     content, facts = json.loads(metadata[JSON])
     if not isinstance(content, str):
         content = [Part.model_validate(part) for part in content]
@@ -74,12 +74,12 @@ def decoded(row: str, metadata: Mapping[str, Any]) -> Document:
 
 
 def metadata_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the document's metadata from a row's."""
+    """Return the document's metadata from a row's."""
     return cast("dict[str, Any]", json.loads(metadata[JSON])[1])
 
 
 def normalized(documents: Sequence[Document], vectors: Vectors) -> Vectors:
-    """Returns the vectors with length 1; raises INVALID_ARGUMENT for one that has none."""
+    """Return unit vectors; INVALID_ARGUMENT for a zero vector."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not norms.all():
         raise _refused(

@@ -1,4 +1,4 @@
-"""A namespace as it is at one moment: its collection, and which of its rows are not to be seen."""
+"""A snapshot of a namespace: its collection, and the hidden rows."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ CHUNK = 500
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What happens to a namespace; written to the collection's metadata, so that a crash leaves it there.
+    """The state of a namespace, stored in the collection's metadata so that it survives a crash.
 
     Attributes:
-        phase: Nothing; a batch is being written and is not to be seen; it is there, and what it replaced goes.
-        batch: Which one.
-        rows: How many rows at most are not to be seen.
+        phase: Nothing; a batch is being written and hidden; or it is visible, and replaced rows are being deleted.
+        batch: The id of the batch.
+        rows: The maximum number of hidden rows.
     """
 
     phase: Literal["", "pending", "committed"] = ""
@@ -34,7 +34,7 @@ class State:
 
     @property
     def hidden(self) -> Clause | None:
-        """The condition for the rows that are not to be seen; None when all are."""
+        """Return the condition for the hidden rows; None if there are none."""
         key = {"": None, "pending": BATCH, "committed": GONE}[self.phase]
         return None if key is None else {key: self.batch}
 
@@ -64,11 +64,11 @@ class Space:
         self.state = State(**json.loads(raw)) if raw else State()
 
     async def call(self, method: str, /, **arguments: Any) -> Any:
-        """Returns what a method of the collection gives."""
+        """Call a method of the collection."""
         return await self.engine.call(self.collection, method, **arguments)
 
     async def change(self, state: State) -> None:
-        """Replaces the state, durably and at once."""
+        """Replace the state durably and atomically."""
         metadata = {"namespace": self.collection.metadata["namespace"]}
         await self.call("modify", metadata={**metadata, "state": json.dumps(asdict(state))})
         self.state = state
@@ -76,17 +76,17 @@ class Space:
     # -- rows
 
     async def count(self) -> int:
-        """Returns how many rows there are."""
+        """Return the number of rows."""
         return int(await self.call("count")) if self.state.visible is None else len(await self.ids())
 
     async def ids(self, where: Clause | None = None, words: dict[str, Any] | None = None) -> list[str]:
-        """Returns the ids of the rows under a condition."""
+        """Return the ids of the rows that match a condition."""
         where = both(where, self.state.visible)
         found = await self.call("get", where=where, where_document=words, include=[])
         return list(found["ids"])
 
     async def present(self, documents: Sequence[str]) -> dict[str, str]:
-        """Returns the rows of documents that are there, by what `row_id` gives for them."""
+        """Return the existing rows of documents, by their `row_id`."""
         found: dict[str, str] = {}
         size = MAX_ROWS // len(SLOTS)
         for start in range(0, len(documents), size):
@@ -96,7 +96,7 @@ class Space:
         return found
 
     async def fetch(self, rows: Sequence[str], what: str) -> AsyncIterator[tuple[str, Any]]:
-        """Yields `(row, value)` for rows that are there, in any order.
+        """Yield `(row, value)` for existing rows, in any order.
 
         Args:
             rows: Their ids.
@@ -109,7 +109,7 @@ class Space:
                 yield pair
 
     async def passing(self, tree: Filter | None, where: Where, words: dict[str, Any] | None = None) -> list[str]:
-        """Returns the ids of the rows that pass a filter, whether or not Chroma can express it."""
+        """Return the ids of the rows that match a filter, also if Chroma cannot express it."""
         rows = await self.ids(where.clause, words)
         if where.exact:
             return rows
@@ -120,7 +120,7 @@ class Space:
     async def nearest(
         self, vectors: Vectors, k: int, tree: Filter | None, where: Where, *, payload: bool
     ) -> list[list[Found]]:
-        """Returns for each vector the best `k` that pass the filter; `k` of them when `k` exist."""
+        """Return for each vector the best `k` matching documents; `k` of them if `k` exist."""
         if where.exact:
             best = await self._query(vectors, k, payload=payload, where=where.clause)
         else:
@@ -157,7 +157,7 @@ class Space:
     async def _complete(
         self, best: list[list[Found]], vectors: Vectors, k: int, rows: Sequence[str]
     ) -> list[list[Found]]:
-        """The graph may lead past rows that pass a rare filter: then all of them are compared."""
+        """Compare all matching rows, since the graph may miss rows with a rare filter."""
         if min(len(found) for found in best) >= min(k, len(rows)):
             return best
         exact: list[list[Found]] = [[] for _ in vectors]

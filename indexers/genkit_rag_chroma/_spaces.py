@@ -16,7 +16,7 @@ from genkit_rag_chroma._space import Space
 _T = TypeVar("_T")
 
 ATTEMPTS = 3
-"""How often a read that a writer got in the way of is made again before it keeps writers out."""
+"""How often a read disturbed by a writer is repeated before it locks writers out."""
 PAUSE_SECONDS = 0.02
 
 
@@ -40,7 +40,7 @@ class Spaces:
         self._collections: dict[str, Any] = {}
 
     def moved(self, head: Head | None) -> None:
-        """Takes note of what the catalog says now."""
+        """Apply new catalog content."""
         if self._head is None or head is None or head.generation != self._head.generation:
             self._collections.clear()
         self._head = head
@@ -48,7 +48,7 @@ class Spaces:
     # -- reading
 
     async def read(self, namespace: str, work: Callable[[Space], Awaitable[_T]], nothing: _T) -> _T:
-        """Returns what the work gives for a namespace as it is at one moment; `nothing` when there is none."""
+        """Run work on a consistent snapshot of a namespace; return `nothing` if it does not exist."""
         for attempt in range(ATTEMPTS):
             try:
                 return await self._attempt(namespace, work, nothing)
@@ -101,7 +101,7 @@ class Spaces:
     async def _collection(self, head: Head, namespace: str) -> Any:
         if not self.engine.shared:
             return await self.catalog.collection(head.generation, namespace)
-        # A server's clients write each batch by one call: there is no state to look at, so it is asked for once.
+        # A server's clients write each batch in one call, so there is no state to check: ask once.
         name = self.catalog.name_of(head.generation, namespace)
         if name not in self._collections:
             self._collections[name] = await self.catalog.collection(head.generation, namespace)
@@ -120,10 +120,10 @@ class Spaces:
 
     @asynccontextmanager
     async def writing(self, namespace: str, *, make: bool) -> AsyncGenerator[Space | None, None]:
-        """Gives a namespace to write, None when it is not there and not to be made.
+        """Open a namespace for writing, None if it does not exist and is not to be created.
 
-        What is written while somebody changes the store's embedder counts only when it was written before the last
-        step; else leaving the context raises.
+        A write during a re-embedding counts only if it happened before the last step; otherwise leaving the context
+        raises.
         """
         bound = self.bound  # before waiting: vectors made for it must not follow a change of the embedder
         async with self.engine.writing():

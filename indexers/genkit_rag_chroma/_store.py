@@ -76,7 +76,7 @@ class ChromaStore(VectorStore):
     async def upsert(
         self, documents: Sequence[Document], vectors: Vectors, *, namespace: str = DEFAULT_NAMESPACE
     ) -> None:
-        """Adds documents, replacing those whose ids are there; all or none."""
+        """Add documents atomically, replacing those with the same ids."""
         self._check_open()
         if not documents:
             return
@@ -99,7 +99,7 @@ class ChromaStore(VectorStore):
     async def delete(
         self, *, ids: Sequence[str] | None = None, filter: Filter | None = None, namespace: str = DEFAULT_NAMESPACE
     ) -> int:
-        """Returns how many documents were there and are gone; of more than 500 some may be gone before others."""
+        """Delete documents and return their number; more than 500 are not deleted atomically."""
         self._check_open()
         if await self._catalog.load() is None:
             return 0
@@ -119,7 +119,7 @@ class ChromaStore(VectorStore):
     # -- reading
 
     async def get(self, ids: Sequence[str], *, namespace: str = DEFAULT_NAMESPACE) -> list[Document | None]:
-        """Returns the documents in the order of the ids."""
+        """Return the documents in the order of the ids."""
 
         async def work(space: Space) -> list[Document | None]:
             rows = [slot + row_id(id_) for id_ in set(ids) for slot in "01"]
@@ -130,7 +130,7 @@ class ChromaStore(VectorStore):
         return await self._spaces.read(namespace, work, [None for _ in ids])
 
     async def vectors(self, ids: Sequence[str], *, namespace: str = DEFAULT_NAMESPACE) -> list[Vectors | None]:
-        """Returns the vectors, of length 1, in the order of the ids."""
+        """Return the unit vectors in the order of the ids."""
 
         async def work(space: Space) -> list[Vectors | None]:
             rows = [slot + row_id(id_) for id_ in set(ids) for slot in "01"]
@@ -149,7 +149,7 @@ class ChromaStore(VectorStore):
         namespace: str = DEFAULT_NAMESPACE,
         payload: bool = True,
     ) -> list[list[Hit]]:
-        """Returns the best for each query vector."""
+        """Return the best documents for each query vector."""
         where = where_of(filter)
 
         async def work(space: Space) -> list[list[Hit]]:
@@ -173,7 +173,7 @@ class ChromaStore(VectorStore):
         namespace: str = DEFAULT_NAMESPACE,
         payload: bool = True,
     ) -> list[Hit]:
-        """Returns the best by BM25 of the documents that have a word of the query."""
+        """Return the best documents by BM25 among those that share a word with the query."""
 
         async def work(space: Space) -> list[Hit]:
             best = await _text.best(space, query, k, filter, self._lengths)
@@ -187,7 +187,7 @@ class ChromaStore(VectorStore):
         return await self._spaces.read(namespace, work, [])
 
     async def count(self, *, filter: Filter | None = None, namespace: str | None = None) -> int:
-        """Returns the number of documents that pass."""
+        """Count the documents that match the filter."""
         where = where_of(filter)
 
         async def work(space: Space) -> int:
@@ -198,7 +198,7 @@ class ChromaStore(VectorStore):
         return sum([await self._spaces.read(one, work, 0) for one in spaces])
 
     async def ids(self, *, filter: Filter | None = None, namespace: str = DEFAULT_NAMESPACE) -> list[str]:
-        """Returns the ids of the documents that pass."""
+        """Return the ids of the documents that match the filter."""
         where = where_of(filter)
 
         async def work(space: Space) -> list[str]:
@@ -208,7 +208,7 @@ class ChromaStore(VectorStore):
         return await self._spaces.read(namespace, work, [])
 
     async def describe(self) -> StoreInfo:
-        """Returns what the store is and holds; `details` names its place and its namespaces."""
+        """Return the properties of the store; `details` has its place and its namespaces."""
         self._check_open()
         head = await self._catalog.load()
         namespaces = await self._namespaces()
@@ -217,7 +217,7 @@ class ChromaStore(VectorStore):
         return StoreInfo(self.name, await self.count(), self.modes, dict(SCORES), fingerprint, details)
 
     async def namespaces(self, limit: int) -> dict[str, int]:
-        """Returns how many documents the namespaces have, largest first; of more than `limit` those made first."""
+        """Return the number of documents of each namespace, largest first; of more than `limit` the oldest ones."""
         self._check_open()
         counts: dict[str, int] = {}
         for space in await self._namespaces():
@@ -228,7 +228,7 @@ class ChromaStore(VectorStore):
         return dict(sorted(counts.items(), key=lambda one: -one[1]))
 
     async def reindex(self, fingerprint: Fingerprint, embed: Embed, *, batch_size: int = 256) -> int:
-        """Returns how many documents have got the vectors of another embedder, with its fingerprint, all at once."""
+        """Re-embed all documents with another model and swap the vectors atomically; return their number."""
         self._check_open()
         if batch_size < 1:
             raise invalid("batch_size", batch_size, "must be at least 1")

@@ -19,10 +19,10 @@ __all__ = ["Lengths", "as_vector", "best", "check_all_there", "length_of"]
 
 
 class Lengths:
-    """How many words the rows of each namespace have together: read once, then kept up by what is written here.
+    """The total number of words of each namespace: read once, then updated by local writes.
 
-    It stands beside the number of rows that it was true of. When that is another one, somebody else has written, and it
-    is read again.
+    It is stored with the number of rows that it was valid for. If that changed, another client has written, and it is
+    read again.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Lengths:
         self._lock = threading.Lock()
 
     async def total(self, space: Space, count: int) -> int:
-        """Returns how many words the `count` rows have together."""
+        """Return the total number of words of the `count` rows."""
         name = space.collection.name
         known = self._known.get(name)
         if known is None or known[0] != count:
@@ -42,7 +42,7 @@ class Lengths:
 
     @contextmanager
     def changing(self, space: Space) -> Generator[Change, None, None]:
-        """Gives what is told of a write; one that fails is forgotten with all that was known."""
+        """Track the words of a write; forget the total if it fails."""
         name = space.collection.name
         with self._lock:
             known = self._known.pop(name, None)
@@ -54,14 +54,14 @@ class Lengths:
 
 
 class Change:
-    """One write, to those who only want to know what it does to the number of words."""
+    """One write, as far as it changes the number of words."""
 
     def __init__(self, space: Space, known: tuple[int, int] | None) -> None:
         self._space = space
         self.known = known
 
     async def of(self, rows: Sequence[str]) -> int:
-        """Returns how many words rows have that will go; 0 when nobody wants to know."""
+        """Return the number of words of rows to be deleted; 0 if it is not needed."""
         if self.known is None:
             return 0
         return sum([length_of(words) async for _, words in self._space.fetch(rows, "documents")])
@@ -73,7 +73,7 @@ class Change:
 
 
 async def best(space: Space, query: str, k: int, tree: Filter | None, lengths: Lengths) -> list[tuple[str, float]]:
-    """Returns `(row, score)` of the best k that pass the filter; the statistics are those of the whole namespace."""
+    """Return `(row, score)` of the best k matching rows; the statistics are those of the whole namespace."""
     terms = terms_of(query)
     if not terms:
         return []
@@ -92,11 +92,11 @@ async def best(space: Space, query: str, k: int, tree: Filter | None, lengths: L
 
 
 def check_all_there(wanted: Sequence[tuple[str, float]], found: Mapping[str, Any]) -> None:
-    """Raises `Moved` when a row is gone that was found a moment ago."""
+    """Raise `Moved` if a row was deleted since it was found."""
     if len(found) < len(wanted):
         raise Moved("deleted while they were searched")
 
 
 def as_vector(raw: Any) -> Vectors:
-    """Returns what Chroma gives as a vector."""
+    """Convert a value of Chroma to a vector."""
     return cast(Vectors, np.asarray(raw, np.float32))

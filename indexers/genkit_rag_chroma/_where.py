@@ -15,7 +15,7 @@ from genkit_rag_chroma import _facts
 FACTS = "facts"
 """The metadata key of a row's facts."""
 MAX_LEAVES = 200
-"""SQLite takes conditions up to a depth of 1000; what is longer is left to Python."""
+"""SQLite limits conditions to a depth of 1000; longer filters are evaluated in Python."""
 
 Clause = dict[str, Any]
 
@@ -40,12 +40,12 @@ NOTHING: Clause = {FACTS: {"$contains": "nothing"}}
 
 
 def where_of(tree: Filter | None) -> Where:
-    """Returns the condition for a filter."""
+    """Return the condition for a filter."""
     return EVERYTHING if tree is None else _Compiler().compiled(tree, False)
 
 
 def both(*clauses: Clause | None) -> Clause | None:
-    """Returns the conjunction of conditions, without those that let everything through."""
+    """Return the conjunction of conditions, without those that are always true."""
     terms = [clause for clause in clauses if clause is not None]
     return {"$and": terms} if len(terms) > 1 else terms[0] if terms else None
 

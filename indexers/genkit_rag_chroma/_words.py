@@ -1,7 +1,7 @@
-"""Search by words: text folded to words that Chroma can find, and BM25 over what it finds.
+"""Keyword search: text folded to words that Chroma can find, and BM25 over the matches.
 
-Text is split at what is no letter or digit, lower-cased, freed of accents and English stop words,
-and stemmed (Porter2).
+Text is split at characters other than letters and digits, lower-cased, stripped of accents and English stop words, and
+stemmed (Porter2).
 """
 
 from __future__ import annotations
@@ -42,40 +42,40 @@ _analyzer = _made()
 
 
 def words_of(text: str) -> list[str]:
-    """Returns the folded words of a text, in order."""
+    """Return the folded words of a text, in order."""
     found: list[str] = _analyzer.analyze(text.encode("utf-8", "replace").decode())
     return found
 
 
 def folded(text: str) -> str:
-    """Returns the folded words with a space around each, so that ` word ` is in it exactly when the word is."""
+    """Return the folded words surrounded by spaces, so that ` word ` is found exactly if the word occurs."""
     return f" {' '.join(words_of(text))} "
 
 
 def terms_of(query: str) -> dict[str, int]:
-    """Returns the words of a query and how often each stands in it."""
+    """Return the words of a query with their counts."""
     return dict(list(Counter(words_of(query)).items())[:MAX_TERMS])
 
 
 def length_of(words: str) -> int:
-    """Returns how many folded words there are."""
+    """Return the number of folded words."""
     return len(words.split())
 
 
 def having(terms: Mapping[str, int]) -> dict[str, Any]:
-    """Returns Chroma's `where_document` for rows that have one of the words."""
+    """Return Chroma's `where_document` for rows with any of the words."""
     clauses = [{"$contains": f" {term} "} for term in terms]
     return {"$or": clauses} if len(clauses) > 1 else clauses[0]
 
 
 def bm25(terms: Mapping[str, int], rows: Sequence[str], count: int, total: int) -> list[float]:
-    """Returns the score of each row.
+    """Return the BM25 score of each row.
 
     Args:
-        terms: The words of the query and how often each stands in it.
-        rows: The folded words of all rows that have one of them.
-        count: How many rows there are at all.
-        total: How many words they have together.
+        terms: The words of the query with their counts.
+        rows: The folded words of all rows with any of them.
+        count: The total number of rows.
+        total: The total number of words.
     """
     split = [row.split() for row in rows]
     found = [Counter(word for word in row if word in terms) for row in split]

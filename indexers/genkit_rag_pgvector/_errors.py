@@ -1,4 +1,4 @@
-"""What PostgreSQL refuses, as errors with a status and the fix. Nothing here shows a password."""
+"""Conversion of PostgreSQL's errors to statuses and hints. No message contains a password."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _BY_CLASS: dict[str, tuple[Status, str]] = {
     "53": ("RESOURCE_EXHAUSTED", "The server is short of something: look into its log."),
     "57": ("UNAVAILABLE", "The server is shutting down or starting: try again."),
 }
-# libpq tells no code for what goes wrong before the connection stands, only the server's words.
+# libpq has no error code for a failed connection, only the server's text.
 _AT_CONNECTING: tuple[tuple[str, Status, str], ...] = (
     ("authentication failed", "UNAUTHENTICATED", "Check user and password of the `dsn`."),
     ("no password supplied", "UNAUTHENTICATED", "Give the password in the `dsn`, in PGPASSWORD or in ~/.pgpass."),
@@ -42,7 +42,7 @@ _AT_CONNECTING: tuple[tuple[str, Status, str], ...] = (
 
 
 def place(dsn: str) -> str:
-    """Returns host, port and database of a connection string, without user and password."""
+    """Return host, port and database of a connection string, without user and password."""
     try:
         known = conninfo.conninfo_to_dict(dsn)
     except psycopg.ProgrammingError:  # its text shows parts of the string
@@ -54,7 +54,7 @@ def place(dsn: str) -> str:
 
 
 def connect_error(error: psycopg.Error, where: str) -> GenkitError:
-    """Returns the error for a connection that could not be made."""
+    """Create the error for a failed connection."""
     text = " ".join(str(error).split())
     fatal = text.partition("FATAL:")[2] or text.partition("fe_sendauth:")[2]
     for words, status, hint in _AT_CONNECTING:
@@ -68,7 +68,7 @@ def connect_error(error: psycopg.Error, where: str) -> GenkitError:
 
 
 def pool_exhausted(where: str, size: int, seconds: float) -> GenkitError:
-    """Returns the error for a pool whose connections are all at work."""
+    """Create the error for a pool whose connections are all in use."""
     return _made(
         "RESOURCE_EXHAUSTED",
         f"All {size} connections to PostgreSQL at {where} were busy for {seconds:g} seconds.",
@@ -77,7 +77,7 @@ def pool_exhausted(where: str, size: int, seconds: float) -> GenkitError:
 
 
 def server_error(error: psycopg.Error, where: str) -> GenkitError:
-    """Returns the error for a statement that failed."""
+    """Convert the error of a failed statement."""
     state = error.sqlstate or ""
     if not state and isinstance(error, errors.OperationalError):
         return _made("UNAVAILABLE", f"The connection to PostgreSQL at {where} was lost: {_words(error)}.", _RETRY)
@@ -88,13 +88,13 @@ def server_error(error: psycopg.Error, where: str) -> GenkitError:
 
 
 def is_lost(error: psycopg.Error) -> bool:
-    """Returns whether the connection broke: then the same call may do on a new one."""
+    """Return whether the connection broke, so that the call may be repeated on a new one."""
     state = error.sqlstate or "08"
     return isinstance(error, errors.OperationalError) and state[:2] in ("08", "57") and state != "57014"
 
 
 def missing_extension(where: str, problem: str) -> GenkitError:
-    """Returns the error for a server without pgvector."""
+    """Create the error for a server without pgvector."""
     return _made(
         "FAILED_PRECONDITION",
         f"The database at {where} has no usable extension `vector`: {problem}.",

@@ -17,7 +17,7 @@ _ORDER = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 
 
 def condition(tree: Filter | None, params: Params) -> sql.Composed:
-    """Returns a condition that is true or false, never null; its values are added to the parameters."""
+    """Compile a filter to a condition that is true or false, never null; add its values to the parameters."""
     compiler = _Compiler(params)
     if tree is None:
         return sql.SQL("TRUE").format()
@@ -25,14 +25,14 @@ def condition(tree: Filter | None, params: Params) -> sql.Composed:
 
 
 class _Compiler:
-    """Each operand is a jsonb expression of one field; SQL NULL stands for a missing field."""
+    """Compiles filters. Each operand is a jsonb expression of one field; SQL NULL is a missing field."""
 
     def __init__(self, params: Params) -> None:
         self.params = params
         self.names: dict[Any, sql.Placeholder] = {}
 
     def bind(self, value: Any) -> sql.Placeholder:
-        """Returns the placeholder of a value; equal ones share it."""
+        """Return the placeholder of a value; equal values share it."""
         key = (type(value), tuple(value) if isinstance(value, list) else value)
         if key not in self.names:
             name = f"f{len(self.names)}"
@@ -41,11 +41,11 @@ class _Compiler:
         return self.names[key]
 
     def json(self, value: Any) -> sql.Composed:
-        """Returns a scalar as jsonb."""
+        """Return a scalar as jsonb."""
         return sql.SQL("{}::jsonb").format(self.bind(_json(value)))
 
     def field(self, name: str) -> Query:
-        """Returns the value of a field; a key that contains the dot wins over the path."""
+        """Return the value of a field; a key that contains the dot takes precedence over the path."""
         whole = self.step(sql.SQL("facts"), name)
         if "." not in name:
             return whole
@@ -55,11 +55,11 @@ class _Compiler:
         return sql.SQL("COALESCE({}, {})").format(whole, path)
 
     def step(self, value: Query, key: str) -> sql.Composed:
-        """Returns the member of an object; NULL for what is no object or has no such member."""
+        """Return the member of an object; NULL for other values or a missing member."""
         return sql.SQL("({} -> {}::text)").format(value, self.bind(scalar(key)))
 
     def tree(self, tree: Filter) -> Query:
-        """Returns the condition of a tree."""
+        """Return the condition of a tree."""
         match tree:
             case Compare(field, op, value):
                 return self.compare(self.field(field), op, value)
@@ -71,7 +71,7 @@ class _Compiler:
                 return sql.SQL("(NOT {})").format(self.tree(term))
 
     def compare(self, found: Query, op: str, value: Any) -> sql.Composed:
-        """Returns the condition of one comparison."""
+        """Return the condition of one comparison."""
         match op:
             case "$exists":
                 return sql.SQL("({} IS NOT NULL)" if value else "({} IS NULL)").format(found)
@@ -89,7 +89,7 @@ class _Compiler:
                 return self.order(found, _ORDER[op], value)
 
     def contains(self, found: Query, value: Any) -> sql.Composed:
-        """Returns the condition for a list with the element, or a string with the string in it."""
+        """Return the condition for a list with the element, or a string with the substring."""
         in_text: Query = sql.SQL("FALSE")
         if isinstance(value, str):
             in_text = sql.SQL("strpos(({} #>> '{{}}') COLLATE \"C\", {}::text) > 0").format(
@@ -100,7 +100,7 @@ class _Compiler:
         ).format(found, found, self.json(value), in_text)
 
     def order(self, found: Query, operator: str, value: Any) -> sql.Composed:
-        """Returns the condition for a value, or an element of a list, that is of the type and passes."""
+        """Return the condition for a value, or an element of a list, with the type and the order."""
         kind = sql.Literal("string" if isinstance(value, str) else "number")
         return sql.SQL(
             "(CASE jsonb_typeof({found}) WHEN {kind} THEN {passes} WHEN 'array' THEN EXISTS "
@@ -114,22 +114,22 @@ class _Compiler:
         )
 
     def ordered(self, found: Query, operator: str, value: Any) -> sql.Composed:
-        """Returns the comparison of two values of one type: numbers exactly, strings by code points."""
+        """Return the comparison of two values of one type: numbers exactly, strings by code points."""
         if not isinstance(value, str):
             return sql.SQL("{} {} {}").format(found, raw(operator), self.json(value))
         return sql.SQL("({} #>> '{{}}') COLLATE \"C\" {} {}::text").format(
             found, raw(operator), self.bind(scalar(value))
         )
 
-    # What an index can answer.
+    # Conditions for the index.
 
     def hints(self, tree: Filter) -> list[Query]:
-        """Returns conditions that follow from the filter and that the index on `facts` can answer."""
+        """Return conditions that follow from the filter and that the index on `facts` supports."""
         terms = tree.terms if isinstance(tree, And) else (tree,)
         return [hint for term in terms[:_INDEXED_TERMS] for hint in self.hint(term)]
 
     def hint(self, tree: Filter) -> list[Query]:
-        """Returns the hint of one term, if there is one."""
+        """Return the condition of one term for the index, if there is one."""
         if isinstance(tree, And):
             return self.hints(tree)
         if not isinstance(tree, Compare) or tree.op not in ("$eq", "$in"):
@@ -143,7 +143,7 @@ class _Compiler:
 
 
 def is_indexed(tree: Filter | None) -> bool:
-    """Returns whether the index on `facts` narrows the filter down."""
+    """Return whether the index on `facts` narrows the filter down."""
     return tree is not None and bool(_Compiler({}).hints(tree))
 
 

@@ -36,7 +36,7 @@ class Builder:
         self._written = 0
 
     def written(self, binding: Binding, documents: int) -> None:
-        """Takes note of a write; starts the building when it is due."""
+        """Record a write; start building the index if it is due."""
         self._written += 1
         due = documents >= self._layout.options.index_threshold and self._built != binding.generation
         if due and self._layout.can_index(binding.fingerprint.dimensions) and (self._task is None or self._task.done()):
@@ -44,7 +44,7 @@ class Builder:
             self._task = asyncio.create_task(self._build(binding))
 
     async def finish(self) -> None:
-        """Returns when an index that is due is built."""
+        """Build a due index and wait for it."""
         task = self._task
         if task is not None and task.get_loop() is asyncio.get_running_loop():
             self._hurry.set()
@@ -65,7 +65,7 @@ class Builder:
 
 
 async def build(connection: Connection, layout: Layout, binding: Binding) -> bool:
-    """Returns whether there is an index now; False while another process builds it."""
+    """Build the index if needed; return False while another process builds it."""
     name = layout.table_name(binding.generation)
     key = {"key": f"{layout.options.schema}.{name}.hnsw"}
     if not (await one(connection, "SELECT pg_try_advisory_lock(hashtextextended(%(key)s, 0))", key))[0]:
@@ -116,7 +116,7 @@ def _operators(layout: Layout) -> sql.Composed:
 
 
 async def _remember(connection: Connection, layout: Layout, binding: Binding) -> None:
-    """Gives the building the memory that the graph needs: beyond it, building is many times slower."""
+    """Grant the memory that the graph needs, without which building is many times slower."""
     counted = await one(
         connection,
         layout.format("SELECT COALESCE(sum(documents), 0)::bigint FROM {counts} WHERE store = %(name)s"),

@@ -1,8 +1,8 @@
-"""The tables: how they are called, how they are made, and what is written down about a store.
+"""The tables: their names, their creation, and the records about a store.
 
-`<schema>.genkit_rag_stores` has a row for each store, `genkit_rag_counts` one for each of its namespaces (kept by
-triggers), and `genkit_rag_<store>_<generation>` the documents. A change of embedder makes the next generation and drops
-the last one: a statement names one generation, so it never mixes vectors of two embedders.
+`<schema>.genkit_rag_stores` has a row for each store, `genkit_rag_counts` one for each of its namespaces (maintained by
+triggers), and `genkit_rag_<store>_<generation>` has the documents. A re-embedding creates the next generation and drops
+the last one: a statement uses one generation, so it never mixes vectors of two models.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from genkit_rag_pgvector._psycopg import Connection, Params, Query, errors, psyc
 from genkit_rag_pgvector._tables import COUNT, COUNTS, EVENTS, FACTS, STORAGE, STORES, TABLE, WORDS
 
 FORMAT = 1
-"""The layout of the tables; a store of a newer one is refused."""
+"""The version of the table layout; a newer one raises FAILED_PRECONDITION."""
 OLDEST_PGVECTOR = (0, 8)
 """The first version whose index scans go on until a filter has its k hits."""
 _MAX_DIMENSIONS = {True: 4000, False: 2000}
@@ -27,11 +27,11 @@ _ADVISORY = 0x67_6B_72  # "gkr": the class of our advisory locks
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """What is written down about a store that has an embedder.
+    """The record of a store that is bound to an embedding model.
 
     Attributes:
-        generation: Which of its tables is in force.
-        fingerprint: The embedder of the vectors in it.
+        generation: The active generation of its tables.
+        fingerprint: The embedding model of its vectors.
     """
 
     generation: int
@@ -64,42 +64,42 @@ class Layout:
         return sql.Identifier(self.options.schema, "genkit_rag_counts")
 
     def table_name(self, generation: int) -> str:
-        """Returns the name of the table of a generation, without the schema."""
+        """Return the name of the table of a generation, without the schema."""
         return f"genkit_rag_{self.name}_{generation}"
 
     def table(self, generation: int) -> sql.Identifier:
-        """Returns the table of a generation."""
+        """Return the table of a generation."""
         return sql.Identifier(self.options.schema, self.table_name(generation))
 
     def index(self, generation: int, kind: str) -> sql.Identifier:
-        """Returns an index of a generation's table, with the schema."""
+        """Return an index of a generation's table, with the schema."""
         return sql.Identifier(self.options.schema, f"{self.table_name(generation)}_{kind}")
 
     def of_extension(self, name: str) -> sql.Identifier:
-        """Returns a type or function of pgvector, wherever it is installed."""
+        """Return a type or function of pgvector with its schema."""
         return sql.Identifier(self.extension, name)
 
     def product(self) -> sql.Composed:
-        """The operator for the negative inner product: of unit vectors the negative cosine, and the cheapest one."""
+        """Return the operator of the negative inner product: for unit vectors the negative cosine, and the fastest one."""
         return sql.SQL("OPERATOR({}.<#>)").format(sql.Identifier(self.extension))
 
     def indexed(self, dimensions: int, value: Query) -> sql.Composed:
-        """Returns the expression for a vector as the approximate index holds it."""
+        """Return the expression for a vector as the approximate index stores it."""
         kind = self.of_extension("halfvec" if self.options.halfvec else "vector")
         return sql.SQL("({}::{}({}))").format(value, kind, dimensions)
 
     def can_index(self, dimensions: int) -> bool:
-        """Returns whether pgvector can index vectors of this length."""
+        """Return whether pgvector can index vectors of this length."""
         return dimensions <= _MAX_DIMENSIONS[self.options.halfvec]
 
     def format(self, text: str, **parts: Any) -> sql.Composed:
-        """Returns a statement with its names filled in; `{stores}` and `{counts}` are known."""
+        """Fill the names into a statement; `{stores}` and `{counts}` are known."""
         return raw(text).format(stores=self.stores, counts=self.counts, **parts)
 
     # Opening.
 
     async def open(self, connection: Connection) -> None:
-        """Makes what is missing, safely when several processes start at once, and checks the rest.
+        """Create what is missing, safely with several processes, and check the rest.
 
         On a standby, or for a role that may only read, nothing is written when nothing is missing.
         """
@@ -207,11 +207,11 @@ class Layout:
     # The embedder.
 
     async def binding(self, connection: Connection, lock: str = "") -> Binding | None:
-        """Returns what the store is bound to.
+        """Return the binding of the store.
 
         Args:
             connection: In a transaction.
-            lock: `FOR SHARE` keeps a change of embedder away until the end of the transaction, `FOR UPDATE` others too.
+            lock: `FOR SHARE` blocks a re-embedding until the end of the transaction, `FOR UPDATE` other calls too.
         """
         statement = self.format(
             "SELECT generation, fingerprint FROM {stores} WHERE name = %(name)s {lock}",
@@ -227,7 +227,7 @@ class Layout:
         return None if row[1] is None else Binding(row[0], fingerprint_of(row[1]))
 
     async def bind(self, connection: Connection, fingerprint: Fingerprint) -> Binding:
-        """Returns the binding of the store, which is tied to this embedder if it was to none."""
+        """Bind the store to the embedding model if it has none, and return its binding."""
         found = await self.binding(connection)
         if found is None:
             found = await self.binding(connection, "FOR UPDATE")
@@ -238,7 +238,7 @@ class Layout:
         return found
 
     async def set_binding(self, connection: Connection, binding: Binding) -> None:
-        """Writes down which generation is in force, and the embedder of its vectors; no change is under way then."""
+        """Record the active generation and its embedding model, with no re-embedding running."""
         await connection.execute(
             self.format(
                 "UPDATE {stores} SET generation = %(generation)s, fingerprint = %(fingerprint)s::jsonb, "
@@ -248,7 +248,7 @@ class Layout:
         )
 
     async def create_table(self, connection: Connection, generation: int, dimensions: int) -> None:
-        """Makes the table of a generation; its documents are counted once it is `counted`."""
+        """Create the table of a generation; its documents are counted once it is `counted`."""
         parts = {
             "table": self.table(generation),
             "vector": self.of_extension("vector"),
@@ -276,24 +276,24 @@ class Layout:
 
 
 def fingerprint_of(stored: dict[str, Any]) -> Fingerprint:
-    """Returns a fingerprint that was written down."""
+    """Parse a stored fingerprint."""
     query, document = stored["prefixes"]
     known: dict[str, Any] = {**stored, "prefixes": (query, document)}
     return Fingerprint(**known)
 
 
 def to_text(fingerprint: Fingerprint) -> str:
-    """Returns a fingerprint as JSON."""
+    """Serialise a fingerprint as JSON."""
     return json.dumps(asdict(fingerprint))
 
 
 async def one(connection: Connection, query: Any, params: Params | None = None) -> tuple[Any, ...]:
-    """Returns the row of a statement that always gives one."""
+    """Return the row of a statement that always returns one."""
     row = await (await connection.execute(query, params)).fetchone()
     assert row is not None
     return row
 
 
 def is_gone(error: psycopg.Error) -> bool:
-    """Returns whether a statement met a generation that was dropped in the meantime."""
+    """Return whether a statement used a generation that was dropped in the meantime."""
     return isinstance(error, errors.UndefinedTable) or "could not open relation" in str(error)

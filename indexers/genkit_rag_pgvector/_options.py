@@ -41,7 +41,7 @@ class PgVectorConfig:
     statement_timeout: float = Field(default=60.0, gt=0)
 
     def changed(self, changes: Mapping[str, Any]) -> PgVectorConfig:
-        """Returns the options with some of them changed; raises INVALID_ARGUMENT that says which there are."""
+        """Return a copy with changed options; INVALID_ARGUMENT lists the valid ones."""
         try:
             made = PgVectorConfig(**{**asdict(self), **changes})
         except ValidationError as error:
@@ -59,7 +59,7 @@ class PgVectorConfig:
 
 
 def check_store_name(name: str) -> str:
-    """Returns a name that fits into the names of tables; raises INVALID_ARGUMENT for others."""
+    """Return a name that is valid within table names; INVALID_ARGUMENT for others."""
     if not _STORE_NAME.fullmatch(name):
         raise invalid(
             "name",

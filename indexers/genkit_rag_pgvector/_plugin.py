@@ -44,7 +44,7 @@ class PgVector(StorePlugin):
         PgVectorStore("docs", self._dsn, self.options)  # a malformed dsn is refused now, not at the first use
 
     async def open_store(self, store: str) -> PgVectorStore:
-        """Returns the store of this name, opened, created when it is not there."""
+        """Open the store with this name; create it if it does not exist."""
         return await PgVectorStore.open(store, self._dsn, self.options)
 
     async def list_stores(self) -> Sequence[str]:

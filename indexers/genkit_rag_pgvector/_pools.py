@@ -21,10 +21,10 @@ _DEADLOCKS = 5
 
 
 class _Pool:
-    """The connections of one event loop, made when they are needed.
+    """The connections of one event loop, created on demand.
 
-    psycopg_pool connects in tasks of its own, which outlive a cancellation while they connect: an `asyncio.run` that
-    ends without closing the pool then waits for ever.
+    psycopg_pool connects in its own tasks, which outlive a cancellation while they connect: an `asyncio.run` that ends
+    without closing the pool then never returns.
     """
 
     def __init__(self, connect: Callable[[], Awaitable[Connection]], size: int) -> None:
@@ -35,7 +35,7 @@ class _Pool:
         self._closed = False
 
     async def take(self, timeout: float) -> Connection:
-        """Returns a connection; raises TimeoutError when all were busy for so many seconds."""
+        """Return a connection; TimeoutError if all were busy for the timeout."""
         async with asyncio.timeout(timeout):
             await self._free.acquire()
         try:
@@ -51,7 +51,7 @@ class _Pool:
         return connection
 
     def give(self, connection: Connection) -> None:
-        """Takes a connection back; one that is within a transaction still is cut."""
+        """Return a connection to the pool; close one that is still in a transaction."""
         self._free.release()
         idle = connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
         if idle and not self._closed:
@@ -60,7 +60,7 @@ class _Pool:
             connection.pgconn.finish()
 
     def drop_idle(self) -> None:
-        """Cuts the connections that nobody uses."""
+        """Close the idle connections."""
         for connection in self._idle:
             connection.pgconn.finish()
         self._idle.clear()
@@ -97,7 +97,7 @@ class Pools:
     async def run(
         self, work: Callable[Concatenate[Connection, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Returns what `work(connection, ...)` returns, done in one transaction.
+        """Run `work(connection, ...)` in one transaction and return its result.
 
         It is done again on a new connection when the old one was broken, and after a lost deadlock: `work` must be one
         that may be done twice.
@@ -119,7 +119,7 @@ class Pools:
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncGenerator[Connection]:
-        """Yields a connection without a transaction, for what cannot run in one or takes several."""
+        """Yield a connection without a transaction, for statements that cannot run in one or need several."""
         try:
             async with self._connection() as connection:
                 yield connection
@@ -127,7 +127,7 @@ class Pools:
             raise server_error(error, self.where) from error
 
     async def close(self) -> None:
-        """Closes the connections of every event loop."""
+        """Close the connections of every event loop."""
         self.closed = True
         here = asyncio.get_running_loop()
         pools = list(self._pools.items())
@@ -172,7 +172,7 @@ class Pools:
             raise connect_error(error, self.where) from None
 
     def _arguments(self) -> dict[str, Any]:
-        # Without prepared statements a pooler such as PgBouncer may stand in between, in any of its modes.
+        # Use no prepared statements, so that a pooler such as PgBouncer works in any of its modes.
         return {
             "connect_timeout": max(1, round(self._options.connect_timeout)),
             "prepare_threshold": None,

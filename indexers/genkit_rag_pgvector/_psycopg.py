@@ -16,7 +16,7 @@ Params: TypeAlias = dict[str, Any]
 
 
 def raw(text: str) -> sql.SQL:
-    """Returns SQL of the plugin's own making; what comes from a caller never passes here."""
+    """Return SQL written by the plugin; never pass a caller's text."""
     return sql.SQL(cast(Any, text))
 
 

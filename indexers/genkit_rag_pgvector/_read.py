@@ -19,7 +19,7 @@ _VECTOR_HEADER = 4
 async def rows(
     connection: Connection, layout: Layout, binding: Binding, ids: Sequence[str], namespace: str
 ) -> dict[str, tuple[int, str, str]]:
-    """Returns `(kind, content, metadata)` by id."""
+    """Return `(kind, content, metadata)` by id."""
     found = await connection.execute(
         layout.format(
             "SELECT id, kind, content, metadata FROM {table} WHERE namespace = %(namespace)s AND id = ANY (%(ids)s)",
@@ -33,7 +33,7 @@ async def rows(
 async def vectors(
     connection: Connection, layout: Layout, binding: Binding, ids: Sequence[str], namespace: str
 ) -> dict[str, Vectors]:
-    """Returns the vectors by id."""
+    """Return the vectors by id."""
     async with connection.cursor(binary=True) as cursor:
         await cursor.execute(
             layout.format(
@@ -52,7 +52,7 @@ async def vectors(
 async def count(
     connection: Connection, layout: Layout, binding: Binding, filter: Filter | None, namespace: str | None
 ) -> int:
-    """Returns how many documents pass."""
+    """Count the documents that match the filter."""
     params: Params = {"name": layout.name, "namespace": namespace}
     space = sql.SQL("TRUE" if namespace is None else "namespace = %(namespace)s")
     if filter is None:
@@ -67,7 +67,7 @@ async def count(
 async def ids(
     connection: Connection, layout: Layout, binding: Binding, filter: Filter | None, namespace: str
 ) -> list[str]:
-    """Returns the ids of the documents that pass."""
+    """Return the ids of the documents that match the filter."""
     params: Params = {"namespace": namespace}
     found = await connection.execute(
         layout.format(
@@ -91,7 +91,7 @@ class Window(NamedTuple):
 async def page(
     connection: Connection, layout: Layout, binding: Binding, filter: Filter | None, namespace: str, window: Window
 ) -> list[tuple[str, int, str, str]]:
-    """Returns `(id, kind, content, metadata)` of a page; the primary key is walked, nothing is skipped over."""
+    """Return `(id, kind, content, metadata)` of a page, walking the primary key."""
     params: Params = {"namespace": namespace, **window._asdict()}
     text = (
         "SELECT id, kind, content, metadata FROM {table} WHERE namespace = %(namespace)s AND id >= %(prefix)s AND "
@@ -105,7 +105,7 @@ async def page(
 async def sample(
     connection: Connection, layout: Layout, binding: Binding, filter: Filter | None, namespace: str, limit: int
 ) -> list[str]:
-    """Returns ids that pass, those whose hashes are lowest."""
+    """Return matching ids, those with the lowest hashes."""
     params: Params = {"namespace": namespace, "limit": limit}
     text = (
         "SELECT id FROM {table} WHERE namespace = %(namespace)s AND {where} "
@@ -117,7 +117,7 @@ async def sample(
 
 
 async def namespaces(connection: Connection, layout: Layout, binding: Binding, limit: int) -> dict[str, int]:
-    """Returns the number of documents of the largest namespaces."""
+    """Return the number of documents of the largest namespaces."""
     text = (
         "SELECT namespace, documents FROM {counts} WHERE store = %(name)s AND documents > 0 "
         "ORDER BY documents DESC, namespace LIMIT %(limit)s"
@@ -127,7 +127,7 @@ async def namespaces(connection: Connection, layout: Layout, binding: Binding, l
 
 
 async def details(connection: Connection, layout: Layout, binding: Binding) -> dict[str, Any]:
-    """Returns sizes and the kind of index, for people."""
+    """Return sizes and the kind of index, for people."""
     table = layout.table(binding.generation).as_string(connection)
     index = layout.index(binding.generation, "hnsw").as_string(connection)
     row = await one(

@@ -1,7 +1,7 @@
-"""A change of embedder: the next generation is filled beside the one in force, then put in its place at once.
+"""Re-embedding: the next generation is filled beside the active one, then swapped at once.
 
-Every batch is committed, so a killed change goes on where it was. A row carries the `version` of the document that it
-was made from: what is written meanwhile has another one and is embedded again.
+Every batch is committed, so a killed run can continue. A row has the `version` of the document that it was made from:
+documents written meanwhile have another one and are embedded again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from genkit_rag_pgvector._rows import decode
 
 Embed = Callable[[Sequence[Document]], Awaitable[Vectors]]
 _LOCK_TIMEOUT = "2s"
-"""How long the change waits for running searches at a time: as long, new ones wait behind it."""
+"""The maximum wait for running searches in one attempt; new searches wait behind it."""
 _ATTEMPTS = 60
 _EAGER = 5
 """After so many rounds the last documents are embedded while writers wait, or steady writers would never let it end."""
@@ -42,7 +42,7 @@ class Change:
         self._fingerprint, self._embed, self._batch_size = fingerprint, embed, batch_size
 
     async def run(self) -> tuple[Binding, int]:
-        """Returns the new binding and how many documents it has."""
+        """Re-embed all documents; return the new binding and their number."""
         key = {"key": f"{self._layout.options.schema}.{self._layout.name}.reindex"}
         if not (await one(self._connection, "SELECT pg_try_advisory_lock(hashtextextended(%(key)s, 0))", key))[0]:
             raise GenkitError(
@@ -99,7 +99,7 @@ class Change:
         )
 
     async def _fill(self, now: Binding, then: Binding) -> None:
-        """Embeds what has no row of its version yet, in one pass: what is written behind it is left for the next."""
+        """Embed the documents without a row of their version in one pass; later writes are left for the next."""
         after = _FIRST
         while rows := await self._missing(now, then, after):
             after = (rows[-1][0], rows[-1][1])
@@ -145,7 +145,7 @@ class Change:
         return await build(self._connection, self._layout, then) if due else True
 
     async def _swap(self, now: Binding, then: Binding, *, eager: bool) -> int:
-        """Puts the next generation in force; writers wait meanwhile, searches only for the dropping."""
+        """Activate the next generation; writers wait meanwhile, searches only for the drop."""
         layout, connection = self._layout, self._connection
         parts = {"now": layout.table(now.generation), "then": layout.table(then.generation)}
         async with connection.transaction():

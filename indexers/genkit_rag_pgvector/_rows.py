@@ -20,7 +20,7 @@ TEXT, PARTS = 0, 1
 MAX_DEPTH = 64
 """How deep metadata may nest."""
 MAX_KEY_BYTES = 2000
-"""Bytes of namespace and id together: what an entry of PostgreSQL's index holds."""
+"""Bytes of namespace and id together: the limit of an entry in PostgreSQL's index."""
 INDEXED_CHARACTERS = 200_000
 """How much of a text is searched by words; a tsvector is limited to a megabyte."""
 NUL_STANDS_AS = "\U0010ffff"
@@ -32,7 +32,7 @@ _TRAILER = b"\xff\xff"
 
 
 def words_of(text: str) -> str:
-    """Returns the words of a text with single spaces between them.
+    """Return the words of a text with single spaces between them.
 
     PostgreSQL's own parser takes `a.b` for a host and `a/b` for a path, and then finds neither a nor b.
     """
@@ -40,7 +40,7 @@ def words_of(text: str) -> str:
 
 
 def encode(documents: Sequence[Document], vectors: Vectors, namespace: str) -> bytes:
-    """Returns the rows `(namespace, id, kind, content, metadata, facts, body, version, embedding)` as binary COPY data.
+    """Encode rows `(namespace, id, kind, content, metadata, facts, body, version, embedding)` as binary COPY data.
 
     Sorted by id, so that two writers lock rows in one order. Raises INVALID_ARGUMENT that names the document for what
     could not be given back as it came.
@@ -73,7 +73,7 @@ def encode(documents: Sequence[Document], vectors: Vectors, namespace: str) -> b
 
 
 def decode(name: str, kind: int, content: str, metadata: str) -> Document:
-    """Returns the document of a row."""
+    """Decode a row to a document."""
     body: str | list[Part] = content
     if kind == PARTS:
         body = [Part.model_validate(part) for part in from_json(content)]
@@ -81,7 +81,7 @@ def decode(name: str, kind: int, content: str, metadata: str) -> Document:
 
 
 def check_names(argument: str, names: Sequence[str]) -> None:
-    """Raises INVALID_ARGUMENT for what cannot be a key in PostgreSQL."""
+    """Raise INVALID_ARGUMENT for a name that cannot be a key in PostgreSQL."""
     for name in names:
         problem = None
         if not isinstance(name, str):
@@ -99,7 +99,7 @@ def check_names(argument: str, names: Sequence[str]) -> None:
 
 
 def check_batch(documents: Sequence[Document], namespace: str) -> None:
-    """Raises INVALID_ARGUMENT for ids that are no keys, too long with their namespace, or there twice."""
+    """Raise INVALID_ARGUMENT for ids that are invalid, too long with their namespace, or repeated."""
     check_names("namespace", [namespace])
     names = [document.id for document in documents]
     check_names("id", names)
@@ -114,7 +114,7 @@ def check_batch(documents: Sequence[Document], namespace: str) -> None:
 
 
 def facts_of(document: Document) -> str:
-    """Returns the metadata as the JSON that filters look at: numbers exact, so that jsonb compares as Python does."""
+    """Return the metadata as JSON for filters, with exact numbers, so that jsonb compares like Python."""
     try:
         return json.dumps(_fact(document.metadata, "$", 0), ensure_ascii=False)
     except _Problem as problem:
@@ -122,7 +122,7 @@ def facts_of(document: Document) -> str:
 
 
 def scalar(value: Any) -> Any:
-    """Returns a scalar as it stands in `facts`."""
+    """Return a scalar in the form of `facts`."""
     if isinstance(value, str):
         return value.replace("\0", NUL_STANDS_AS)
     if isinstance(value, float) and value.is_integer():

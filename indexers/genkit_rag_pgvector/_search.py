@@ -14,7 +14,7 @@ from genkit_rag_pgvector._psycopg import Connection, Params, Query, sql
 from genkit_rag_pgvector._rows import decode
 
 SECONDS = 60.0
-"""How long an estimate is believed. A wrong one costs time, never hits: what the index leaves out, a scan finds."""
+"""The lifetime of an estimate. A wrong one costs time, never results: a scan finds what the index misses."""
 SAMPLED_PAGES = 200
 SMALL_TABLE = 50_000
 """Up to so many rows a scan that looks at each of them takes some ten milliseconds."""
@@ -33,7 +33,7 @@ _PLANS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to search: `effort` is None for the exact scan, else `hnsw.ef_search`."""
+    """The search plan: `effort` is None for the exact scan, otherwise `hnsw.ef_search`."""
 
     effort: int | None
     until: float
@@ -47,13 +47,13 @@ class Planner:
         self._plans: OrderedDict[tuple[Any, ...], Plan] = OrderedDict()
 
     def forget(self) -> None:
-        """Makes the next search look again, since there is an index now or the table has changed."""
+        """Drop the estimates, since the index or the table has changed."""
         self._plans.clear()
 
     async def plan(
         self, connection: Connection, binding: Binding, namespace: str, filter: Filter | None, k: int
     ) -> Plan:
-        """Returns how to search for `k` hits."""
+        """Return the plan of a search for `k` hits."""
         if k > MAX_K:
             return Plan(None, 0)
         key = (binding.generation, namespace, repr(filter), k)
@@ -109,7 +109,7 @@ async def search(
     filter: Filter | None,
     scope: tuple[str, bool],
 ) -> list[list[Hit]]:
-    """Returns the hits of each query; `scope` is the namespace and whether documents are wanted."""
+    """Return the hits of each query; `scope` is the namespace and whether documents are requested."""
     namespace, payload = scope
     plan = await planner.plan(connection, binding, namespace, filter, k)
     params: Params = {"namespace": namespace, "k": k, "candidates": max(OVERSAMPLING * k, k + 50)}
@@ -152,7 +152,7 @@ async def _hits(connection: Connection, query: Query, params: Params, payload: b
 
 
 def _forced(effort: int) -> dict[str, Any]:
-    """Returns the settings under which the planner has only the index to take."""
+    """Return the settings that force the planner to use the index."""
     return {
         "hnsw.iterative_scan": "relaxed_order",
         "hnsw.ef_search": effort,

@@ -1,4 +1,4 @@
-"""The store: what the framework calls, over the parts that know PostgreSQL."""
+"""The vector store in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -67,17 +67,18 @@ class PgVectorStore(VectorStore):
     async def open(
         cls, name: str, dsn: str = "", options: PgVectorConfig | None = None, **changes: Any
     ) -> PgVectorStore:
-        """Returns the store of this name, creating it when it is not there.
+        """Open the store with this name; create it if it does not exist.
 
         Args:
-            name: Its name; it becomes part of the names of its tables.
-            dsn: The connection string; what it leaves out, libpq takes from `PGHOST` and the like.
-            options: How it is laid out and reached.
+            name: The name of the store; part of its table names.
+            dsn: The connection string; missing parts are taken from `PGHOST` and the like by libpq.
+            options: Layout and connection options.
             **changes: Single options by name: `schema='rag'`, `halfvec=False`.
 
         Raises:
             GenkitError: UNAVAILABLE without a server, UNAUTHENTICATED for a wrong password, FAILED_PRECONDITION without
-                pgvector 0.8, for another layout or a newer format, PERMISSION_DENIED for a role that may not.
+                pgvector 0.8, for another layout or a newer format, PERMISSION_DENIED for a role without the required
+                rights.
         """
         store = cls(name, dsn, (options or PgVectorConfig()).changed(changes))
         try:
@@ -108,7 +109,7 @@ class PgVectorStore(VectorStore):
     async def upsert(
         self, documents: Sequence[Document], vectors: Vectors, *, namespace: str = DEFAULT_NAMESPACE
     ) -> None:
-        """Adds documents, replacing those whose ids are there; all or none. Returning means that it is on disk."""
+        """Add documents atomically and durably, replacing those with the same ids."""
         check_batch(documents, namespace)
         binding = await self._current(mine=True)
         if not documents:
@@ -130,7 +131,7 @@ class PgVectorStore(VectorStore):
     async def delete(
         self, *, ids: Sequence[str] | None = None, filter: Filter | None = None, namespace: str = DEFAULT_NAMESPACE
     ) -> int:
-        """Returns how many documents were there and are gone, on disk too."""
+        """Delete documents durably and return their number."""
         check_names("namespace", [namespace])
         check_names("ids", ids or [])
         if ids is not None and not ids:
@@ -138,7 +139,7 @@ class PgVectorStore(VectorStore):
         return await self._pools.run(delete, self._layout, namespace, ids, filter)
 
     async def reindex(self, fingerprint: Fingerprint, embed: Embed, *, batch_size: int = 256) -> int:
-        """Returns how many documents have got the vectors of another embedder, with its fingerprint, all at once."""
+        """Re-embed all documents with another model and swap the vectors atomically; return their number."""
 
         async def checked(documents: Sequence[Document]) -> Vectors:
             made = checked_vectors(await embed(documents), fingerprint.dimensions)
@@ -163,7 +164,7 @@ class PgVectorStore(VectorStore):
         namespace: str = DEFAULT_NAMESPACE,
         payload: bool = True,
     ) -> list[list[Hit]]:
-        """Returns, for each query vector, the best `k` that pass the filter, best first; k of them when k exist."""
+        """Return for each query vector the best `k` matching documents, best first; `k` of them if `k` exist."""
         check_names("namespace", [namespace])
         binding = await self._current(mine=True)
         if binding is None or k < 1:
@@ -181,7 +182,7 @@ class PgVectorStore(VectorStore):
         namespace: str = DEFAULT_NAMESPACE,
         payload: bool = True,
     ) -> list[Hit]:
-        """Returns the best `k` by words (BM25). Any string is a query: there is no query syntax."""
+        """Return the best `k` documents by keyword search (BM25). Any string is a query; there is no query syntax."""
         check_names("namespace", [namespace])
         if await self._current() is None or k < 1:
             return []
@@ -190,7 +191,7 @@ class PgVectorStore(VectorStore):
     # Reading.
 
     async def get(self, ids: Sequence[str], *, namespace: str = DEFAULT_NAMESPACE) -> list[Document | None]:
-        """Returns the documents in the order of the ids; None where there is none."""
+        """Return the documents in the order of the ids; None for unknown ids."""
         if await self._current() is None:
             return [None] * len(ids)
         rows = await self._in(False, read.rows, _possible(ids), namespace)
@@ -201,20 +202,20 @@ class PgVectorStore(VectorStore):
         return made() if len(ids) <= INLINE_DOCUMENTS else await run_in_thread(made)
 
     async def vectors(self, ids: Sequence[str], *, namespace: str = DEFAULT_NAMESPACE) -> list[Vectors | None]:
-        """Returns the vectors, of length 1 as they are searched, in the order of the ids; None where there is none."""
+        """Return the unit vectors in the order of the ids; None for unknown ids."""
         if await self._current(mine=True) is None:
             return [None] * len(ids)
         found = await self._in(True, read.vectors, _possible(ids), namespace)
         return [found.get(name) for name in ids]
 
     async def count(self, *, filter: Filter | None = None, namespace: str | None = None) -> int:
-        """Returns the number of live documents that pass; `namespace=None` counts all namespaces."""
+        """Count the live documents that match the filter; `namespace=None` counts all namespaces."""
         if await self._current() is None:
             return 0
         return await self._in(False, read.count, filter, namespace)
 
     async def ids(self, *, filter: Filter | None = None, namespace: str = DEFAULT_NAMESPACE) -> list[str]:
-        """Returns the ids of the documents that pass, in their order."""
+        """Return the ids of the matching documents, in order."""
         if await self._current() is None:
             return []
         return await self._in(False, read.ids, filter, namespace)
@@ -228,7 +229,7 @@ class PgVectorStore(VectorStore):
         namespace: str = DEFAULT_NAMESPACE,
         prefix: str = "",
     ) -> tuple[list[Document], str | None]:
-        """Returns up to `limit` documents in the order of their ids, and the last id when there are more."""
+        """Return up to `limit` documents in the order of their ids, and the last id if there are more."""
         check_names("after", [after or ""])
         if await self._current() is None or "\0" in prefix:
             return [], None
@@ -238,15 +239,15 @@ class PgVectorStore(VectorStore):
     async def sample(
         self, limit: int, *, filter: Filter | None = None, namespace: str = DEFAULT_NAMESPACE
     ) -> list[str]:
-        """Returns the ids of up to `limit` documents that pass, by a hash of the id; the same at every call."""
+        """Return the ids of up to `limit` matching documents, by a hash of the id; the same at every call."""
         return [] if await self._current() is None else await self._in(False, read.sample, filter, namespace, limit)
 
     async def namespaces(self, limit: int) -> dict[str, int]:
-        """Returns how many documents the namespaces have, largest first."""
+        """Return the number of documents of each namespace, largest first."""
         return {} if await self._current() is None else await self._in(False, read.namespaces, limit)
 
     async def describe(self) -> StoreInfo:
-        """Returns what the store is and holds."""
+        """Return the properties of the store."""
         binding = await self._current()
         scores: dict[SearchMode, ScoreInfo] = {
             "vector": ScoreInfo("cosine", -1.0, 1.0),
@@ -261,7 +262,7 @@ class PgVectorStore(VectorStore):
         return StoreInfo(self.name, count, self.modes, scores, binding.fingerprint if binding else None, details)
 
     async def close(self) -> None:
-        """Builds the index if one is due, then closes the connections. Safe to call twice."""
+        """Build a due index, then close the connections. Safe to call twice."""
         if self._pools.closed:
             return
         try:
@@ -269,10 +270,10 @@ class PgVectorStore(VectorStore):
         finally:
             await self._pools.close()
 
-    # What is in force.
+    # The active generation.
 
     async def _current(self, *, mine: bool = False) -> Binding | None:
-        """Returns the generation in force as far as known; `mine` refuses one of another than the bound embedder."""
+        """Return the active generation as far as known; with `mine`, raise if it has another embedding model."""
         if self._pools.closed:
             raise GenkitError("FAILED_PRECONDITION", f"The store `{self.name}` is closed.", hint="Make a new one.")
         if self._binding is None:
@@ -290,7 +291,7 @@ class PgVectorStore(VectorStore):
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Returns what `work` makes of the generation in force, which another process may have just replaced."""
+        """Run `work` on the active generation; repeat it if another process has just replaced it."""
         for _ in range(_ATTEMPTS):
             binding = await self._current(mine=mine)
             assert binding is not None
@@ -312,7 +313,7 @@ async def _search(
 
 
 def normalized(vectors: Vectors, names: Sequence[str] | None) -> Vectors:
-    """Returns the vectors with length 1; raises INVALID_ARGUMENT for one of length 0, by its document's id."""
+    """Return unit vectors; INVALID_ARGUMENT names the document of a zero vector."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not norms.all():
         row = int(np.flatnonzero(norms[:, 0] == 0)[0])

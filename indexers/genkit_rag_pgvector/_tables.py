@@ -39,8 +39,8 @@ EVENTS = {
     "UPDATE": "REFERENCING NEW TABLE AS came OLD TABLE AS went",
     "DELETE": "REFERENCING OLD TABLE AS went",
 }
-# `metadata` is what is given back, `facts` what filters look at: jsonb rewrites numbers and has no NUL.
-# Storage MAIN keeps what searches read within the row as long as it fits, and sends the content elsewhere first.
+# `metadata` is returned to callers, `facts` is used by filters: jsonb rewrites numbers and cannot store NUL.
+# Storage MAIN keeps the columns of searches in the row as long as they fit, and moves the content out first.
 TABLE = """
 CREATE TABLE {table} (
     namespace text COLLATE "C" NOT NULL, id text COLLATE "C" NOT NULL, kind smallint NOT NULL, content text NOT NULL,

@@ -1,8 +1,8 @@
-"""Search by words: BM25 over a tsvector.
+"""Keyword search: BM25 over a tsvector.
 
-PostgreSQL ranks without document frequencies. Its GIN index finds the documents, and how often a word stands in one is
-read back from `ts_rank`: for a single word with weight 1 that is H(n) / (pi^2 / 6), H(n) the sum of 1/i^2 up to the
-number n of its places (`calc_rank_or` in PostgreSQL's tsrank.c).
+PostgreSQL ranks without document frequencies. Its GIN index finds the documents, and the frequency of a word in a
+document is derived from `ts_rank`: for a single word with weight 1 that is H(n) / (pi^2 / 6), H(n) the sum of 1/i^2 up
+to the number n of its positions (`calc_rank_or` in PostgreSQL's tsrank.c).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ async def search_text(
     filter: Filter | None,
     scope: tuple[str, bool],
 ) -> list[Hit]:
-    """Returns the best by BM25; `scope` is the namespace and whether documents are wanted."""
+    """Return the best documents by BM25; `scope` is the namespace and whether documents are requested."""
     namespace, payload = scope
     terms = await _terms(connection, layout, query)
     if not terms:
@@ -84,9 +84,9 @@ _OFTEN = (
 _WEIGHT = "ln(1 + (documents - d{i} + 0.5) / (d{i} + 0.5)) AS w{i}"
 _NORM = f"{K1} * ({1 - B} + {B} * length::float8 / average)"
 _SCORE = "w{i} * n{i} * " + f"{K1 + 1} / (n{{i}} + norm)"
-# How often a word stands in the namespace is counted over all its documents, whether they pass the filter or not.
-# MATERIALIZED: a planner that expects few matches would count them again for each of them. All of it is float8: with
-# numeric it takes ten times as long.
+# Document frequencies count all documents of the namespace, whether they match the filter or not.
+# MATERIALIZED: a planner that expects few matches would count them again for each of them. All values are float8:
+# numeric takes ten times as long.
 _BM25 = """
 WITH space AS MATERIALIZED (
     SELECT documents::float8, greatest(words::float8 / greatest(documents, 1), 1) AS average FROM {counts}

@@ -28,7 +28,7 @@ ON CONFLICT (namespace, id) DO UPDATE SET (kind, content, metadata, facts, words
 
 
 async def upsert(connection: Connection, layout: Layout, binding: Binding, rows: bytes) -> int:
-    """Returns about how many documents the table has now; `rows` is what `encode` makes."""
+    """Insert or replace the rows of `encode` and return the approximate number of documents."""
     await check_binding(connection, layout, binding)
     await connection.execute(layout.format(_CREATE, vector=layout.of_extension("vector")))
     async with connection.cursor() as cursor:
@@ -50,7 +50,7 @@ async def upsert(connection: Connection, layout: Layout, binding: Binding, rows:
 async def delete(
     connection: Connection, layout: Layout, namespace: str, ids: Sequence[str] | None, filter: Filter | None
 ) -> int:
-    """Returns how many documents were there and are gone."""
+    """Delete documents and return their number."""
     binding = await layout.binding(connection, "FOR SHARE")
     if binding is None:
         return 0
@@ -67,14 +67,14 @@ async def delete(
 
 
 async def check_binding(connection: Connection, layout: Layout, binding: Binding) -> None:
-    """Keeps a change of embedder away until the end of the transaction, or raises when there was one."""
+    """Block a re-embedding until the end of the transaction; raise `Rebound` if there was one."""
     found = await layout.binding(connection, "FOR SHARE")
     if found != binding:
         raise Rebound
 
 
 class Rebound(GenkitError):
-    """The store has got another embedder since it was bound: read anew what is in force."""
+    """The store was bound to another embedding model; read its binding again."""
 
     def __init__(self) -> None:
         super().__init__("ABORTED", "The store has changed its embedder.", hint="Try again.")

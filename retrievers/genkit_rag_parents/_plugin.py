@@ -77,8 +77,7 @@ class ParentsConfig:
 
 
 class Parents(Plugin):
-    """Registers `/retriever/parents/<name>`: parent-document retrieval. Small chunks are searched, larger passages
-    returned.
+    """Registers `/retriever/parents/<name>`: parent-document retrieval.
 
     Small chunks are found better, larger passages answer better. Hits of one parent become one document with the best
     score, rebuilt by the chunks' exact offsets and read from the store at the call, so texts are stored once. Chunks
@@ -240,7 +239,7 @@ def _around(pieces: Sequence[Piece], best: int, most: int) -> list[Piece]:
 
 
 def _document(group: Group, pieces: Sequence[Piece], retriever: str) -> Document:
-    """Return the document of a group: the best hit's id and score, the text of all chunks, and their shared metadata."""
+    """Build the document of a group: the best hit's id and score, the text of all chunks, their shared metadata."""
     text, span = stitched(pieces)
     first, *others = [piece.document.metadata for piece in pieces]
     missing = math.nan  # equal to nothing

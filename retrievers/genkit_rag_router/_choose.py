@@ -121,7 +121,7 @@ class ByModel:
 
 
 def parse_routes(answer: str, names: Collection[str]) -> list[str]:
-    """Parse the chosen names of an answer, in order, without duplicates: JSON, lines, otherwise mentions; never fails."""
+    """Parse the chosen names of an answer, in order and unique: JSON, lines, otherwise mentions; never fails."""
     told = [line for line in _json_strings(answer) or re.split(r"[\n,;]", answer)]
     stripped = [re.sub(r"^\s*(?:\d{1,2}[.):]\s+|[-*•]\s+)", "", line).strip(" \t\r\"'`*[]{}.") for line in told]
     exact = {name.casefold(): name for name in names}
