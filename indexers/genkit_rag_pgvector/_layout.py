@@ -80,7 +80,7 @@ class Layout:
         return sql.Identifier(self.extension, name)
 
     def product(self) -> sql.Composed:
-        """Return the operator of the negative inner product: for unit vectors the negative cosine, and the fastest one."""
+        """Return the operator of the negative inner product, the fastest one: the negative cosine of unit vectors."""
         return sql.SQL("OPERATOR({}.<#>)").format(sql.Identifier(self.extension))
 
     def indexed(self, dimensions: int, value: Query) -> sql.Composed:
