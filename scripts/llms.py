@@ -11,8 +11,10 @@ from __future__ import annotations
 import ast
 import copy
 import importlib
+import importlib.util
 import inspect
 import re
+import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,7 @@ from types import ModuleType
 ROOT = Path(__file__).parents[1]
 MODULES = ("genkit_rag", "middleware", "ingest", "evaluation", "testing", "plugin_api")
 SHELVES = ("embedders", "indexers", "retrievers", "rerankers", "models")
+ENGINES = ("sentence_transformers", "chromadb", "psycopg")  # of extras that may be missing
 SOURCES = (("samples",), SHELVES, ("tests",), ("genkit_rag",))
 FENCE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 HEAD = """\
@@ -193,13 +196,24 @@ def index() -> str:
 
 
 def main() -> None:
-    """Write both files and print their sizes."""
+    """Write both files and print their sizes; with `--check`, exit with 1 if one is outdated or lacks an example."""
+    for engine in ENGINES:  # a signature does not need the engine
+        if importlib.util.find_spec(engine) is None:
+            sys.modules[engine] = ModuleType(engine)
     text, missing = full()
-    for name, content in (("llms.txt", index()), ("llms-full.txt", text)):
-        (ROOT / "genkit_rag" / name).write_text(content, encoding="utf-8")
-        print(f"genkit_rag/{name}: {len(content):,} characters")
     if missing:
         print("without an example:", *missing)
+    outdated = False
+    for name, content in (("llms.txt", index()), ("llms-full.txt", text)):
+        path = ROOT / "genkit_rag" / name
+        if "--check" not in sys.argv:
+            path.write_text(content, encoding="utf-8")
+            print(f"genkit_rag/{name}: {len(content):,} characters")
+        elif path.read_text(encoding="utf-8") != content:
+            outdated = True
+            print(f"genkit_rag/{name} is outdated: run `make llms`")
+    if "--check" in sys.argv:
+        sys.exit(outdated or bool(missing))
 
 
 if __name__ == "__main__":
