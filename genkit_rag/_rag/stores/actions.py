@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, get_args
 
 from genkit_rag._core.action import Action, ActionKind
@@ -132,22 +133,15 @@ async def find_store(registry: Registry, name: str) -> StoreHandle:
 def store_actions(handle: StoreHandle) -> list[Action[Any, Any, Any]]:
     """Create the actions of a store: indexer, retriever, `/util/<name>/delete` and inspection."""
 
-    async def index(documents: list[Document], options: IndexerOptions, ctx: ActionContext) -> IndexerResponse:
-        return await handle.index(documents, options, ctx)
-
-    async def run(request: RetrieverRequest, ctx: ActionContext) -> RetrieverResponse:
-        return await retrieve(handle, request, ctx)
-
-    async def delete(request: DeleteRequest, ctx: ActionContext) -> DeleteResponse:
-        return await handle.delete(request, ctx)
-
     return [
-        indexer_action(handle.name, index),
-        make_retriever(handle.name, run, options_type=RetrieverOptions, metadata={"store": handle.name}),
+        indexer_action(handle.name, handle.index),
+        make_retriever(
+            handle.name, partial(retrieve, handle), options_type=RetrieverOptions, metadata={"store": handle.name}
+        ),
         Action(
             ActionKind.UTIL,
             f"{handle.name}/delete",
-            delete,
+            handle.delete,
             input_type=DeleteRequest,
             output_type=DeleteResponse,
             description=f"Deletes documents of {handle.name} by id, filter or source.",
