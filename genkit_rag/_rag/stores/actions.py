@@ -8,15 +8,10 @@ from functools import partial
 from typing import Any, get_args
 
 from genkit_rag._core.action import Action, ActionKind
-from genkit_rag._core.context import ActionContext
 from genkit_rag._core.errors import GenkitError, invalid
 from genkit_rag._core.registry import Plugin, Registry
-from genkit_rag._documents.document import Document
-from genkit_rag._rag.options import IndexerOptions, RetrieverOptions
+from genkit_rag._rag.options import RetrieverOptions
 from genkit_rag._rag.retrieval import (
-    IndexerResponse,
-    RetrieverRequest,
-    RetrieverResponse,
     indexer_action,
     make_retriever,
 )
@@ -132,7 +127,6 @@ async def find_store(registry: Registry, name: str) -> StoreHandle:
 
 def store_actions(handle: StoreHandle) -> list[Action[Any, Any, Any]]:
     """Create the actions of a store: indexer, retriever, `/util/<name>/delete` and inspection."""
-
     return [
         indexer_action(handle.name, handle.index),
         make_retriever(
