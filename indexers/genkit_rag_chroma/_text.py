@@ -1,4 +1,4 @@
-"""The search by words in a namespace: Chroma finds the rows that have a word, this ranks them."""
+"""Keyword search in a namespace: Chroma finds the rows with a word, this module ranks them."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from genkit_rag.plugin_api import (
 CANDIDATES = 50
 """The default number of documents of each sub-retriever; at least `k`."""
 
-Leg = str | tuple[str, Mapping[str, Any]]
+SubRetriever = str | tuple[str, Mapping[str, Any]]
 """The name of a retriever, or the name and options that it is always asked with."""
 
 _OWN = frozenset(("fusion", "candidates", "weights", "score_threshold"))
@@ -47,7 +47,7 @@ class HybridConfig:
     """The sub-retrievers of a hybrid retriever and their default fusion settings.
 
     Args:
-        legs: The sub-retrievers, in a list or by names of yours. Each is the name of a retriever or `(name, options)`;
+        retrievers: The sub-retrievers, in a list or by names of yours. Each is the name of a retriever or `(name, options)`;
             in a list the latter is named `name?option=value`.
         weights: The weight of each sub-retriever by name; 1 by default.
         floors: For convex fusion, the score of a sub-retriever that becomes 0. The default is 0 with `mode='text'`,
@@ -56,7 +56,7 @@ class HybridConfig:
         candidates: The number of documents of each sub-retriever; at least `k`.
     """
 
-    legs: Sequence[Leg] | Mapping[str, Leg]
+    retrievers: Sequence[SubRetriever] | Mapping[str, SubRetriever]
     weights: Mapping[str, float] | None = None
     floors: Mapping[str, float] | None = None
     fusion: Fusion = "convex"
@@ -81,7 +81,7 @@ class Hybrid(Plugin):
 
     def __init__(
         self,
-        retrievers: Mapping[str, Sequence[Leg] | Mapping[str, Leg] | HybridConfig],
+        retrievers: Mapping[str, Sequence[SubRetriever] | Mapping[str, SubRetriever] | HybridConfig],
         *,
         on_error: OnError = "raise",
         name: str = "hybrid",
@@ -106,14 +106,17 @@ class Hybrid(Plugin):
     async def _retrieve(self, joined: _Joined, query: Document, options: HybridOptions) -> RetrieverResponse:
         told = joined.told(options)  # wrong options are wrong for no documents as well
         weights = joined.weights if options.weights is None else options.weights
-        _check_numbers("options.weights", weights, joined.legs, shares=True)
+        _check_numbers("options.weights", weights, joined.retrievers, shares=True)
         if options.k == 0:
             return RetrieverResponse()
         found, notices = await run_sub_retrievers(
-            {leg: run_retriever(self.registry, joined.legs[leg][0], query, told[leg]) for leg in joined.legs},
+            {
+                sub: run_retriever(self.registry, joined.retrievers[sub][0], query, told[sub])
+                for sub in joined.retrievers
+            },
             self.on_error,
         )
-        floors = {leg: 0.0 for leg, its in told.items() if its.get("mode") == "text"} | dict(joined.floors)
+        floors = {sub: 0.0 for sub, its in told.items() if its.get("mode") == "text"} | dict(joined.floors)
         documents = fuse_rankings(found, options.fusion or joined.fusion, weights=weights, floors=floors)
         least = -math.inf if options.score_threshold is None else options.score_threshold
         return RetrieverResponse([document for document in documents if (document.score or 0.0) >= least], notices)
@@ -123,28 +126,30 @@ class Hybrid(Plugin):
 class _Joined:
     """Validated `HybridConfig`: retriever and fixed options of each sub-retriever by name."""
 
-    legs: Mapping[str, tuple[str, Mapping[str, Any]]]
+    retrievers: Mapping[str, tuple[str, Mapping[str, Any]]]
     weights: Mapping[str, float]
     floors: Mapping[str, float]
     fusion: Fusion
     candidates: int
 
     @classmethod
-    def made(cls, argument: str, raw: Sequence[Leg] | Mapping[str, Leg] | HybridConfig, itself: str) -> _Joined:
+    def made(
+        cls, argument: str, raw: Sequence[SubRetriever] | Mapping[str, SubRetriever] | HybridConfig, itself: str
+    ) -> _Joined:
         given = raw if isinstance(raw, HybridConfig) else HybridConfig(raw)
-        legs = _named(argument, given.legs)
-        for leg, (retriever, options) in legs.items():
+        retrievers = _named(argument, given.retrievers)
+        for sub, (retriever, options) in retrievers.items():
             if retriever == itself:
-                raise invalid(f"{argument}[{leg!r}]", retriever, "must not be the hybrid itself")
+                raise invalid(f"{argument}[{sub!r}]", retriever, "must not be the hybrid itself")
             if {"k", "limit"} & options.keys():
-                raise invalid(f"{argument}[{leg!r}]", dict(options), "must not fix `k`", hint="Use `candidates`.")
+                raise invalid(f"{argument}[{sub!r}]", dict(options), "must not fix `k`", hint="Use `candidates`.")
         check_choice(f"{argument}.fusion", given.fusion, ("convex", "rrf"))
         if given.candidates < 1:
             raise invalid(f"{argument}.candidates", given.candidates, "must be at least 1")
         weights, floors = dict(given.weights or {}), dict(given.floors or {})
-        _check_numbers(f"{argument}.weights", weights, legs, shares=True)
-        _check_numbers(f"{argument}.floors", floors, legs, shares=False)
-        return cls(legs, weights, floors, given.fusion, given.candidates)
+        _check_numbers(f"{argument}.weights", weights, retrievers, shares=True)
+        _check_numbers(f"{argument}.floors", floors, retrievers, shares=False)
+        return cls(retrievers, weights, floors, given.fusion, given.candidates)
 
     def told(self, options: HybridOptions) -> dict[str, dict[str, Any]]:
         """Return the options for each sub-retriever."""
@@ -153,40 +158,40 @@ class _Joined:
             raise GenkitError(
                 "UNIMPLEMENTED",
                 "`vector_weight` is not for a hybrid of named retrievers.",
-                hint="Use `weights`, a share for each leg, or fix it on a leg: (name, {'vector_weight': 0.3}).",
+                hint="Use `weights`, a weight for each sub-retriever, or fix it on one: (name, {'vector_weight': 0.3}).",
                 details={"argument": "options.vector_weight"},
             )
         many = max(options.candidates or self.candidates, options.k)
         common = sub_retriever_options(options, _OWN, many)
-        return {leg: _merged(common, fixed) for leg, (_, fixed) in self.legs.items()}
+        return {sub: _merged(common, fixed) for sub, (_, fixed) in self.retrievers.items()}
 
 
 def _named(argument: str, raw: Any) -> dict[str, tuple[str, Mapping[str, Any]]]:
     if not raw or isinstance(raw, str) or not isinstance(raw, Mapping | Sequence):
         raise invalid(argument, raw, "must be names of different retrievers")
     pairs: list[tuple[str | None, Any]] = (
-        list(raw.items()) if isinstance(raw, Mapping) else [(None, leg) for leg in raw]
+        list(raw.items()) if isinstance(raw, Mapping) else [(None, sub) for sub in raw]
     )
-    legs: dict[str, tuple[str, Mapping[str, Any]]] = {}
-    for given, leg in pairs:
-        retriever, fixed = leg if isinstance(leg, tuple) and len(leg) == 2 else (leg, {})
+    retrievers: dict[str, tuple[str, Mapping[str, Any]]] = {}
+    for given, sub in pairs:
+        retriever, fixed = sub if isinstance(sub, tuple) and len(sub) == 2 else (sub, {})
         if not isinstance(retriever, str) or not isinstance(fixed, Mapping):
-            raise invalid(argument, leg, "must be the name of a retriever, or (name, options)")
+            raise invalid(argument, sub, "must be the name of a retriever, or (name, options)")
         name = given or (f"{retriever}?{urlencode(fixed)}" if fixed else retriever)
-        if name in legs:
+        if name in retrievers:
             raise invalid(argument, raw, "must be names of different retrievers")
-        legs[name] = (retriever, dict(fixed))
-    return legs
+        retrievers[name] = (retriever, dict(fixed))
+    return retrievers
 
 
-def _check_numbers(argument: str, numbers: Mapping[str, float], legs: Mapping[str, Any], *, shares: bool) -> None:
-    unknown = sorted(set(numbers) - set(legs))
+def _check_numbers(argument: str, numbers: Mapping[str, float], retrievers: Mapping[str, Any], *, shares: bool) -> None:
+    unknown = sorted(set(numbers) - set(retrievers))
     if unknown:
-        raise invalid(argument, unknown, f"must name legs: {', '.join(legs)}")
+        raise invalid(argument, unknown, f"must name retrievers: {', '.join(retrievers)}")
     if not all(math.isfinite(number) and (number >= 0 or not shares) for number in numbers.values()):
         raise invalid(argument, dict(numbers), f"must be finite numbers{' from 0' if shares else ''}")
-    if shares and not any(numbers.get(leg, 1.0) for leg in legs):
-        raise invalid(argument, dict(numbers), "must give some leg a share above 0")
+    if shares and not any(numbers.get(sub, 1.0) for sub in retrievers):
+        raise invalid(argument, dict(numbers), "must give some sub a share above 0")
 
 
 def _merged(common: Mapping[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:

@@ -329,7 +329,7 @@ async def test_a_caller_sees_only_his_part(tenants: Genkit) -> None:
     near = await look(tenants, "neighbours", context=mine, id="d02", k=200)
     assert len(near["documents"]) == 29
     explained = await look(tenants, "explain", context=mine, query={"content": [{"text": "alpha"}]}, options={"k": 60})
-    assert (len(explained["documents"]), explained["legs"]["vector"]["found"]) == (30, 30)
+    assert (len(explained["documents"]), explained["rankings"]["vector"]["found"]) == (30, 30)
     with pytest.raises(GenkitError, match="NOT_FOUND"):
         await look(tenants, "neighbours", context=mine, id="d01")
 

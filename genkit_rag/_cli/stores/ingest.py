@@ -93,7 +93,7 @@ def ingest(  # noqa: PLR0913 - each is an option of the command line
 ) -> None:
     """Index files, folders and web pages.
 
-    What is new is added, what changed is replaced, what is gone is removed.
+    New sources are added, changed ones are replaced, deleted ones are removed.
 
     Unchanged sources cost nothing. It may be stopped at any time: what was done is kept, and the next run goes on.
     """

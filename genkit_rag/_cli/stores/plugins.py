@@ -17,7 +17,7 @@ Provides = Literal["embedder", "indexer", "reranker", "model"]
 def action_name(config: ProjectConfig, given: str, kind: Provides, option: str) -> str:
     """Resolve the value of an option to the full name of an action, `<plugin>/<name>`.
 
-    The name of a plugin alone stands for its default action.
+    The name of a plugin alone selects its default action.
 
     Raises:
         WrongUsage: No such plugin, the plugin has no actions of this kind, or it has no default action.

@@ -31,7 +31,7 @@ class SubRetrieverRank(WireModel):
     adds: float | None = None
 
 
-class Leg(WireModel):
+class RankingSummary(WireModel):
     """One ranking: how many candidates it had, between which scores, and its share in the fusion."""
 
     found: int
@@ -48,7 +48,7 @@ class Explanation(WireModel):
         places: For each document its position in each ranking that found it.
         mode: The search mode.
         method: The fusion method.
-        legs: The rankings by name: `vector`, `text`.
+        rankings: The rankings by name: `vector`, `text`.
         below: The number of results below `score_threshold`.
         milliseconds: The duration of each step: `embed`, `vector`, `text` (concurrent with `vector`), `documents`.
         notices: Further notices of the retriever.
@@ -58,7 +58,7 @@ class Explanation(WireModel):
     places: list[dict[str, SubRetrieverRank]]
     mode: str
     method: str | None = None
-    legs: dict[str, Leg]
+    rankings: dict[str, RankingSummary]
     below: int = 0
     milliseconds: dict[str, float]
     notices: list[str] = Field(default_factory=list[str])
@@ -69,7 +69,7 @@ async def explain(handle: StoreHandle, request: RetrieverRequest, ctx: ActionCon
     trail = SearchTrace(mode=handle.mode)
     found = await retrieve(handle, request, ctx, trail)
     shares = _shares(trail)
-    tables = {name: _places(trail, name, shares.get(name)) for name in trail.legs}
+    tables = {name: _places(trail, name, shares.get(name)) for name in trail.rankings}
     return Explanation(
         documents=list(found),
         places=[{name: table[one.id] for name, table in tables.items() if one.id in table} for one in found],
@@ -77,14 +77,14 @@ async def explain(handle: StoreHandle, request: RetrieverRequest, ctx: ActionCon
         method=trail.method,
         below=trail.below,
         notices=found.notices,
-        legs={
-            name: Leg(
-                found=len(leg),
-                best=leg[0][1] if leg else None,
-                worst=leg[-1][1] if leg else None,
+        rankings={
+            name: RankingSummary(
+                found=len(ranking),
+                best=ranking[0][1] if ranking else None,
+                worst=ranking[-1][1] if ranking else None,
                 share=shares.get(name),
             )
-            for name, leg in trail.legs.items()
+            for name, ranking in trail.rankings.items()
         },
         milliseconds={step: round(seconds * 1000, 3) for step, seconds in trail.seconds.items()},
     )
@@ -94,20 +94,20 @@ def _shares(trail: SearchTrace) -> Mapping[str, float]:
     """Return the factor of each ranking's points, as `fuse` applies it."""
     if trail.method is None:
         return {}
-    weights = {name: trail.weights.get(name, 1.0) for name in trail.legs}
+    weights = {name: trail.weights.get(name, 1.0) for name in trail.rankings}
     total = 1.0 if trail.method == "rrf" else sum(weights.values()) or 1.0
     return {name: weight / total for name, weight in weights.items()}
 
 
 def _places(trail: SearchTrace, name: str, share: float | None) -> dict[str, SubRetrieverRank]:
-    leg = trail.legs[name]
+    ranking = trail.rankings[name]
     if trail.method is None or share is None:
-        return {id_: SubRetrieverRank(rank=rank, score=score) for rank, (id_, score) in enumerate(leg)}
+        return {id_: SubRetrieverRank(rank=rank, score=score) for rank, (id_, score) in enumerate(ranking)}
     if trail.method == "rrf":
-        points = [1.0 / (RRF_K + rank) for rank in range(1, len(leg) + 1)]
+        points = [1.0 / (RRF_K + rank) for rank in range(1, len(ranking) + 1)]
     else:
-        points = normalised([score for _, score in leg], FLOORS.get(name))
+        points = normalised([score for _, score in ranking], FLOORS.get(name))
     return {
         id_: SubRetrieverRank(rank=rank, score=score, points=point, adds=share * point)
-        for rank, ((id_, score), point) in enumerate(zip(leg, points, strict=True))
+        for rank, ((id_, score), point) in enumerate(zip(ranking, points, strict=True))
     }

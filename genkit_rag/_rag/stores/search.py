@@ -40,7 +40,7 @@ class SearchTrace:
 
     Attributes:
         mode: The search mode.
-        legs: The results of each ranking, `(id, score)`, best first; with `mmr_lambda` before diversification.
+        rankings: The results of each ranking, `(id, score)`, best first; with `mmr_lambda` before diversification.
         method: The fusion method; None for a single ranking.
         weights: The weight of each ranking.
         seconds: The duration of each step; the two searches of a hybrid run concurrently.
@@ -48,7 +48,7 @@ class SearchTrace:
     """
 
     mode: SearchMode = "vector"
-    legs: dict[str, Ranking] = field(default_factory=dict[str, Ranking])
+    rankings: dict[str, Ranking] = field(default_factory=dict[str, Ranking])
     method: Fusion | None = None
     weights: dict[str, float] = field(default_factory=dict[str, float])
     seconds: dict[str, float] = field(default_factory=dict[str, float])
@@ -134,9 +134,9 @@ class _Search:
             if document is not None and self.scope.sees(document)
         ]
 
-    def _noted(self, leg: str, hits: list[Hit]) -> list[Hit]:
+    def _noted(self, ranking: str, hits: list[Hit]) -> list[Hit]:
         if self.trail is not None:
-            self.trail.legs[leg] = [(hit.id, hit.score) for hit in hits]
+            self.trail.rankings[ranking] = [(hit.id, hit.score) for hit in hits]
         return hits
 
 
@@ -190,7 +190,7 @@ async def _hybrid(search: _Search, query: Document) -> tuple[list[Hit], Scores]:
     by_vector, by_text = await asyncio.gather(
         search.by_vector(vector, many, payload=False), search.by_text(query, many, payload=False)
     )
-    legs = {
+    rankings = {
         "vector": [(hit.id, hit.score) for hit in by_vector],
         "text": [(hit.id, hit.score) for hit in by_text],
     }
@@ -202,10 +202,10 @@ async def _hybrid(search: _Search, query: Document) -> tuple[list[Hit], Scores]:
         weights = {}
     if search.trail is not None:
         search.trail.method, search.trail.weights = method, weights
-    fused = fuse(legs, method=method, weights=weights, floors=FLOORS)[: options.k]
+    fused = fuse(rankings, method=method, weights=weights, floors=FLOORS)[: options.k]
     scores: Scores = {}
-    for name, leg in legs.items():
-        for id_, score in leg:
+    for name, ranking in rankings.items():
+        for id_, score in ranking:
             scores.setdefault(id_, {})[name] = score
     return await search.with_payload([Hit(id_, score) for id_, score in fused]), scores
 

@@ -97,9 +97,9 @@ export class Outcome {
     this.latency(found);
   }
 
-  method({ method, legs, mode }) {
+  method({ method, rankings, mode }) {
     if (!method) return h('span', { class: 'badge' }, mode);
-    const shares = Object.entries(legs).map(([name, leg]) => `${name} ${method === 'rrf' ? `× ${leg.share}` : `${Number((leg.share * 100).toFixed(1))} %`}`).join(', ');
+    const shares = Object.entries(rankings).map(([name, leg]) => `${name} ${method === 'rrf' ? `× ${leg.share}` : `${Number((leg.share * 100).toFixed(1))} %`}`).join(', ');
     const formula = method === 'rrf' ? 'each ranking adds share / (60 + rank)' : 'each ranking adds its share of the score, scaled to 0…1';
     return h('span', { class: 'badge', title: formula }, `${method}: ${shares}`);
   }
