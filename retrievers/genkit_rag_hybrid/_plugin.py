@@ -47,8 +47,8 @@ class HybridConfig:
     """The sub-retrievers of a hybrid retriever and their default fusion settings.
 
     Args:
-        retrievers: The sub-retrievers, in a list or by names of yours. Each is the name of a retriever or `(name, options)`;
-            in a list the latter is named `name?option=value`.
+        retrievers: The sub-retrievers, in a list or by names of yours. Each is the name of a retriever or
+            `(name, options)`; in a list the latter is named `name?option=value`.
         weights: The weight of each sub-retriever by name; 1 by default.
         floors: For convex fusion, the score of a sub-retriever that becomes 0. The default is 0 with `mode='text'`,
             where it means no shared word, otherwise the lowest score among the candidates.
@@ -158,7 +158,7 @@ class _Joined:
             raise GenkitError(
                 "UNIMPLEMENTED",
                 "`vector_weight` is not for a hybrid of named retrievers.",
-                hint="Use `weights`, a weight for each sub-retriever, or fix it on one: (name, {'vector_weight': 0.3}).",
+                hint="Use `weights`, one for each sub-retriever, or fix it on one: (name, {'vector_weight': 0.3}).",
                 details={"argument": "options.vector_weight"},
             )
         many = max(options.candidates or self.candidates, options.k)
@@ -191,7 +191,7 @@ def _check_numbers(argument: str, numbers: Mapping[str, float], retrievers: Mapp
     if not all(math.isfinite(number) and (number >= 0 or not shares) for number in numbers.values()):
         raise invalid(argument, dict(numbers), f"must be finite numbers{' from 0' if shares else ''}")
     if shares and not any(numbers.get(sub, 1.0) for sub in retrievers):
-        raise invalid(argument, dict(numbers), "must give some sub a share above 0")
+        raise invalid(argument, dict(numbers), "must give at least one sub-retriever a weight above 0")
 
 
 def _merged(common: Mapping[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:
