@@ -107,3 +107,13 @@ async def test_leaving_the_stream_early_cancels_the_model() -> None:
         break
     await stream.aclose()  # type: ignore[attr-defined]
     await asyncio.wait_for(ended.wait(), 5)
+
+
+async def test_chunks_know_the_text_so_far_in_any_order_of_reading() -> None:
+    chunks: list[ModelResponseChunk] = []
+    await generate(Registry(), options("one two three"), on_chunk=chunks.append)
+    assert [chunk.accumulated_text for chunk in chunks] == ["one", "one two", "one two three"]
+    assert [chunk.previous_text for chunk in chunks] == ["", "one", "one two"]
+    assert [chunk.accumulated_text for chunk in reversed(chunks)] == ["one two three", "one two", "one"]
+    alone = ModelResponseChunk(content=[Part(text="alone")])
+    assert (alone.previous_text, alone.accumulated_text) == ("", "alone")

@@ -285,3 +285,18 @@ async def test_a_document_begins_with_the_header_and_its_offsets_are_those_of_th
         repeated = document.metadata["prefix"]
         assert document.text[repeated:] == text[document.metadata["start"] : document.metadata["end"]]
     assert "prefix" not in documents[0].metadata
+
+
+def test_text_without_sentences_is_cut_at_its_lines() -> None:
+    text = "\n".join(f"line {number} with a few words" for number in range(40))
+    chunks = split_text(text, 100, 0)
+    assert len(chunks) > 5
+    assert all(f"{chunk.text}\n" in f"{text}\n" for chunk in chunks)
+    assert all(chunk.text.startswith("line ") and chunk.text.endswith("words") for chunk in chunks)
+
+
+def test_a_sentence_end_goes_before_a_line_end_and_a_paragraph_before_both() -> None:
+    sentence = "alpha beta gamma delta. epsilon\nzeta eta theta iota kappa lambda mu nu"
+    assert split_text(sentence, 40, 0)[0].text == "alpha beta gamma delta."
+    paragraph = "alpha beta gamma delta omega\n\nzeta. eta theta iota kappa lambda mu nu xi"
+    assert split_text(paragraph, 40, 0)[0].text == "alpha beta gamma delta omega"
