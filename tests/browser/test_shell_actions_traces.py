@@ -256,8 +256,9 @@ def test_a_span_is_replayed_with_its_recorded_input(page: Any, dev: Dev) -> None
     choose_span(page, "faiss/docs")
     page.click("[data-replay]")
     page.wait_for_selector("#run:enabled")
-    assert (
-        page.evaluate("JSON.parse(document.querySelector('#json').value).query.content[0].text") == "What is audited?"
+    page.wait_for_function(
+        "text => JSON.parse(document.querySelector('#json').value).query.content[0].text === text",
+        arg="What is audited?",
     )
     page.click("#run")
     page.wait_for_selector("#output table")

@@ -11,10 +11,11 @@ import pytest
 from genkit_rag import Document, Genkit, GenkitError
 from genkit_rag.testing import RerankerContract
 from genkit_rag_http_rerank import HttpRerank
-from tests.fakes.tiny_bert import save_classifier
-from tests.fakes.tiny_gguf import save_gguf
 
 xllamacpp = pytest.importorskip("xllamacpp")
+pytest.importorskip("torch", reason="needs torch: make test TORCH=1")
+from tests.fakes.tiny_bert import save_classifier  # noqa: E402
+from tests.fakes.tiny_gguf import save_gguf  # noqa: E402
 
 KEY = "sk-right-0123456789"
 QUERY = "does a cat sleep"
