@@ -259,9 +259,9 @@ def set_results(
 ) -> ModelResponse:
     """Set how `response.output` parses the text and what `response.citations` holds; return the response."""
     if parse is not None:
-        response._parse = parse
+        response._parse = parse  # pyright: ignore[reportPrivateUsage]
     if citations is not None:
-        response._citations = citations
+        response._citations = citations  # pyright: ignore[reportPrivateUsage]
     return response
 
 
