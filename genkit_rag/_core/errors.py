@@ -142,8 +142,7 @@ def require_extra(extra: str, *modules: str) -> AbstractContextManager[None]:
 
 def _is_installed(module: str) -> bool:
     if module in sys.modules:
-        loaded: object = sys.modules[module]
-        return loaded is not None  # None marks a failed import
+        return bool(sys.modules[module])  # None marks a failed import
     try:
         return importlib.util.find_spec(module) is not None
     except ImportError:  # a parent package is missing
