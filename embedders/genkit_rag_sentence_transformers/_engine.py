@@ -39,7 +39,7 @@ def load(source: str, device: str | None, *, trusted: bool = False) -> Loaded:
 
     With `trusted`, Python code that comes with the model may run; otherwise a model that needs it raises an error.
     """
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import SentenceTransformer  # pyright: ignore[reportMissingImports]
 
     try:
         engine: Any = SentenceTransformer(source, device=device, trust_remote_code=trusted)

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from genkit_rag._core.action import Action, ActionKind, adapt
 from genkit_rag._core.context import ActionContext
-from genkit_rag._core.errors import GenkitError
+from genkit_rag._core.errors import GenkitError, invalid
 from genkit_rag._core.schema import json_schema
 from genkit_rag._documents.document import Document
 from genkit_rag._documents.wire import WireModel
@@ -59,11 +59,7 @@ def reranker_action(
         options = parse_options(options_type, request.options)
         keep = getattr(options, "k", None)
         if keep is not None and keep < 0:
-            raise GenkitError(
-                "INVALID_ARGUMENT",
-                f"`options.k` must not be negative, got {keep}.",
-                hint="Leave it out to keep all documents.",
-            )
+            raise invalid("options.k", keep, "must not be negative", hint="Leave it out to keep all documents.")
         if not request.documents or keep == 0:
             return RerankerResponse()
         # Copy the documents: a reranker that sets `score` must not change the caller's objects.

@@ -31,7 +31,7 @@ def load(source: str, settings: Settings) -> Any:
     Raises:
         GenkitError: FAILED_PRECONDITION if it does not return one score for a pair, or comes with its own code.
     """
-    from sentence_transformers import CrossEncoder
+    from sentence_transformers import CrossEncoder  # pyright: ignore[reportMissingImports]
 
     try:
         model: Any = CrossEncoder(
@@ -69,7 +69,7 @@ def score(model: Any, query: str, texts: list[str], batch_size: int) -> list[flo
 
 
 def _activation(name: Activation | None) -> Any:
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     return {None: None, "sigmoid": torch.nn.Sigmoid(), "identity": torch.nn.Identity()}[name]
 

@@ -33,6 +33,14 @@ if TYPE_CHECKING:
     from genkit_rag.ingest import IngestReport, Progress, Splitter
 
 SHOWN_PROBLEMS = 20
+Prune = Annotated[
+    bool | None,
+    typer.Option(
+        "--prune/--no-prune",
+        help="Whether deleted sources leave the store; by default files do, unless none is left, and web pages do not.",
+        show_default=False,
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +80,7 @@ def ingest(  # noqa: PLR0913 - each is an option of the command line
         int | None, typer.Option("--overlap", min=0, help="About how many tokens of a chunk the next one repeats.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would be done.")] = False,
-    prune: Annotated[
-        bool | None,
-        typer.Option(
-            "--prune/--no-prune",
-            help="Whether sources that are gone leave the store; by default files do, unless none is left, and web "
-            "pages do not.",
-            show_default=False,
-        ),
-    ] = None,
+    prune: Prune = None,
     depth: Depth = 0,
     max_pages: MaxPages = 1000,
     include: Include = None,
@@ -95,7 +95,7 @@ def ingest(  # noqa: PLR0913 - each is an option of the command line
 
     New sources are added, changed ones are replaced, deleted ones are removed.
 
-    Unchanged sources cost nothing. It may be stopped at any time: what was done is kept, and the next run goes on.
+    Unchanged sources cost nothing. A run may be stopped at any time: completed work is kept, and the next run continues.
     """
     out = Output(json=json)
     web = WebPlan(

@@ -66,8 +66,8 @@ def tool_action(
 
     The parameters become the fields of one object: types, defaults, `Annotated[..., Field(description=...)]` and the
     docstring's `Args:` section go into the schema. A single parameter that is a pydantic model, dataclass or TypedDict
-    is the input itself. A parameter named `ctx` or annotated `ActionContext` gets the context. A function that is not
-    async runs in a worker thread. In process the input may be a mapping of arguments as well.
+    is the input itself. A parameter named `ctx` or annotated `ActionContext` receives the context. Sync functions run
+    in a worker thread.
 
     Args:
         fn: Sync or async; its parameters need names, so `*args` and `**kwargs` are INVALID_ARGUMENT.

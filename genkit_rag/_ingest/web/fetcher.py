@@ -64,7 +64,7 @@ class Fetcher:
         self._client = client
         self._options = options
         self._cache = cache
-        self._paces: dict[str, HostDelay] = {}
+        self._delays: dict[str, HostDelay] = {}
         self._rules: dict[str, asyncio.Task[Rules]] = {}
 
     async def get(self, url: str) -> Fetched:
@@ -107,19 +107,19 @@ class Fetcher:
         if delay and delay > _MAX_WAIT:
             return Rules(failure=f"its robots.txt asks for {delay:g} s between requests, more than {_MAX_WAIT:g}")
         if delay:
-            pace = self._pace(origin)
-            pace.interval = max(pace.interval, float(delay))
-            pace.pause(float(delay))
+            host = self._delay(origin)
+            host.interval = max(host.interval, float(delay))
+            host.pause(float(delay))
         return Rules(parser)
 
     async def _fetch_with_retries(
         self, url: str, *, headers: dict[str, str] | None = None, robots: bool = False
     ) -> Fetched:
-        pace = self._pace(url)
+        host = self._delay(url)
         backoff = Backoff(self._options.retry_seconds, math.inf)
 
         async def attempt() -> Fetched:
-            await pace.turn()
+            await host.turn()
             fetched = await self._fetch(url, headers, robots)
             if fetched.status in _BUSY:
                 raise _Busy(fetched)
@@ -135,7 +135,7 @@ class Fetcher:
             return min(seconds, _MAX_WAIT) if passes else None
 
         async def hold(seconds: float) -> None:
-            pace.pause(seconds)  # no request to this host is sent during the pause, the retry included
+            host.pause(seconds)  # no request to this host is sent during the pause, the retry included
 
         try:
             return await retry_call(attempt, pause, retries=self._options.retries, sleep=hold)
@@ -147,8 +147,8 @@ class Fetcher:
         policy = replace(policy, content_types=None if robots else policy.content_types or CONTENT_TYPES)
         return await fetch(url, policy, client=self._client, headers=headers, follow=robots)
 
-    def _pace(self, url: str) -> HostDelay:
-        return self._paces.setdefault(origin_of(url), HostDelay(1 / self._options.requests_per_second))
+    def _delay(self, url: str) -> HostDelay:
+        return self._delays.setdefault(origin_of(url), HostDelay(1 / self._options.requests_per_second))
 
 
 def reason_of(error: GenkitError) -> str:
