@@ -95,7 +95,7 @@ def ingest(  # noqa: PLR0913 - each is an option of the command line
 
     New sources are added, changed ones are replaced, deleted ones are removed.
 
-    Unchanged sources cost nothing. A run may be stopped at any time: completed work is kept, and the next run continues.
+    Unchanged sources cost nothing. A run may be stopped at any time: completed work is kept, the next run continues.
     """
     out = Output(json=json)
     web = WebPlan(
